@@ -1,0 +1,1 @@
+"""The Kubernetes API for everything that has to do with Services."""

@@ -1,0 +1,1 @@
+"""What keeps objects true: EndpointSlices follow pods, pods follow Deployments."""

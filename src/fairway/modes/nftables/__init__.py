@@ -1,0 +1,1 @@
+"""One constant ruleset; Services and backends are elements of its maps and sets."""

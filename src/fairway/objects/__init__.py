@@ -1,0 +1,1 @@
+"""Kubernetes objects as values: no sockets, no clock, no files."""

@@ -1,0 +1,79 @@
+"""The EndpointSlice: some of the backends of one Service, for one address family and one list of ports."""
+
+from __future__ import annotations
+
+from fairway.objects.meta import KubernetesObject, Value
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
+ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
+
+
+class EndpointConditions(Value):
+    """``None`` means unknown, which readers take as: ready and serving, not terminating."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class ForZone(Value):
+    name: str = ""
+
+
+class ForNode(Value):
+    name: str = ""
+
+
+class EndpointHints(Value):
+    for_zones: tuple[ForZone, ...] | None = None
+    for_nodes: tuple[ForNode, ...] | None = None
+
+
+class ObjectReference(Value):
+    api_version: str = ""
+    kind: str = ""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+
+
+class Endpoint(Value):
+    addresses: tuple[str, ...] = ()
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: str | None = None
+    target_ref: ObjectReference | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    hints: EndpointHints | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.conditions.ready is not False
+
+    @property
+    def serving(self) -> bool:
+        """Serving defaults to true like ready (reference, section 1.A)."""
+        return self.conditions.serving is not False
+
+    @property
+    def terminating(self) -> bool:
+        return self.conditions.terminating is True
+
+
+class EndpointPort(Value):
+    name: str | None = None
+    protocol: str = "TCP"
+    port: int | None = None
+    app_protocol: str | None = None
+
+
+class EndpointSlice(KubernetesObject):
+    address_type: str = "IPv4"
+    endpoints: tuple[Endpoint, ...] | None = None
+    ports: tuple[EndpointPort, ...] | None = None
+
+    @property
+    def service_name(self) -> str:
+        """The Service it belongs to, in its own namespace; empty when it belongs to none."""
+        return self.metadata.label(SERVICE_NAME_LABEL)

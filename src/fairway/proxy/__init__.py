@@ -1,0 +1,1 @@
+"""The node agent: objects in, kernel rules out, and nothing twice."""

@@ -1,0 +1,1 @@
+"""Clocks, merging queues and retries: what every long-running part needs."""
