@@ -7,7 +7,6 @@ struct knows survives; everybody else decodes straight into the struct, which dr
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,9 +33,13 @@ class DecodeError(ValueError):
         super().__init__(f"{path}: {problem}" if path else problem)
 
 
-@cache
-def _decoder(type_: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(type_)
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(type_: type) -> msgspec.json.Decoder[Any]:
+    if type_ not in _decoders:
+        _decoders[type_] = msgspec.json.Decoder(type_)
+    return _decoders[type_]
 
 
 def decode(data: bytes | str, type_: type[T]) -> T:
