@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import builtins
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from fairway.objects.cluster import Namespace, Node, Pod
 from fairway.objects.endpointslice import EndpointSlice
@@ -10,9 +12,19 @@ from fairway.objects.meta import KubernetesObject
 from fairway.objects.service import Service
 from fairway.objects.workloads import Deployment, ReplicaSet
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", bound=KubernetesObject, default=KubernetesObject, covariant=True)
+    Slim = TypeVar("Slim", bound=KubernetesObject)
+else:
+    from typing import TypeVar
+
+    T, Slim = TypeVar("T"), TypeVar("Slim")
+
 
 @dataclass(frozen=True)
-class Resource:
+class Resource(Generic[T]):
     """A kind as the API names it.
 
     ``plural`` is the word in the path, ``short_names`` what kubectl users type.
@@ -23,7 +35,7 @@ class Resource:
     kind: str
     plural: str
     namespaced: bool
-    type: type[KubernetesObject]
+    type: type[T]
     short_names: tuple[str, ...] = ()
 
     @property
@@ -38,6 +50,10 @@ class Resource:
     def qualified(self) -> str:
         """``deployments.apps``: the name that errors and RBAC use."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def read_as(self, slim: builtins.type[Slim]) -> Resource[Slim]:
+        """The same kind, decoded into another class: one with only the fields that its reader needs."""
+        return cast("Resource[Slim]", replace(cast(Any, self), type=slim))
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """The URL path of the collection, or of one object when ``name`` is given."""
@@ -58,5 +74,5 @@ ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpoints
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments", True, Deployment, ("deploy",))
 REPLICA_SETS = Resource("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet, ("rs",))
 
-RESOURCES = (NAMESPACES, NODES, PODS, SERVICES, ENDPOINT_SLICES, DEPLOYMENTS, REPLICA_SETS)
+RESOURCES: tuple[Resource, ...] = (NAMESPACES, NODES, PODS, SERVICES, ENDPOINT_SLICES, DEPLOYMENTS, REPLICA_SETS)
 BY_KIND = {(r.api_version, r.kind): r for r in RESOURCES}
