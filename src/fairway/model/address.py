@@ -1,0 +1,62 @@
+"""IP addresses as text: canonical form, family, and membership in networks.
+
+The model keeps addresses as canonical strings: they compare, hash and print at no cost, and 100,000 backends stay
+small. Parsing happens once, at the border.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+IPv4, IPv6 = "IPv4", "IPv6"
+FAMILIES = (IPv4, IPv6)
+ANY = {IPv4: "0.0.0.0", IPv6: "::"}
+
+
+def family_of(address: str) -> str:
+    """``IPv4`` or ``IPv6`` of an address or a network in text form."""
+    return IPv6 if ":" in address else IPv4
+
+
+def canonical(text: str) -> str | None:
+    """The one spelling of an address, or None if it is not one.
+
+    IPv4 octets with leading zeros are read as decimal, as the reference does for objects that were stored before
+    they were refused (reference, section 1.A, "sloppy").
+    """
+    if ":" not in text:
+        text = ".".join(octet.lstrip("0") or "0" if octet else octet for octet in text.split("."))
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def canonical_network(text: str) -> str | None:
+    """The one spelling of a network in CIDR form, host bits cleared, or None if it is not one."""
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text, strict=False)
+
+
+def contains(networks: Iterable[str], address: str) -> bool:
+    """Whether one of the networks holds the address; other families never do."""
+    parsed = ipaddress.ip_address(address)
+    return any(parsed.version == (net := _network(one)).version and parsed in net for one in networks)
+
+
+def of_family(texts: Iterable[str], family: str) -> tuple[str, ...]:
+    """Those addresses or networks that belong to the family, in order."""
+    return tuple(text for text in texts if family_of(text) == family)
+
+
+def is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

@@ -1,0 +1,53 @@
+"""The reference answer: what must happen to a packet, read from the NodeView alone.
+
+Every mode's `evaluate` and every real kernel must agree with `decide`; the laws and the kernel tests hold them to it.
+"""
+
+from __future__ import annotations
+
+from fairway.model.address import ANY, contains
+from fairway.model.packet import Choice, Outcome, Packet, Verdict
+from fairway.model.view import ActionKind, Client, Frontend, FrontendKey, NodeSettings, NodeView
+
+_REFUSALS = {ActionKind.REJECT: Verdict.REJECT, ActionKind.DROP: Verdict.DROP}
+
+
+def client_of(packet: Packet, settings: NodeSettings) -> Client:
+    """Which row of a frontend's table the packet belongs to."""
+    if packet.local or packet.source in settings.addresses:
+        return Client.NODE
+    if contains(settings.pod_networks, packet.source):
+        return Client.POD
+    return Client.OUTSIDE
+
+
+def frontend_of(view: NodeView, packet: Packet) -> Frontend | None:
+    """The frontend that a packet is for: its own address first, then the node's ports, then a known address."""
+    found = view.frontends.get(packet.key)
+    if found is None and view.settings.takes_node_ports(packet.destination):
+        found = view.frontends.get(FrontendKey(ANY[packet.family], packet.protocol, packet.port))
+    return found or view.frontends.get(FrontendKey(packet.destination, "", 0))
+
+
+def decide(view: NodeView, packet: Packet) -> Outcome:
+    """How the packet ends on this node and why, with every backend it may get."""
+    frontend = frontend_of(view, packet)
+    if frontend is None:
+        if contains(view.settings.service_networks, packet.destination):
+            because = "an address of the Service network that no Service has"
+            return Outcome(verdict=Verdict.DROP, because=because)
+        return Outcome(verdict=Verdict.PASS, because="not an address and port of any Service")
+    client = client_of(packet, view.settings)
+    if frontend.source_ranges and not contains(frontend.source_ranges, packet.source):
+        because = "spec.loadBalancerSourceRanges does not hold the client's address"
+        return Outcome(verdict=Verdict.DROP, because=because, frontend=frontend.key)
+    action = frontend.action(client)
+    if action.kind in _REFUSALS:
+        return Outcome(verdict=_REFUSALS[action.kind], because=action.because, frontend=frontend.key)
+    choices = tuple(
+        # A backend that talks to itself through its Service must see another address than its own, or it would
+        # answer itself directly and the answer would never be translated back.
+        Choice(backend, action.masquerade or (backend.may_be_here and backend.address == packet.source))
+        for backend in frontend.pool(action.pool)
+    )
+    return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)

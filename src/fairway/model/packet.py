@@ -1,0 +1,86 @@
+"""A packet and its story: who sent it where, the steps that happened to it, and how it ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from fairway.model.address import family_of
+from fairway.model.view import Backend, FrontendKey, Origin, Struct
+
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+
+class Packet(Struct):
+    """The first packet of a connection (or of a UDP flow), as a node sees it.
+
+    ``local`` says that the node itself sends it (output hook), not that it arrived (prerouting hook).
+    """
+
+    source: str
+    destination: str
+    protocol: str
+    port: int
+    local: bool = False
+
+    @property
+    def family(self) -> str:
+        return family_of(self.destination)
+
+    @property
+    def key(self) -> FrontendKey:
+        return FrontendKey(self.destination, self.protocol, self.port)
+
+    def __str__(self) -> str:
+        where = f"[{self.destination}]" if self.family == "IPv6" else self.destination
+        return f"{self.protocol.lower()} {self.source} -> {where}:{self.port}"
+
+
+class Verdict(StrEnum):
+    """How a packet ends, as far as Services are concerned."""
+
+    DELIVER = "deliver"  # rewritten to one of the choices
+    REJECT = "reject"  # refused with an ICMP error: a client sees "connection refused" at once
+    DROP = "drop"  # thrown away: a client waits until it gives up
+    PASS = "pass"  # not for a Service: the routing table decides
+
+
+class Choice(NamedTuple):
+    """One way delivery can go: a backend, and whether it sees the node's address instead of the client's."""
+
+    backend: Backend
+    masquerade: bool
+
+
+class Outcome(Struct):
+    """How a packet ends and why. Of several choices the kernel draws one at random."""
+
+    verdict: Verdict
+    because: str
+    choices: tuple[Choice, ...] = ()
+    frontend: FrontendKey | None = None
+
+    @property
+    def essence(self) -> tuple[Verdict, frozenset[tuple[str, int, bool]]]:
+        """What must be equal between `decide`, a mode's `evaluate` and the kernel: all but the words."""
+        return self.verdict, frozenset((c.backend.address, c.backend.port, c.masquerade) for c in self.choices)
+
+
+class Step(Struct):
+    """One thing that happened to a packet.
+
+    ``where`` is the chain or table, ``what`` the rule in the words of the mode's own tool, ``effect`` what it did.
+    """
+
+    where: str
+    what: str
+    effect: str
+    origin: Origin | None = None
+
+
+class Trace(Struct):
+    """The way of a packet through one mode's Program."""
+
+    packet: Packet
+    steps: tuple[Step, ...]
+    outcome: Outcome

@@ -1,0 +1,246 @@
+"""Objects to frontends: every rule of Kubernetes about who gets which backend is answered here, once.
+
+    Service + its EndpointSlices + NodeSettings ──▶ candidates ──▶ pools ──▶ actions ──▶ Frontends
+
+The rules are those of the reference, sections 1.A to 1.E (``pkg/proxy/topology.go`` and its neighbours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fairway.model.address import ANY, FAMILIES, canonical, canonical_network, family_of
+from fairway.model.topology import Candidate, Pools, categorize
+from fairway.model.view import (
+    Action,
+    ActionKind,
+    Backend,
+    Client,
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    NodeSettings,
+    NodeView,
+    Pool,
+)
+from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.meta import Key
+from fairway.objects.service import HEADLESS_LABEL, PROTOCOLS, PROXY_NAME_LABEL, Service, ServicePort
+
+DEFAULT_AFFINITY_SECONDS = 10800
+
+
+def resolve(
+    services: Iterable[Service], slices: Mapping[Key, Iterable[EndpointSlice]], settings: NodeSettings
+) -> NodeView:
+    """The whole NodeView of a node. ``slices`` holds the EndpointSlices of each Service."""
+    frontends: dict[FrontendKey, Frontend] = {}
+    for service in sorted(services, key=lambda one: one.key):
+        for frontend in resolve_service(service, slices.get(service.key, ()), settings):
+            frontends.setdefault(frontend.key, frontend)
+    return NodeView(settings=settings, frontends=frontends)
+
+
+def resolve_service(service: Service, slices: Iterable[EndpointSlice], settings: NodeSettings) -> tuple[Frontend, ...]:
+    """All frontends of one Service; none for one that is not ours to serve."""
+    if PROXY_NAME_LABEL in (service.metadata.labels or {}):
+        return ()
+    used = sorted((one for one in slices if _counts(one)), key=lambda one: one.metadata.name)
+    found: list[Frontend] = []
+    for family, cluster_ip in _addresses(service).items():
+        in_family = [one for one in used if one.address_type == family]
+        for index, port in enumerate(service.spec.ports or ()):
+            if port.protocol in PROTOCOLS:
+                candidates = _candidates(in_family, port, settings)
+                found += _PortFrontends(service, port, index, family, cluster_ip, settings).frontends(candidates)
+        found.append(_other_ports(service, cluster_ip))
+    return tuple(found)
+
+
+def _counts(slice_: EndpointSlice) -> bool:
+    return bool(slice_.service_name) and HEADLESS_LABEL not in (slice_.metadata.labels or {})
+
+
+def _addresses(service: Service) -> dict[str, str]:
+    """The cluster IP of each family the Service has one in."""
+    found: dict[str, str] = {}
+    for text in service.addresses:
+        address = canonical(text)
+        if address:
+            found.setdefault(family_of(address), address)
+    return {family: found[family] for family in FAMILIES if family in found}
+
+
+def _candidates(slices: list[EndpointSlice], port: ServicePort, settings: NodeSettings) -> list[Candidate]:
+    """Every endpoint of one Service port, once for each address and port.
+
+    An address that stands in several slices counts as its non-terminating self (a running pod beats a terminating one
+    that had the address before it).
+    """
+    found: dict[tuple[str, int], Candidate] = {}
+    for slice_ in slices:
+        for number in _numbers(slice_, port):
+            for endpoint in slice_.endpoints or ():
+                candidate = _candidate(endpoint, number, slice_, settings)
+                if candidate is None:
+                    continue
+                key = (candidate.backend.address, number)
+                if key not in found or not candidate.terminating:
+                    found[key] = candidate
+    return sorted(found.values(), key=lambda one: str(one.backend))
+
+
+def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
+    for one in slice_.ports or ():
+        if one.name is not None and one.port and one.name == port.name and one.protocol == port.protocol:
+            yield one.port
+
+
+def _candidate(endpoint: Endpoint, port: int, slice_: EndpointSlice, settings: NodeSettings) -> Candidate | None:
+    address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
+    if address is None or family_of(address) != slice_.address_type:
+        return None
+    node = endpoint.node_name or ""
+    hints = endpoint.hints
+    target = endpoint.target_ref
+    return Candidate(
+        backend=Backend(
+            address=address,
+            port=port,
+            node=node,
+            local=node == settings.name,
+            slice=slice_.metadata.name,
+            target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
+        ),
+        ready=endpoint.ready,
+        serving=endpoint.serving,
+        terminating=endpoint.terminating,
+        zones=frozenset(one.name for one in (hints.for_zones if hints else None) or ()),
+        nodes=frozenset(one.name for one in (hints.for_nodes if hints else None) or ()),
+    )
+
+
+@dataclass(frozen=True)
+class _PortFrontends:
+    """One Service port in one family: where it listens, and what its clients get."""
+
+    service: Service
+    port: ServicePort
+    index: int
+    family: str
+    cluster_ip: str
+    settings: NodeSettings
+
+    def frontends(self, candidates: list[Candidate]) -> Iterator[Frontend]:
+        external = list(self._external_addresses())
+        spec = self.service.spec
+        internal_local = spec.internal_traffic_policy == "Local"
+        external_local = self.service.externally_accessible and spec.external_traffic_policy == "Local"
+        pools = categorize(
+            candidates,
+            self.settings,
+            uses_cluster=not internal_local or bool(external),
+            uses_local=internal_local or (external_local and bool(external)),
+        )
+        field = f"spec.ports[{self.index}]"
+        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, field, pools, internal_local)
+        for kind, address, number, source in external:
+            yield self._frontend(kind, address, number, source, pools, external_local)
+
+    def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
+        """Kind, address, port and causing field of every frontend for clients outside the cluster."""
+        if self.port.node_port:
+            field = f"spec.ports[{self.index}].nodePort"
+            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, field
+        for index, text in enumerate(self.service.spec.external_ips or ()):
+            if (address := canonical(text)) and family_of(address) == self.family:
+                yield FrontendKind.EXTERNAL_IP, address, self.port.port, f"spec.externalIPs[{index}]"
+        if self.service.spec.type != "LoadBalancer":
+            return
+        for index, ingress in enumerate(self.service.status.load_balancer.ingress or ()):
+            # ipMode Proxy means that the balancer itself must see the traffic (KEP-1860).
+            address = canonical(ingress.ip) if ingress.ip and ingress.ip_mode != "Proxy" else None
+            if address and family_of(address) == self.family:
+                yield FrontendKind.LOAD_BALANCER, address, self.port.port, f"status.loadBalancer.ingress[{index}]"
+
+    def _frontend(self, kind: FrontendKind, address: str, port: int, field: str, pools: Pools, local: bool) -> Frontend:
+        action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
+        pod, node, outside = (action(client, pools, local) for client in (Client.POD, Client.NODE, Client.OUTSIDE))
+        uses = {one.pool for one in (pod, node, outside) if one.kind is ActionKind.FORWARD}
+        return Frontend(
+            kind=kind,
+            address=address,
+            protocol=self.port.protocol,
+            port=port,
+            service=self.service.key,
+            port_name=self.port.name,
+            field=field,
+            cluster=pools.cluster if Pool.CLUSTER in uses else (),
+            local=pools.local if Pool.LOCAL in uses else (),
+            pod=pod,
+            node=node,
+            outside=outside,
+            affinity_seconds=_affinity_seconds(self.service),
+            source_ranges=self._source_ranges() if kind is FrontendKind.LOAD_BALANCER else (),
+        )
+
+    def _internal(self, client: Client, pools: Pools, local: bool) -> Action:
+        detects = self.settings.detects_pods(self.family)
+        masquerade = self.settings.masquerade_all or (detects and client is not Client.POD)
+        if not local:
+            return _forward(pools, Pool.CLUSTER, masquerade, "internalTrafficPolicy=Cluster")
+        return _forward(pools, Pool.LOCAL, masquerade, "internalTrafficPolicy=Local")
+
+    def _external(self, client: Client, pools: Pools, local: bool) -> Action:
+        if not local:
+            return _forward(pools, Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")
+        # Pods and the node itself are answered as if their packet had gone out to the balancer and come back, so the
+        # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
+        if client is Client.NODE:
+            return _forward(pools, Pool.CLUSTER, True, "externalTrafficPolicy=Local, from the node itself")
+        if client is Client.POD and self.settings.detects_pods(self.family):
+            return _forward(pools, Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod")
+        return _forward(pools, Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
+
+    def _source_ranges(self) -> tuple[str, ...]:
+        found = tuple(
+            network
+            for text in self.service.spec.load_balancer_source_ranges or ()
+            if (network := canonical_network(text)) and family_of(network) == self.family
+        )
+        return () if any(network.endswith("/0") for network in found) else found
+
+
+def _forward(pools: Pools, pool: Pool, masquerade: bool, policy: str) -> Action:
+    """To the pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness."""
+    if not pools.any_usable:
+        return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+    if pools.named(pool):
+        return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
+    if pool is Pool.LOCAL:
+        return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
+    return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+
+
+def _affinity_seconds(service: Service) -> int:
+    if service.spec.session_affinity != "ClientIP":
+        return 0
+    config = service.spec.session_affinity_config
+    seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return seconds or DEFAULT_AFFINITY_SECONDS
+
+
+def _other_ports(service: Service, cluster_ip: str) -> Frontend:
+    refuse = Action(kind=ActionKind.REJECT, because="the Service has no such port")
+    return Frontend(
+        kind=FrontendKind.OTHER_PORTS,
+        address=cluster_ip,
+        protocol="",
+        port=0,
+        service=service.key,
+        field="spec.clusterIPs",
+        pod=refuse,
+        node=refuse,
+        outside=refuse,
+    )

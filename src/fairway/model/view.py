@@ -1,0 +1,218 @@
+"""What a node should do: every frontend, its pools, and what happens to each kind of client.
+
+    Frontend 10.96.0.7:80/TCP ──┬─ pod      forward to cluster pool
+      Service shop/cart         ├─ node     forward to cluster pool, masquerade
+      spec.ports[0]             └─ outside  forward to cluster pool, masquerade
+        cluster pool  10.244.1.4:8080, 10.244.2.9:8080
+        local pool    10.244.1.4:8080
+
+Every traffic policy of Kubernetes has become one row of such a table when `resolve` is done; a mode only translates it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, dataclass_transform
+
+import msgspec
+
+from fairway.model.address import family_of, is_loopback
+from fairway.objects.meta import Key
+
+__all__ = [
+    "Action",
+    "ActionKind",
+    "Backend",
+    "Client",
+    "Frontend",
+    "FrontendKey",
+    "FrontendKind",
+    "Key",
+    "NodeSettings",
+    "NodeView",
+    "Origin",
+    "Pool",
+    "Struct",
+]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class Struct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The base of the model's values: immutable, comparable, hashable, small."""
+
+
+class Origin(Struct):
+    """The object field that caused a rule."""
+
+    kind: str
+    key: Key
+    field: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key} {self.field}".rstrip()
+
+
+class Client(StrEnum):
+    """Where a packet comes from, as this node sees it."""
+
+    POD = "pod"  # an address of the cluster's pod networks
+    NODE = "node"  # this node's own processes
+    OUTSIDE = "outside"  # everything else
+
+
+class Pool(StrEnum):
+    """Which backends a client may get: any of the cluster, or only those on this node."""
+
+    CLUSTER = "cluster"
+    LOCAL = "local"
+
+
+class ActionKind(StrEnum):
+    FORWARD = "forward"
+    REJECT = "reject"
+    DROP = "drop"
+
+
+class Action(Struct):
+    """What happens to one kind of client; ``because`` names the field or fact that decided it."""
+
+    kind: ActionKind
+    pool: Pool = Pool.CLUSTER
+    masquerade: bool = False
+    because: str = ""
+
+
+class Backend(Struct):
+    """An endpoint that can answer.
+
+    ``node`` is empty when the EndpointSlice does not say where it runs; ``local`` is true only when it says *here*.
+    """
+
+    address: str
+    port: int
+    node: str = ""
+    local: bool = False
+    slice: str = ""
+    target: str = ""
+
+    @property
+    def may_be_here(self) -> bool:
+        """Whether a packet that this node rewrites to it may come from it, so that hairpin must be provided for."""
+        return self.local or not self.node
+
+    def __str__(self) -> str:
+        where = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{where}:{self.port}"
+
+
+class FrontendKind(StrEnum):
+    CLUSTER_IP = "cluster IP"
+    NODE_PORT = "node port"
+    EXTERNAL_IP = "external IP"
+    LOAD_BALANCER = "load balancer"
+    OTHER_PORTS = "other ports"  # whatever port of a cluster IP no Service port has: refused
+
+
+class FrontendKey(NamedTuple):
+    """What clients connect to. A node port has the family's *any* address (``0.0.0.0``, ``::``).
+
+    The key of `FrontendKind.OTHER_PORTS` has no protocol and port 0.
+    """
+
+    address: str
+    protocol: str
+    port: int
+
+    def __str__(self) -> str:
+        where = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{where}:{self.port}/{self.protocol}" if self.protocol else f"{where} (other ports)"
+
+
+class Frontend(Struct, kw_only=True):
+    """One address, protocol and port of one Service, with everything that is to happen to its clients.
+
+    Pools are sorted by address and port as text and hold no duplicates. ``affinity_seconds`` is 0 without session
+    affinity. ``source_ranges`` is empty when everybody may connect.
+    """
+
+    kind: FrontendKind
+    address: str
+    protocol: str
+    port: int
+    service: Key
+    port_name: str = ""
+    field: str = ""
+    cluster: tuple[Backend, ...] = ()
+    local: tuple[Backend, ...] = ()
+    pod: Action
+    node: Action
+    outside: Action
+    affinity_seconds: int = 0
+    source_ranges: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> FrontendKey:
+        return FrontendKey(self.address, self.protocol, self.port)
+
+    @property
+    def family(self) -> str:
+        return family_of(self.address)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(kind="Service", key=self.service, field=self.field)
+
+    @property
+    def service_port(self) -> str:
+        """``shop/cart:http``, or ``shop/cart`` when the port has no name, as the reference prints it."""
+        return f"{self.service}:{self.port_name}" if self.port_name else str(self.service)
+
+    def action(self, client: Client) -> Action:
+        match client:
+            case Client.POD:
+                return self.pod
+            case Client.NODE:
+                return self.node
+            case Client.OUTSIDE:
+                return self.outside
+
+    def pool(self, pool: Pool) -> tuple[Backend, ...]:
+        return self.cluster if pool is Pool.CLUSTER else self.local
+
+    def origin_of(self, backend: Backend) -> Origin:
+        """The EndpointSlice that brought a backend, and the pod it names."""
+        target = f"endpoints ({backend.target})" if backend.target else f"endpoints ({backend.address})"
+        return Origin(kind="EndpointSlice", key=Key(self.service.namespace, backend.slice), field=target)
+
+
+class NodeSettings(Struct):
+    """What a node is and how it is configured, as far as the path of a packet depends on it.
+
+    ``addresses`` are all addresses of the node's interfaces, loopback included. ``pod_networks`` tells pods from other
+    clients (the reference's ``detectLocalMode``); when it is empty for a family, nobody counts as a pod there.
+    ``node_port_addresses`` are the addresses that take node ports; None means all but loopback.
+    """
+
+    name: str
+    zone: str = ""
+    addresses: tuple[str, ...] = ()
+    pod_networks: tuple[str, ...] = ()
+    service_networks: tuple[str, ...] = ()
+    node_port_addresses: tuple[str, ...] | None = None
+    masquerade_all: bool = False
+
+    def takes_node_ports(self, address: str) -> bool:
+        if self.node_port_addresses is not None:
+            return address in self.node_port_addresses
+        return address in self.addresses and not is_loopback(address)
+
+    def detects_pods(self, family: str) -> bool:
+        """Whether pods can be told from other clients at all in this family."""
+        return any(family_of(network) == family for network in self.pod_networks)
+
+
+class NodeView(Struct):
+    """Everything one node should do. When two Services claim one frontend, the first by namespace and name has it."""
+
+    settings: NodeSettings
+    frontends: dict[FrontendKey, Frontend]
