@@ -1,0 +1,33 @@
+"""How commands speak: results on stdout, complaints on stderr, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Literal
+
+import msgspec
+
+Output = Literal["text", "json"]
+
+EXIT_FAILED = 1  # the answer is no, or something did not work
+EXIT_USAGE = 2  # the command line or a file it names makes no sense
+
+
+class CommandError(Exception):
+    """A command that cannot go on; the message is all that the user sees."""
+
+    def __init__(self, message: str, code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def complain(message: str) -> None:
+    first, *rest = message.splitlines() or [""]
+    print(f"fairway: error: {first}", file=sys.stderr)
+    for line in rest:
+        print(f"  {line}", file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document, indented, on stdout."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Install what is missing: Debian packages with apt, Python packages from the lock file into .venv.
+# Called by `make`; safe to run again, and quick when there is nothing to do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# command or file that shows that a package is there -> the package that brings it
+needed=()
+need() { # need COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || needed+=("$2")
+}
+need ip iproute2
+need nft nftables
+need conntrack conntrack
+need curl curl
+need kubectl kubernetes-client
+PYTHON=${PYTHON:-python3}
+need "$PYTHON" python3
+"$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || needed+=(python3-venv)
+
+if [ ${#needed[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "Missing: ${needed[*]}. Install these packages (Debian: apt-get install ${needed[*]}), or run as root." >&2
+        exit 1
+    fi
+    echo "Installing Debian packages: ${needed[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
+fi
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "Fairway needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version). Set PYTHON to another one." >&2
+    exit 1
+}
+
+stamp=.venv/installed.lock
+if ! cmp -s requirements.lock "$stamp" || ! .venv/bin/python -c 'import fairway' 2>/dev/null; then
+    echo "Installing Python packages into .venv"
+    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+    cp requirements.lock "$stamp"
+fi
