@@ -24,22 +24,32 @@ def canonical(text: str) -> str | None:
     """The one spelling of an address, or None if it is not one.
 
     IPv4 octets with leading zeros are read as decimal, as the reference does for objects that were stored before
-    they were refused (reference, section 1.A, "sloppy").
+    they were refused (reference, section 1.A, "sloppy"); an IPv4 address written as an IPv6 one is IPv4.
     """
-    if ":" not in text:
-        text = ".".join(octet.lstrip("0") or "0" if octet else octet for octet in text.split("."))
+    if "%" in text:  # a zone means something on one machine only, and Python lets any text follow the sign
+        return None
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(_without_leading_zeros(text))
     except ValueError:
         return None
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def canonical_network(text: str) -> str | None:
     """The one spelling of a network in CIDR form, host bits cleared, or None if it is not one."""
+    address, slash, length = text.strip().partition("/")
+    if not (slash and length.isascii() and length.isdigit()) or "%" in address:
+        return None
     try:
-        return str(ipaddress.ip_network(text.strip(), strict=False))
+        return str(ipaddress.ip_network(f"{_without_leading_zeros(address)}/{length}", strict=False))
     except ValueError:
         return None
+
+
+def _without_leading_zeros(text: str) -> str:
+    if ":" in text:
+        return text
+    return ".".join(octet.lstrip("0") or "0" if octet else octet for octet in text.split("."))
 
 
 @lru_cache(maxsize=4096)
