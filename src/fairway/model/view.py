@@ -190,7 +190,7 @@ class NodeSettings(Struct):
 
     ``addresses`` are all addresses of the node's interfaces, loopback included. ``pod_networks`` tells pods from other
     clients (the reference's ``detectLocalMode``); when it is empty for a family, nobody counts as a pod there.
-    ``node_port_addresses`` are the addresses that take node ports; None means all but loopback.
+    ``node_port_addresses`` are the addresses that take node ports, None means all; a loopback address never does.
     """
 
     name: str
@@ -202,9 +202,8 @@ class NodeSettings(Struct):
     masquerade_all: bool = False
 
     def takes_node_ports(self, address: str) -> bool:
-        if self.node_port_addresses is not None:
-            return address in self.node_port_addresses
-        return address in self.addresses and not is_loopback(address)
+        taken = self.addresses if self.node_port_addresses is None else self.node_port_addresses
+        return address in taken and not is_loopback(address)
 
     def detects_pods(self, family: str) -> bool:
         """Whether pods can be told from other clients at all in this family."""
