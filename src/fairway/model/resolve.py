@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from fairway.model.address import ANY, FAMILIES, canonical, canonical_network, family_of
+from fairway.model.address import (
+    ANY,
+    FAMILIES,
+    IPv4,
+    canonical,
+    canonical_network,
+    contains,
+    family_of,
+    of_family,
+)
 from fairway.model.topology import Candidate, Pools, categorize
 from fairway.model.view import (
     Action,
@@ -75,8 +84,9 @@ def _addresses(service: Service) -> dict[str, str]:
 def _candidates(slices: list[EndpointSlice], port: ServicePort, settings: NodeSettings) -> list[Candidate]:
     """Every endpoint of one Service port, once for each address and port.
 
-    An address that stands in several slices counts as its non-terminating self (a running pod beats a terminating one
-    that had the address before it).
+    Of an address that stands in several slices the better endpoint counts: a running pod beats a terminating one that
+    had the address before it. The reference lets the last one it happens to read win among equals; here the order of
+    slices and endpoints never decides.
     """
     found: dict[tuple[str, int], Candidate] = {}
     for slice_ in slices:
@@ -86,9 +96,14 @@ def _candidates(slices: list[EndpointSlice], port: ServicePort, settings: NodeSe
                 if candidate is None:
                     continue
                 key = (candidate.backend.address, number)
-                if key not in found or not candidate.terminating:
-                    found[key] = candidate
+                found[key] = max(found[key], candidate, key=_preference) if key in found else candidate
     return sorted(found.values(), key=lambda one: str(one.backend))
+
+
+def _preference(one: Candidate) -> tuple[object, ...]:
+    backend = one.backend
+    better = (not one.terminating, one.ready, one.serving)
+    return *better, backend.slice, backend.node, backend.target, sorted(one.zones), sorted(one.nodes)
 
 
 def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
@@ -109,7 +124,7 @@ def _candidate(endpoint: Endpoint, port: int, slice_: EndpointSlice, settings: N
             address=address,
             port=port,
             node=node,
-            local=node == settings.name,
+            local=bool(node) and node == settings.name,
             slice=slice_.metadata.name,
             target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
         ),
@@ -182,7 +197,7 @@ class _PortFrontends:
             node=node,
             outside=outside,
             affinity_seconds=_affinity_seconds(self.service),
-            source_ranges=self._source_ranges() if kind is FrontendKind.LOAD_BALANCER else (),
+            source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
         )
 
     def _internal(self, client: Client, pools: Pools, local: bool) -> Action:
@@ -203,13 +218,20 @@ class _PortFrontends:
             return _forward(pools, Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod")
         return _forward(pools, Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
 
-    def _source_ranges(self) -> tuple[str, ...]:
+    def _source_ranges(self, address: str) -> tuple[str, ...]:
+        """The networks that may connect to the load-balancer IP ``address``; empty when everybody may."""
         found = tuple(
             network
             for text in self.service.spec.load_balancer_source_ranges or ()
             if (network := canonical_network(text)) and family_of(network) == self.family
         )
-        return () if any(network.endswith("/0") for network in found) else found
+        if any(network.endswith("/0") for network in found):
+            return ()
+        # When the node itself may connect, its packet may carry the load-balancer IP as its source: the node has that
+        # address on an interface if its balancer works by direct return (reference, section 1.H).
+        if any(contains(found, one) for one in of_family(self.settings.addresses, self.family)):
+            found += (f"{address}/{32 if self.family == IPv4 else 128}",)
+        return found
 
 
 def _forward(pools: Pools, pool: Pool, masquerade: bool, policy: str) -> Action:
