@@ -10,7 +10,7 @@ import pytest
 
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.queue import Pacer, WorkLoop, WorkQueue
-from fairway.runtime.retry import Backoff
+from fairway.runtime.retry import Backoff, Patience
 
 
 def test_items_come_in_order_and_once() -> None:
@@ -93,9 +93,8 @@ async def running(
         assert log is not None, error
         log.put_nowait(f"{item}: {error} ({failures})")
 
-    loop: WorkLoop[str] = WorkLoop(
-        handle, clock=clock, draw=lambda: 0.0, on_error=note, backoff=Backoff(first=1, jitter=0), workers=2
-    )
+    patience = Patience(Backoff(first=1, jitter=0), clock)
+    loop: WorkLoop[str] = WorkLoop(handle, on_error=note, patience=patience, workers=2)
     task = asyncio.create_task(loop.run())
     try:
         async with asyncio.timeout(5):

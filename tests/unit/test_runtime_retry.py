@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.runtime.retry import Backoff, Retries
+from fairway.runtime.retry import Backoff, Patience, Retries
 
 
 def test_waits_double_up_to_the_most() -> None:
@@ -19,7 +19,7 @@ def test_chance_only_shortens_a_wait() -> None:
 
 
 def test_failures_are_counted_for_each_item_until_it_succeeds() -> None:
-    retries: Retries[str] = Retries(Backoff(first=1, jitter=0), lambda: 0.0)
+    retries: Retries[str] = Retries(Patience(Backoff(first=1, jitter=0)))
     assert [retries.failed("a"), retries.failed("a"), retries.failed("b")] == [(1, 1), (2, 2), (1, 1)]
     assert retries.succeeded("a") == 2
     assert retries.succeeded("a") == 0

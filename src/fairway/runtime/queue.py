@@ -18,8 +18,7 @@ import math
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from fairway.runtime.clock import Clock
-from fairway.runtime.retry import Backoff, Draw, Retries
+from fairway.runtime.retry import Patience, Retries
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -95,17 +94,16 @@ class WorkLoop(Generic[Item]):
         self,
         handle: Callable[[Item], Awaitable[None]],
         *,
-        clock: Clock,
-        draw: Draw,
         on_error: Callable[[Item, Exception | None, int], None],
         workers: int = 4,
-        backoff: Backoff | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._handle = handle
-        self._clock = clock
+        patience = patience or Patience()
+        self._clock = patience.clock
         self._on_error = on_error
         self._workers = workers
-        self._retries: Retries[Item] = Retries(backoff or Backoff(), draw)
+        self._retries: Retries[Item] = Retries(patience)
         self._queue: WorkQueue[Item] = WorkQueue()
         self._work_to_do = asyncio.Event()
         self._quiet = asyncio.Event()

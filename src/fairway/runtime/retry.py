@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from fairway.runtime.clock import Clock, SystemClock
 
 Item = TypeVar("Item", bound=Hashable)
 Draw = Callable[[], float]
@@ -31,18 +34,34 @@ class Backoff:
         return whole * (1.0 - self.jitter * drawn)
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How to wait between attempts: for how long, by which clock, with which chance."""
+
+    backoff: Backoff = Backoff()
+    clock: Clock = field(default_factory=SystemClock)
+    draw: Draw = random.random
+
+    def delay(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return self.backoff.delay(failures, self.draw())
+
+    async def wait(self, failures: int) -> None:
+        """Wait as long as so many failures in a row ask for."""
+        await self.clock.sleep(self.delay(failures))
+
+
 class Retries(Generic[Item]):
     """Failures in a row, counted for each item."""
 
-    def __init__(self, backoff: Backoff, draw: Draw) -> None:
-        self._backoff = backoff
-        self._draw = draw
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
         self._failures: dict[Item, int] = {}
 
     def failed(self, item: Item) -> tuple[float, int]:
         """Note a failure; returns the seconds to wait before the next attempt, and the failures in a row."""
         self._failures[item] = failures = self._failures.get(item, 0) + 1
-        return self._backoff.delay(failures, self._draw()), failures
+        return self._patience.delay(failures), failures
 
     def succeeded(self, item: Item) -> int:
         """Forget the failures of an item; returns how many in a row there were."""

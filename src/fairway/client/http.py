@@ -1,0 +1,293 @@
+"""The verbs of the API, typed: a `Resource` goes in, values of its class come out.
+
+Answers decode straight from bytes into the class; what is written is a value or a *document* (plain JSON data, for
+whoever must not lose fields). An answer other than success raises `ApiError`, no answer `ServerUnreachable`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, cast
+from urllib.parse import quote
+
+import msgspec
+
+from fairway import __version__
+from fairway.client.transport import Lines, Request, Stream, Transport
+from fairway.objects.codec import DecodeError, Document, decode, encode
+from fairway.objects.meta import KubernetesObject, ObjectMeta
+from fairway.objects.resources import Resource
+from fairway.objects.status import ApiError
+
+T = TypeVar("T", bound=KubernetesObject)
+PatchType = Literal["merge", "strategic", "json"]
+EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+
+_PATCH_MEDIA_TYPES = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+}
+# A watch ends after this many seconds at the latest, so that the load moves on when servers come and go.
+WATCH_SECONDS = 480
+log = logging.getLogger(__name__)
+
+
+class ListMeta(msgspec.Struct, frozen=True, rename={"resource_version": "resourceVersion", "next": "continue"}):
+    resource_version: str = ""
+    next: str = ""
+
+
+class ObjectList(msgspec.Struct, Generic[T], frozen=True):
+    """The objects of one list, and the revision at which they were so."""
+
+    items: list[T] = []
+    metadata: ListMeta = ListMeta()
+
+
+class _RawList(msgspec.Struct, frozen=True):
+    items: list[msgspec.Raw] = []
+    metadata: ListMeta = ListMeta()
+
+
+class _RawEvent(msgspec.Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class _OnlyMeta(KubernetesObject):
+    """What bookmarks and unreadable objects are decoded as."""
+
+
+@dataclass(frozen=True)
+class Event(Generic[T]):
+    """One line of a watch. ``object`` is None for a bookmark; for DELETED it is the last state of the object."""
+
+    type: EventType
+    metadata: ObjectMeta
+    object: T | None
+
+
+class Client:
+    """Speaks to one API server over a `Transport`, which it closes at the end (``async with``)."""
+
+    def __init__(
+        self, transport: Transport, *, user_agent: str = f"fairway/{__version__}", timeout: float = 30.0
+    ) -> None:
+        self._transport = transport
+        self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
+        self._timeout = timeout
+
+    @property
+    def server(self) -> str:
+        return self._transport.server
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def get(self, resource: Resource[T], name: str, namespace: str = "") -> T:
+        return decode(await self._call("GET", _path(resource, namespace, name)), resource.type)
+
+    async def get_document(self, resource: Resource[T], name: str, namespace: str = "") -> Document:
+        """The whole object, with the fields that no class of ours knows."""
+        return decode(await self._call("GET", _path(resource, namespace, name)), dict)
+
+    async def list(
+        self,
+        resource: Resource[T],
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+    ) -> ObjectList[T]:
+        """All objects, of one namespace or of all; an object that cannot be read is left out, with a warning."""
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector, resourceVersion=resource_version)
+        return _decode_list(await self._call("GET", _path(resource, namespace), query), resource)
+
+    async def create(self, resource: Resource[T], given: T | Document) -> T:
+        """Create the object in the namespace that its metadata names."""
+        namespace = _meta(given).namespace
+        answer = await self._call("POST", _path(resource, namespace), body=_body(resource, given))
+        return decode(answer, resource.type)
+
+    async def replace(self, resource: Resource[T], given: T | Document, *, subresource: str = "") -> T:
+        """Write the whole object; refused with a conflict if its resourceVersion is set and not the newest."""
+        meta = _meta(given)
+        path = _path(resource, meta.namespace, meta.name, subresource)
+        return decode(await self._call("PUT", path, body=_body(resource, given)), resource.type)
+
+    async def patch(
+        self,
+        resource: Resource[T],
+        name: str,
+        patch: Any,
+        namespace: str = "",
+        *,
+        kind: PatchType = "merge",
+        subresource: str = "",
+    ) -> T:
+        """Change parts of an object: ``patch`` is a document, or a list of operations when ``kind`` is ``json``."""
+        path = _path(resource, namespace, name, subresource)
+        media = _PATCH_MEDIA_TYPES[kind]
+        return decode(await self._call("PATCH", path, body=encode(patch), media=media), resource.type)
+
+    async def patch_status(
+        self, resource: Resource[T], name: str, patch: Document, namespace: str = "", *, kind: PatchType = "merge"
+    ) -> T:
+        """Change the status alone: ``patch`` is the document ``{"status": …}``."""
+        return await self.patch(resource, name, patch, namespace, kind=kind, subresource="status")
+
+    async def delete(
+        self,
+        resource: Resource[T],
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Delete the object; with ``uid`` only if it still is that very one, else a conflict."""
+        options: Document = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        await self._call("DELETE", _path(resource, namespace, name), body=encode(options))
+
+    async def watch(
+        self,
+        resource: Resource[T],
+        resource_version: str,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        seconds: int = WATCH_SECONDS,
+    ) -> AsyncGenerator[Sequence[Event[T]], None]:
+        """What happens after ``resource_version``, in batches as they arrive, until the server ends the watch.
+
+        Raises `ApiError` when the server says no, at once or in between: 410 means that the revision is too old.
+        """
+        query = _query(
+            watch="true",
+            resourceVersion=resource_version,
+            allowWatchBookmarks="true",
+            timeoutSeconds=str(seconds),
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+        )
+        request = Request("GET", _path(resource, namespace), query, self._headers)
+        async with self._transport.stream(request, timeout=self._timeout) as stream:
+            if stream.status != 200:
+                raise _error(await stream.body(), stream.status)
+            async with aclosing(_lines(stream)) as batches:
+                async for batch in batches:
+                    yield [_decode_event(line, resource) for line in batch]
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: bytes = b"",
+        media: str = "application/json",
+    ) -> bytes:
+        headers = {**self._headers, "Content-Type": media} if body else self._headers
+        request = Request(method, path, query or {}, headers, body)
+        answer = await self._transport.request(request, timeout=self._timeout)
+        if not 200 <= answer.status < 300:
+            raise _error(answer.body, answer.status)
+        return answer.body
+
+
+async def _lines(stream: Stream) -> AsyncGenerator[list[bytes], None]:
+    lines = Lines()
+    async with aclosing(stream.chunks()) as chunks:
+        async for chunk in chunks:
+            if complete := lines.feed(chunk):
+                yield complete
+
+
+def _path(resource: Resource[T], namespace: str, name: str = "", subresource: str = "") -> str:
+    path = resource.path(quote(namespace, safe=""), quote(name, safe=""))
+    return f"{path}/{subresource}" if subresource else path
+
+
+def _query(**given: str) -> dict[str, str]:
+    return {name: value for name, value in given.items() if value}
+
+
+def _meta(given: KubernetesObject | Document) -> ObjectMeta:
+    if isinstance(given, KubernetesObject):
+        return given.metadata
+    found = given.get("metadata") or {}
+    return ObjectMeta(name=found.get("name", ""), namespace=found.get("namespace", ""))
+
+
+def _body(resource: Resource[T], given: T | Document) -> bytes:
+    if isinstance(given, KubernetesObject):
+        given = msgspec.structs.replace(given, api_version=resource.api_version, kind=resource.kind)
+    return encode(given)
+
+
+def _error(body: bytes, code: int) -> ApiError:
+    try:
+        return ApiError.from_status(decode(body, dict), code)
+    except DecodeError:
+        words = body[:200].decode("utf-8", "replace").strip()
+        return ApiError(
+            code, "Unknown", f"the server answered {code}: {words}" if words else f"the server answered {code}"
+        )
+
+
+@functools.cache
+def _list_type(type_: type[KubernetesObject]) -> type[ObjectList[Any]]:
+    return cast("type[ObjectList[Any]]", ObjectList[type_])  # type: ignore[valid-type]
+
+
+def _decode_list(body: bytes, resource: Resource[T]) -> ObjectList[T]:
+    try:
+        return cast("ObjectList[T]", decode(body, _list_type(resource.type)))
+    except DecodeError:
+        raw = decode(body, _RawList)
+    items = [item for one in raw.items if (item := _readable(bytes(one), resource)) is not None]
+    return ObjectList(items, raw.metadata)
+
+
+def _readable(data: bytes, resource: Resource[T]) -> T | None:
+    """One unreadable object must not hide the others from us, so it counts as absent."""
+    try:
+        return decode(data, resource.type)
+    except DecodeError as error:
+        key = decode(data, _OnlyMeta).metadata.key
+        log.warning("%s %s cannot be read and is ignored: %s", resource.kind, key, error)
+        return None
+
+
+def _decode_event(line: bytes, resource: Resource[T]) -> Event[T]:
+    event = decode(line, _RawEvent)
+    data = bytes(event.object)
+    match event.type:
+        case "ADDED" | "MODIFIED" | "DELETED":
+            found = _readable(data, resource)
+            if found is None:
+                return Event("DELETED", decode(data, _OnlyMeta).metadata, None)
+            return Event(cast(EventType, event.type), found.metadata, found)
+        case "BOOKMARK":
+            return Event("BOOKMARK", decode(data, _OnlyMeta).metadata, None)
+        case "ERROR":
+            raise _error(data, 500)
+        case _:
+            raise DecodeError(f"a watch event of unknown type {event.type!r}")

@@ -1,0 +1,198 @@
+"""A cache that follows the API server: list once, then watch, for ever.
+
+    LIST ──▶ Reflection.replace ──┐
+     ▲                            ├──▶ changes ──▶ on_change(key, old, new)
+     │ 410                        │
+    WATCH ─▶ Reflection.apply ────┘
+     ▲ │ ended, or broke off: watch again from the revision reached
+     └─┘
+
+`Reflection` is the state machine: a copy of the server's objects and the revision it stands for. `Informer` drives it.
+While the server is away the cache keeps what it had; after a relist the differences come out as changes, so whoever
+listens never has to know what happened in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
+
+from fairway.client.http import Client, Event
+from fairway.client.transport import ServerUnreachable
+from fairway.objects.codec import DecodeError
+from fairway.objects.meta import Key, KubernetesObject
+from fairway.objects.resources import Resource
+from fairway.objects.status import ApiError
+from fairway.runtime.retry import Backoff, Patience
+
+T = TypeVar("T", bound=KubernetesObject)
+OnChange = Callable[[Key, T | None, T | None], None]
+log = logging.getLogger(__name__)
+
+
+class Change(NamedTuple, Generic[T]):
+    """``old`` is None for a new object, ``new`` for one that is gone."""
+
+    key: Key
+    old: T | None
+    new: T | None
+
+
+class Reflection(Generic[T]):
+    """The objects as they were at ``resource_version``; empty means that they have to be listed."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, T] = {}
+        self.objects: Mapping[Key, T] = MappingProxyType(self._objects)
+        self.resource_version = ""
+
+    def replace(self, items: Iterable[T], resource_version: str) -> list[Change[T]]:
+        """A list was taken: the changes that lead to it from what we had, departures first."""
+        listed = {item.metadata.key: item for item in items}
+        changes: list[Change[T]] = [
+            Change(key, old, None)
+            for key, old in self._objects.items()
+            # Another uid under the same name: the old one is gone, even though nobody told us.
+            if key not in listed or listed[key].metadata.uid != old.metadata.uid
+        ]
+        gone = {change.key for change in changes}
+        for key, item in listed.items():
+            old = None if key in gone else self._objects.get(key)
+            if old is None or old.metadata.resource_version != item.metadata.resource_version:
+                changes.append(Change(key, old, item))
+        self._objects.clear()
+        self._objects.update(listed)
+        self.resource_version = resource_version
+        return changes
+
+    def apply(self, event: Event[T]) -> Change[T] | None:
+        """One line of a watch; returns None when it changes nothing."""
+        self.resource_version = event.metadata.resource_version or self.resource_version
+        key = event.metadata.key
+        match event.type:
+            case "BOOKMARK":
+                return None
+            case "DELETED":
+                old = self._objects.pop(key, None)
+                return Change(key, event.object or old, None) if old is not None else None
+            case _:
+                old = self._objects.get(key)
+                if event.object is None or old == event.object:
+                    return None
+                self._objects[key] = event.object
+                return Change(key, old, event.object)
+
+    def expire(self) -> None:
+        """The revision is too old for the server: the next step is a list."""
+        self.resource_version = ""
+
+
+class Informer(Generic[T]):
+    """Keeps ``cache`` like the server's objects of one resource, from ``run()`` until that is cancelled.
+
+    ``on_change(key, old, new)`` is called in the event loop, after the cache has the change, and must not block; an
+    exception from it ends ``run()``. To read less than the resource's class, pass ``resource.read_as(Slim)``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource[T],
+        *,
+        on_change: OnChange[T] | None = None,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        patience: Patience | None = None,
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._on_change = on_change
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._patience = patience or Patience(Backoff(first=0.1, most=5.0))
+        self._reflection: Reflection[T] = Reflection()
+        self._synced = asyncio.Event()
+        self._failures = 0
+
+    @property
+    def cache(self) -> Mapping[Key, T]:
+        return self._reflection.objects
+
+    @property
+    def resource_version(self) -> str:
+        """The revision that the cache stands for; empty before the first list."""
+        return self._reflection.resource_version
+
+    async def synced(self) -> None:
+        """Wait until the cache holds the first whole list and ``on_change`` has heard of it."""
+        await self._synced.wait()
+
+    async def run(self) -> None:
+        """Follow the server until cancelled."""
+        while True:
+            try:
+                if not self._reflection.resource_version:
+                    await self._list()
+                progressed = await self._watch()
+            except (ApiError, ServerUnreachable, DecodeError) as error:
+                await self._failed(error)
+            else:
+                # A watch that ends at once without a word must not make us ask in a circle.
+                if not progressed:
+                    await self._patience.wait(1)
+
+    async def _list(self) -> None:
+        listed = await self._client.list(
+            self._resource,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
+        self._announce(self._reflection.replace(listed.items, listed.metadata.resource_version))
+        self._recovered()
+        self._synced.set()
+
+    async def _watch(self) -> bool:
+        """Follow one watch to its end; returns whether it said anything."""
+        progressed = False
+        watch = self._client.watch(
+            self._resource,
+            self._reflection.resource_version,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
+        async with aclosing(watch):
+            async for events in watch:
+                progressed = True
+                self._recovered()
+                for event in events:
+                    change = self._reflection.apply(event)
+                    if change is not None:
+                        self._announce((change,))
+        return progressed
+
+    def _announce(self, changes: Iterable[Change[T]]) -> None:
+        if self._on_change is not None:
+            for key, old, new in changes:
+                self._on_change(key, old, new)
+
+    async def _failed(self, error: ApiError | ServerUnreachable | DecodeError) -> None:
+        if isinstance(error, ApiError) and error.code == 410:
+            self._reflection.expire()
+            log.info("%s: the revision of the watch is too old, listing again", self._resource.qualified)
+        elif not self._failures:
+            log.warning("%s: %s; retrying", self._resource.qualified, error)
+        self._failures += 1
+        await self._patience.wait(self._failures)
+
+    def _recovered(self) -> None:
+        if self._failures:
+            log.info("%s: following the API server again", self._resource.qualified)
+        self._failures = 0

@@ -1,0 +1,153 @@
+"""The transport over the network: aiohttp, with TLS, client certificates and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import aiohttp
+from aiohttp.client import _RequestContextManager
+
+from fairway.client.kubeconfig import Connection, KubeconfigError
+from fairway.client.transport import Request, Response, ServerUnreachable
+
+# A server that vanished without a word is noticed after this: 15 s of silence, then three unanswered questions.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+
+
+class NetworkTransport:
+    """Talks to the server of one `Connection`. Make it inside a running event loop, and close it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls_context(connection), limit=0, socket_factory=_socket),
+            headers=headers,
+            auto_decompress=True,
+            skip_auto_headers=("User-Agent",),
+        )
+
+    @property
+    def server(self) -> str:
+        return self._connection.server
+
+    async def request(self, request: Request, *, timeout: float) -> Response:
+        with self.translated(timeout):
+            async with self._send(request, aiohttp.ClientTimeout(total=timeout)) as answer:
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(answer.status, headers, await answer.read())
+
+    @asynccontextmanager
+    async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[_Answer]:
+        with self.translated(timeout):
+            async with asyncio.timeout(timeout):
+                answer = await self._send(request, aiohttp.ClientTimeout(total=None))
+        try:
+            yield _Answer(answer, self)
+        finally:
+            answer.close()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @contextmanager
+    def translated(self, seconds: float) -> Iterator[None]:
+        """Whatever goes wrong on the way inside is a `ServerUnreachable`."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise ServerUnreachable(self.server, f"no answer within {seconds:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ServerUnreachable(self.server, _cause(error)) from error
+
+    def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> _RequestContextManager:
+        options: dict[str, Any] = {"timeout": limits, "allow_redirects": False}
+        if self._connection.tls_server_name:
+            options["server_hostname"] = self._connection.tls_server_name
+        return self._session.request(
+            request.method,
+            self._connection.server.rstrip("/") + request.path,
+            params=request.query,
+            headers=request.headers,
+            data=request.body or None,
+            **options,
+        )
+
+
+class _Answer:
+    def __init__(self, answer: aiohttp.ClientResponse, transport: NetworkTransport) -> None:
+        self._answer = answer
+        self._transport = transport
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        content = self._answer.content
+        while True:
+            with self._transport.translated(0):
+                chunk = await content.readany()
+            if not chunk:
+                return
+            yield chunk
+
+    async def body(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+def tls_context(connection: Connection) -> ssl.SSLContext | bool:
+    """The TLS settings of a connection; raises `KubeconfigError` for certificates and keys that cannot be read."""
+    if not connection.server.startswith("https:"):
+        return True
+    try:
+        authorities = connection.certificate_authority.decode() if connection.certificate_authority else None
+        context = ssl.create_default_context(cadata=authorities)
+    except (ssl.SSLError, ValueError) as error:
+        raise KubeconfigError(connection.source, "certificate-authority", f"not a PEM certificate: {error}") from None
+    # Several authorities of one name, or leaf certificates as authorities, are common in small clusters.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if connection.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if connection.client_certificate:
+        _load_certificate(context, connection)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, connection: Connection) -> None:
+    """OpenSSL wants a file; one in memory keeps the key off the disk."""
+    with open(os.memfd_create("client-certificate"), "wb") as file:
+        file.write(connection.client_certificate + b"\n" + connection.client_key)
+        file.flush()
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")
+        except (ssl.SSLError, ValueError) as error:
+            problem = f"the certificate and its key do not load: {error}"
+            raise KubeconfigError(connection.source, "client-certificate", problem) from None
+
+
+def _socket(address: Any) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
+
+
+def _cause(error: Exception) -> str:
+    """The reason in a few words: what the operating system or OpenSSL says, without the wrapping."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {getattr(error.certificate_error, 'verify_message', error)}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host} does not resolve"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,213 @@
+"""Unit tests of `fairway.client.informer`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
+
+from fairway.client.asgi import AsgiTransport
+from fairway.client.http import Client, Event
+from fairway.client.informer import Change, Informer, Reflection
+from fairway.objects.codec import view
+from fairway.objects.meta import Key, KubernetesObject
+from fairway.objects.resources import SERVICES
+from fairway.objects.service import Service
+from fairway.runtime.clock import FakeClock
+from fairway.runtime.retry import Backoff, Patience
+
+A, B = Key("shop", "a"), Key("shop", "b")
+
+
+def value(name: str, version: int, uid: str = "") -> Service:
+    return view(service(name, version, uid=uid), Service)
+
+
+def event(kind: Any, name: str, version: int) -> Event[Service]:
+    found = value(name, version)
+    return Event(kind, found.metadata, found)
+
+
+def test_the_first_list_is_all_new() -> None:
+    reflection: Reflection[Service] = Reflection()
+    assert reflection.replace([value("a", 1)], "5") == [Change(A, None, value("a", 1))]
+    assert reflection.resource_version == "5"
+    assert dict(reflection.objects) == {A: value("a", 1)}
+
+
+def test_a_relist_tells_only_the_differences() -> None:
+    reflection: Reflection[Service] = Reflection()
+    reflection.replace([value("a", 1), value("b", 2), value("c", 3), value("d", 4, "d1")], "5")
+    changes = reflection.replace([value("a", 1), value("b", 7), value("d", 8, "d2"), value("e", 9)], "9")
+    assert changes == [
+        Change(Key("shop", "c"), value("c", 3), None),
+        Change(Key("shop", "d"), value("d", 4, "d1"), None),
+        Change(B, value("b", 2), value("b", 7)),
+        Change(Key("shop", "d"), None, value("d", 8, "d2")),
+        Change(Key("shop", "e"), None, value("e", 9)),
+    ]
+
+
+def test_events_move_the_revision_and_a_replayed_one_changes_nothing() -> None:
+    reflection: Reflection[Service] = Reflection()
+    reflection.replace([], "5")
+    assert reflection.apply(event("ADDED", "a", 6)) == Change(A, None, value("a", 6))
+    assert reflection.apply(event("ADDED", "a", 6)) is None
+    assert reflection.apply(event("MODIFIED", "a", 7)) == Change(A, value("a", 6), value("a", 7))
+    assert reflection.apply(event("DELETED", "a", 8)) == Change(A, value("a", 8), None)
+    assert reflection.apply(event("DELETED", "a", 8)) is None
+    assert reflection.resource_version == "8"
+    bookmark: Event[Service] = Event("BOOKMARK", view({"resourceVersion": "20"}, type(value("a", 1).metadata)), None)
+    assert reflection.apply(bookmark) is None
+    assert reflection.resource_version == "20"
+
+
+class Follower:
+    """An informer that runs against a scripted server, and what it told."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.server = ScriptedServer()
+        self.told: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+        patience = Patience(Backoff(first=1, most=4, jitter=0), self.clock)
+        client = Client(AsgiTransport(self.server))
+        self.informer = Informer(client, SERVICES, on_change=self._note, namespace="shop", patience=patience)
+
+    def _note(self, key: Key, old: KubernetesObject | None, new: KubernetesObject | None) -> None:
+        versions = [one.metadata.resource_version if one else "" for one in (old, new)]
+        self.told.put_nowait((key.name, versions[0], versions[1]))
+
+    async def list(self, *answer: Any) -> None:
+        """Answer the list that must come next."""
+        exchange = await self.server.next("GET /api/v1/namespaces/shop/services")
+        assert "watch" not in exchange.query
+        await exchange.answer(*answer)
+
+    async def watch(self, revision: str) -> Any:
+        """The watch that must come next, begun."""
+        exchange = await self.server.next("GET /api/v1/namespaces/shop/services")
+        assert (exchange.query["watch"], exchange.query["resourceVersion"]) == ("true", revision)
+        await exchange.begin()
+        return exchange
+
+
+@asynccontextmanager
+async def following() -> AsyncIterator[Follower]:
+    follower = Follower()
+    task = asyncio.create_task(follower.informer.run())
+    try:
+        async with asyncio.timeout(5):
+            yield follower
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_it_lists_then_watches_from_the_lists_revision() -> None:
+    async with following() as it:
+        await it.list(service_list(5, service("a", 3)))
+        watch = await it.watch("5")
+        await it.informer.synced()
+        await watch.event("ADDED", service("b", 6))
+        assert [await it.told.get(), await it.told.get()] == [("a", "", "3"), ("b", "", "6")]
+        assert set(it.informer.cache) == {A, B}
+
+
+async def test_a_watch_that_breaks_off_goes_on_from_the_revision_reached() -> None:
+    async with following() as it:
+        await it.list(service_list(5))
+        watch = await it.watch("5")
+        await watch.event("ADDED", service("a", 6))
+        await watch.event("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
+        watch.break_off()
+        assert await it.clock.sleeper() == pytest.approx(1)
+        it.clock.advance(1)
+        await (await it.watch("9")).event("DELETED", service("a", 10))
+        assert [await it.told.get(), await it.told.get()] == [("a", "", "6"), ("a", "10", "")]
+        assert not it.informer.cache
+
+
+async def test_a_watch_that_ends_is_taken_up_at_once() -> None:
+    async with following() as it:
+        await it.list(service_list(5))
+        watch = await it.watch("5")
+        await watch.event("ADDED", service("a", 6))
+        await watch.end()
+        await it.watch("6")
+
+
+async def test_a_watch_that_ends_without_a_word_is_not_asked_for_in_a_circle() -> None:
+    async with following() as it:
+        await it.list(service_list(5))
+        await (await it.watch("5")).end()
+        assert await it.clock.sleeper() == pytest.approx(1)
+        it.clock.advance(1)
+        await it.watch("5")
+
+
+async def test_an_expired_revision_makes_it_list_and_tell_the_differences() -> None:
+    async with following() as it:
+        await it.list(service_list(5, service("a", 3), service("b", 4)))
+        watch = await it.watch("5")
+        await watch.event("ERROR", failure(410, "Expired"))
+        assert await it.clock.sleeper() == pytest.approx(1)
+        assert set(it.informer.cache) == {A, B}
+        it.clock.advance(1)
+        await it.list(service_list(30, service("a", 20)))
+        await it.watch("30")
+        told = [await it.told.get() for _ in range(4)]
+        assert told == [("a", "", "3"), ("b", "", "4"), ("b", "4", ""), ("a", "3", "20")]
+
+
+async def test_while_the_server_is_away_the_cache_stays_and_the_log_is_short(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fairway")
+    async with following() as it:
+        await it.list(service_list(5, service("a", 3)))
+        watch = await it.watch("5")
+        watch.break_off()
+        for wait in (1, 2, 4, 4):
+            assert await it.clock.sleeper() == pytest.approx(wait)
+            assert set(it.informer.cache) == {A}
+            it.clock.advance(wait)
+            (await it.watch("5")).break_off()
+        assert await it.clock.sleeper() == pytest.approx(4)
+        it.clock.advance(4)
+        await (await it.watch("5")).event("ADDED", service("b", 6))
+        await it.told.get()
+        await it.told.get()
+    messages = [record.message for record in caplog.records]
+    assert messages == [
+        "services: cannot reach the API server at this process: the answer broke off; retrying",
+        "services: following the API server again",
+    ]
+
+
+async def test_a_listener_that_fails_ends_the_informer_loudly() -> None:
+    def refuse(*_: object) -> None:
+        raise KeyError("a bug")
+
+    server = ScriptedServer()
+    informer = Informer(Client(AsgiTransport(server)), SERVICES, on_change=refuse)
+    task = asyncio.create_task(informer.run())
+    await (await server.next("GET /api/v1/services")).answer(service_list(5, service("a", 3)))
+    with pytest.raises(KeyError, match="a bug"):
+        await task
+
+
+async def test_it_can_read_less_than_the_whole_class() -> None:
+    class Slim(KubernetesObject):
+        """Only the metadata."""
+
+    server = ScriptedServer()
+    informer = Informer(Client(AsgiTransport(server)), SERVICES.read_as(Slim))
+    task = asyncio.create_task(informer.run())
+    await (await server.next("GET /api/v1/services")).answer(service_list(5, service("a", 3, ports="unread")))
+    await informer.synced()
+    assert type(informer.cache[A]) is Slim
+    task.cancel()
+    await asyncio.wait([task])
