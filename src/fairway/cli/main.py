@@ -6,34 +6,28 @@ import os
 import sys
 import traceback
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from fairway import __version__
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, complain
+from fairway.client.kubeconfig import KubeconfigError
+from fairway.client.transport import ServerUnreachable
+from fairway.objects.codec import DecodeError
+from fairway.objects.status import ApiError
 
 _SERVE = Group("Serve", sort_key=1)
 _EXPLAIN = Group("Explain", sort_key=2)
 _PARTS = Group("The parts, each its own process", sort_key=3)
 
-# name, where it is, group, one line of help
+# name, where it is, group; the help is the command's own docstring
 COMMANDS = (
-    ("up", "fairway.cli.up:up", _SERVE, "Give Services to this machine: API, controllers and proxy in one process."),
-    ("lab", "fairway.cli.lab:app", _SERVE, "A cluster of network namespaces on this machine: up, check, exec, down."),
-    (
-        "trace",
-        "fairway.cli.trace:trace",
-        _EXPLAIN,
-        "Tell what happens to a packet: which Service, rule, backend, and why.",
-    ),
-    (
-        "program",
-        "fairway.cli.program:program",
-        _EXPLAIN,
-        "Print what the kernel of a node should hold, with the reason.",
-    ),
-    ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS, "Serve the Kubernetes API for Services."),
-    ("controllers", "fairway.cli.controllers:controllers", _PARTS, "Keep EndpointSlices and workloads true."),
-    ("proxy", "fairway.cli.proxy:proxy", _PARTS, "Make this node's kernel deliver Services."),
+    ("up", "fairway.cli.up:up", _SERVE),
+    ("lab", "fairway.cli.lab:app", _SERVE),
+    ("trace", "fairway.cli.trace:trace", _EXPLAIN),
+    ("program", "fairway.cli.program:program", _EXPLAIN),
+    ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
+    ("controllers", "fairway.cli.controllers:controllers", _PARTS),
+    ("proxy", "fairway.cli.proxy:proxy", _PARTS),
 )
 
 app = App(
@@ -41,9 +35,10 @@ app = App(
     help="Kubernetes Services, whole: stable virtual IPs, the pods behind them, and rules that explain themselves.",
     version=__version__,
     help_format="plaintext",
+    default_parameter=Parameter(negative=""),
 )
-for _name, _target, _group, _help in COMMANDS:
-    app.command(_target, name=_name, group=_group, help=_help)
+for _name, _target, _group in COMMANDS:
+    app.command(_target, name=_name, group=_group)
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -55,6 +50,9 @@ def run(arguments: list[str] | None = None) -> int:
     except CommandError as error:
         complain(str(error))
         return error.code
+    except (ApiError, ServerUnreachable, KubeconfigError, DecodeError) as error:
+        complain(str(error))
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -1,0 +1,51 @@
+"""``fairway program``: what the kernel of a node should hold, each line with the object and field that caused it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.source import DEFAULT_SOURCE, Source
+
+
+def program(
+    node: Annotated[str | None, Parameter(name="NODE")] = None,
+    /,
+    *,
+    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
+    source: Source = DEFAULT_SOURCE,
+    output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
+) -> int:
+    """Print what the kernel of a node should hold, each line with the object and field that caused it.
+
+    Example: fairway program n1
+
+    Parameters
+    ----------
+    node
+        The node's name; may be left out when the cluster has only one.
+    mode
+        The proxy mode to print.
+    source
+        Which cluster.
+    """
+    from fairway.modes.registry import MODES
+
+    if mode not in MODES:
+        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    cluster = source.read()
+    if node is None and len(cluster.nodes) == 1:
+        node = next(iter(cluster.nodes))
+    if node not in cluster.nodes:
+        wrong = f"no node {node!r}" if node else "say which node"
+        raise CommandError(f"{wrong}; nodes are: {', '.join(sorted(cluster.nodes)) or 'none'}", EXIT_USAGE)
+    chosen = MODES[mode]
+    view = cluster.view(node)
+    text = chosen.render(chosen.program(view))
+    if output == "json":
+        print_json({"node": node, "mode": mode, "frontends": [str(key) for key in view.frontends], "program": text})
+    else:
+        print(text)
+    return 0

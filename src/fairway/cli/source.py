@@ -1,0 +1,98 @@
+"""Where a command reads its cluster from: files, a kubeconfig, or whatever runs on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from fairway.cli.output import EXIT_USAGE, CommandError
+from fairway.client.kubeconfig import default_files, load_kubeconfig
+from fairway.diagnose.cluster import Cluster, Networks, from_documents
+from fairway.model.address import canonical_network
+from fairway.objects.codec import DecodeError, Document, read_yaml
+
+DEFAULT_SERVICE_NETWORK = "10.96.0.0/16"
+LAB_KUBECONFIG = Path("/run/fairway/lab/lab/kubeconfig")
+UP_KUBECONFIG = Path("/var/lib/fairway/kubeconfig")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Source:
+    """Which cluster a command is about: the options that all explaining commands share."""
+
+    filename: Annotated[list[Path] | None, Parameter(name=("--filename", "-f"))] = None
+    """Read the objects from files instead of a cluster; may be repeated."""
+    kubeconfig: Path | None = None
+    """The cluster to read; by default $KUBECONFIG, then a running lab, then a running `fairway up`."""
+    service_cluster_ip_range: str = DEFAULT_SERVICE_NETWORK
+    """The range of ClusterIPs (one a family, separated by a comma)."""
+    cluster_cidr: str = ""
+    """The range of pod addresses; by default the Nodes' podCIDRs."""
+
+    def read(self) -> Cluster:
+        """The cluster. Raises `CommandError` when it cannot be read."""
+        networks = Networks(
+            services=_networks("--service-cluster-ip-range", self.service_cluster_ip_range),
+            pods=_networks("--cluster-cidr", self.cluster_cidr),
+        )
+        if not self.filename:
+            return asyncio.run(_from_api(find_kubeconfigs(self.kubeconfig), networks))
+        try:
+            return from_documents([one for file in self.filename for one in read_manifest(file)], networks)
+        except DecodeError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
+
+
+DEFAULT_SOURCE = Source()
+
+
+def read_manifest(file: Path) -> list[Document]:
+    """The documents of a YAML or JSON file, ``-`` being standard input. Raises `CommandError`."""
+    try:
+        text = Path("/dev/stdin").read_text() if str(file) == "-" else file.read_text()
+        return read_yaml(text)
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}", EXIT_USAGE) from None
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file}: {error}", EXIT_USAGE) from None
+
+
+def find_kubeconfigs(given: Path | None) -> list[Path]:
+    """The kubeconfig files to use: the one given, $KUBECONFIG, a running lab's, a running `fairway up`'s."""
+    if given is not None:
+        return [given]
+    if os.environ.get("KUBECONFIG"):
+        return default_files(os.environ)
+    for usual in (LAB_KUBECONFIG, UP_KUBECONFIG):
+        if usual.exists():
+            return [usual]
+    raise CommandError(
+        "no cluster to read: no --kubeconfig, no $KUBECONFIG, and neither a lab nor `fairway up` runs here.\n"
+        "Start one (fairway lab up), or read files (-f objects.yaml).",
+        EXIT_USAGE,
+    )
+
+
+async def _from_api(kubeconfigs: list[Path], networks: Networks) -> Cluster:
+    from fairway.client.http import Client
+    from fairway.client.network import NetworkTransport
+    from fairway.diagnose.read import from_api
+
+    async with Client(NetworkTransport(load_kubeconfig(kubeconfigs))) as client:
+        return await from_api(client, networks)
+
+
+def _networks(flag: str, texts: str) -> tuple[str, ...]:
+    found = []
+    for text in (part for part in texts.split(",") if part):
+        network = canonical_network(text)
+        if network is None:
+            raise CommandError(f"{flag}: {text!r} is not a network in CIDR form, such as 10.96.0.0/16", EXIT_USAGE)
+        found.append(network)
+    return tuple(found)

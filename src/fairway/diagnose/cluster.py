@@ -1,0 +1,124 @@
+"""A cluster as one value: what the API (or a file of manifests) says about Services, and the view of each node.
+
+Nothing here touches a machine, so a question about a cluster far away is answered on a laptop, without root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fairway.model.address import canonical
+from fairway.model.resolve import resolve
+from fairway.model.view import NodeSettings, NodeView
+from fairway.objects.cluster import Node, Pod
+from fairway.objects.codec import DecodeError, Document, view
+from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.meta import Key
+from fairway.objects.service import Service
+
+Member = Service | EndpointSlice | Node | Pod
+_TYPES: dict[str, type[Member]] = {"Service": Service, "EndpointSlice": EndpointSlice, "Node": Node, "Pod": Pod}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What the objects do not say: the ranges that Services come from and, unless the Nodes tell, those of pods."""
+
+    services: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+
+
+@dataclass
+class Cluster:
+    """Objects by name. ``slices`` are grouped by the Service they belong to."""
+
+    services: dict[Key, Service] = field(default_factory=dict)
+    slices: dict[Key, list[EndpointSlice]] = field(default_factory=dict)
+    nodes: dict[str, Node] = field(default_factory=dict)
+    pods: dict[Key, Pod] = field(default_factory=dict)
+    networks: Networks = Networks()
+
+    def add(self, one: Member) -> None:
+        match one:
+            case Service():
+                self.services[one.key] = one
+            case EndpointSlice():
+                self.slices.setdefault(Key(one.metadata.namespace, one.service_name), []).append(one)
+            case Node():
+                self.nodes[one.metadata.name] = one
+            case Pod():
+                self.pods[one.key] = one
+
+    @property
+    def pod_networks(self) -> tuple[str, ...]:
+        """The ranges that pods have addresses from: as configured, else what the Nodes were given."""
+        return self.networks.pods or tuple(
+            cidr for node in self.nodes.values() for cidr in node.spec.pod_cidrs or (node.spec.pod_cidr,) if cidr
+        )
+
+    def settings(self, name: str) -> NodeSettings:
+        """A node as the API knows it: node ports are taken on its internal addresses, as the proxy does by default."""
+        node = self.nodes[name]
+        addresses = tuple(one for text in node.internal_addresses if (one := canonical(text)))
+        return NodeSettings(
+            name=name,
+            zone=node.zone,
+            addresses=(*addresses, "127.0.0.1", "::1"),
+            pod_networks=self.pod_networks,
+            service_networks=self.networks.services,
+            node_port_addresses=addresses,
+        )
+
+    def view(self, node: str) -> NodeView:
+        """What that node should do."""
+        return resolve(self.services.values(), self.slices, self.settings(node))
+
+    def names(self) -> dict[str, str]:
+        """A name for every address that has one: ``pod shop/cart-1``, ``node n1``, ``service shop/cart``."""
+        found: dict[str, str] = {}
+        for service in self.services.values():
+            found.update(dict.fromkeys(service.addresses, f"service {service.key}"))
+        for pod in self.pods.values():
+            if not pod.spec.host_network:
+                found.update(dict.fromkeys(pod.addresses, f"pod {pod.key}"))
+        for node in self.nodes.values():
+            found.update(dict.fromkeys(node.internal_addresses, f"node {node.metadata.name}"))
+        return found
+
+    def node_at(self, address: str) -> str | None:
+        """The node that has this address."""
+        return next((name for name, node in self.nodes.items() if address in node.internal_addresses), None)
+
+    def pod_at(self, address: str) -> Pod | None:
+        """The pod that has this address for itself."""
+        for pod in self.pods.values():
+            if address in pod.addresses and not pod.spec.host_network:
+                return pod
+        return None
+
+
+def from_documents(documents: Iterable[Document], networks: Networks) -> Cluster:
+    """The cluster that a list of documents describes; other kinds are passed over. Raises `DecodeError`."""
+    cluster = Cluster(networks=networks)
+    for one in documents:
+        type_ = _TYPES.get(str(one.get("kind")))
+        if type_ is not None:
+            cluster.add(_read(one, type_))
+    return cluster
+
+
+def _read(
+    document: Document, type_: type[Service | EndpointSlice | Node | Pod]
+) -> Service | EndpointSlice | Node | Pod:
+    try:
+        read = view(document, type_)
+    except DecodeError as error:
+        metadata = document.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, Mapping) else ""
+        raise DecodeError(error.problem, f"{document['kind']} {name}: {error.path}") from None
+    # A manifest may leave the namespace out; the API would say "default".
+    if isinstance(read, Node) or read.metadata.namespace:
+        return read
+    metadata = {**document.get("metadata", {}), "namespace": "default"}
+    return view({**document, "metadata": metadata}, type_)

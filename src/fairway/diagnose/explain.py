@@ -1,0 +1,130 @@
+"""A journey in sentences for people, and as a document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairway.diagnose.cluster import Cluster
+from fairway.diagnose.journey import Hop, Journey, after_pass, frontend_words
+from fairway.model.decide import client_of
+from fairway.model.packet import Choice, Verdict
+from fairway.model.view import Client, Frontend
+from fairway.objects.codec import Document
+
+_CLIENTS = {
+    Client.POD: "a pod of the cluster",
+    Client.NODE: "the node itself",
+    Client.OUTSIDE: "a client outside the cluster",
+}
+_ENDS = {
+    Verdict.REJECT: "refused at once (the client sees: connection refused)",
+    Verdict.DROP: "dropped without an answer (the client waits until it times out)",
+}
+
+
+def explain(journey: Journey, cluster: Cluster) -> str:
+    """The whole journey as text: the packet, each node's steps, and the verdict."""
+    lines = [f"{journey.start.name}  ->  {journey.target.name} {journey.target.protocol.lower()} {journey.target.port}"]
+    for hop in journey.hops:
+        lines += ["", *_hop_lines(hop)]
+    lines += ["", *verdict_lines(journey, cluster)]
+    return "\n".join(lines)
+
+
+def _hop_lines(hop: Hop) -> Iterator[str]:
+    packet = hop.trace.packet
+    client = _CLIENTS[client_of(packet, hop.view.settings)]
+    yield f"on node {hop.node}: {packet}   (from {client})"
+    where = ""
+    for step in hop.trace.steps:
+        if step.where != where:
+            where = step.where
+            yield f"  {where}"
+        yield f"    {step.what}"
+        yield f"      {step.effect}" + (f"   [{step.origin}]" if step.origin else "")
+
+
+def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
+    """How it ends and why, with every backend that may answer."""
+    hop = journey.hops[-1]
+    outcome = hop.outcome
+    if outcome.frontend is not None:
+        frontend = hop.view.frontends[outcome.frontend]
+        yield f"{frontend_words(hop, outcome.frontend)}, because of {frontend.origin}"
+    if outcome.verdict is Verdict.DELIVER:
+        yield f"delivered to one of {len(outcome.choices)}, drawn at random: {outcome.because}"
+        names = cluster.names()
+        assert outcome.frontend is not None
+        for choice in outcome.choices:
+            yield "  " + _choice_words(choice, hop, names)
+    elif outcome.verdict is Verdict.PASS:
+        yield f"not for a Service ({outcome.because}): {after_pass(cluster, hop.trace.packet)}"
+    else:
+        yield f"{_ENDS[outcome.verdict]}: {outcome.because}"
+
+
+def _choice_words(choice: Choice, hop: Hop, names: dict[str, str]) -> str:
+    backend = choice.backend
+    who = names.get(backend.address, backend.target.lower() if backend.target else "")
+    seen = f"node {hop.node}'s address" if choice.masquerade else f"the client's address {hop.trace.packet.source}"
+    where = f" on {backend.node}" if backend.node else ""
+    return f"{backend}  {who}{where}  sees {seen}".replace("   ", " ")
+
+
+def document(journey: Journey, cluster: Cluster) -> Document:
+    """The journey as JSON data: ``from``, ``to``, ``hops`` with their steps, and ``verdict``."""
+    return {
+        "from": {"name": journey.start.name, "address": journey.start.address, "node": journey.start.node},
+        "to": {
+            "name": journey.target.name,
+            "address": journey.target.address,
+            "port": journey.target.port,
+            "protocol": journey.target.protocol,
+        },
+        "hops": [_hop_document(hop) for hop in journey.hops],
+        "verdict": str(journey.outcome.verdict),
+        "because": journey.outcome.because,
+        "summary": list(verdict_lines(journey, cluster)),
+    }
+
+
+def _hop_document(hop: Hop) -> Document:
+    outcome = hop.outcome
+    frontend = hop.view.frontends[outcome.frontend] if outcome.frontend else None
+    return {
+        "node": hop.node,
+        "packet": str(hop.trace.packet),
+        "client": str(client_of(hop.trace.packet, hop.view.settings)),
+        "steps": [
+            {
+                "where": step.where,
+                "rule": step.what,
+                "effect": step.effect,
+                "origin": str(step.origin) if step.origin else None,
+            }
+            for step in hop.trace.steps
+        ],
+        "verdict": str(outcome.verdict),
+        "because": outcome.because,
+        "frontend": _frontend_document(frontend) if frontend else None,
+        "backends": [
+            {
+                "address": choice.backend.address,
+                "port": choice.backend.port,
+                "node": choice.backend.node,
+                "target": choice.backend.target,
+                "masquerade": choice.masquerade,
+            }
+            for choice in outcome.choices
+        ],
+    }
+
+
+def _frontend_document(frontend: Frontend) -> Document:
+    return {
+        "service": str(frontend.service),
+        "port": frontend.port_name,
+        "kind": str(frontend.kind),
+        "address": str(frontend.key),
+        "origin": str(frontend.origin),
+    }
