@@ -1,0 +1,104 @@
+"""Ask a port from somewhere in the lab, and tell exactly what happened.
+
+answered    the name of the pod that answered, and the client address it saw
+refused     nobody listens there, or the proxy rejects: the kernel said so at once
+timed out   nobody said anything: the packet was dropped, or there is no such host
+unreachable the kernel or a router has no way there
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+from typing import Literal
+
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.ports import Language
+
+Result = Literal["answered", "refused", "timed out", "unreachable"]
+
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
+# What a reject on the way out looks like to a local UDP sender.
+_REFUSED = (errno.ECONNREFUSED, errno.EPERM, errno.ECONNRESET)
+_LONGEST_ANSWER = 65536
+_SCTP = 132
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one question. ``client`` is the address and port that the pod saw, ``source`` our own."""
+
+    result: Result
+    pod: str = ""
+    client: str = ""
+    source: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.result == "answered"
+
+    @property
+    def client_address(self) -> str:
+        """The address that the pod saw, without the port."""
+        return self.client.rpartition(":")[0]
+
+
+def ask(
+    namespace: NetworkNamespace | None,
+    address: str,
+    port: int,
+    *,
+    protocol: str = "TCP",
+    language: Language = "line",
+    timeout: float = 2.0,
+) -> Answer:
+    """Ask once, from inside ``namespace`` (``None``: from this process), for at most ``timeout`` seconds."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
+    number = _SCTP if protocol == "SCTP" else 0
+    made = namespace.socket(family, kind, number) if namespace else socket.socket(family, kind, number)
+    with made:
+        made.settimeout(timeout)
+        try:
+            made.connect((address, port))
+            source = "{}:{}".format(*made.getsockname()[:2])
+            pod, client = _converse(made, protocol, language, f"{address}:{port}")
+        except TimeoutError:
+            return Answer("timed out")
+        except OSError as error:
+            if error.errno in _REFUSED:
+                return Answer("refused")
+            if error.errno in _UNREACHABLE:
+                return Answer("unreachable")
+            raise
+    return Answer("answered", pod, client, source) if pod else Answer("refused")
+
+
+def _converse(made: socket.socket, protocol: str, language: Language, host: str) -> tuple[str, str]:
+    """The pod that answered and the client it saw; empty when the connection ended without a word."""
+    if protocol == "UDP":
+        made.send(b"who are you?\n")
+        return _who(made.recv(_LONGEST_ANSWER))
+    if language == "http":
+        made.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        _, _, body = _read(made, until=b"").partition(b"\r\n\r\n")
+        page = dict(line.split(": ", 1) for line in body.decode(errors="replace").splitlines() if ": " in line)
+        return page.get("pod", ""), page.get("client", "")
+    return _who(_read(made, until=b"\n"))
+
+
+def _who(line: bytes) -> tuple[str, str]:
+    pod, _, client = line.decode(errors="replace").strip().partition(" ")
+    return pod, client
+
+
+def _read(made: socket.socket, until: bytes) -> bytes:
+    """What arrives up to the mark, or up to the end of the connection when the mark is empty."""
+    data = b""
+    while len(data) < _LONGEST_ANSWER and not (until and until in data):
+        more = made.recv(4096)
+        if not more:
+            break
+        data += more
+    return data
