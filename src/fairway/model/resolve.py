@@ -52,19 +52,21 @@ def resolve(
 
 
 def resolve_service(service: Service, slices: Iterable[EndpointSlice], settings: NodeSettings) -> tuple[Frontend, ...]:
-    """All frontends of one Service; none for one that is not ours to serve."""
+    """All frontends of one Service, one a key; none for a Service that is not ours to serve."""
     if PROXY_NAME_LABEL in (service.metadata.labels or {}):
         return ()
     used = sorted((one for one in slices if _counts(one)), key=lambda one: one.metadata.name)
-    found: list[Frontend] = []
+    found: dict[FrontendKey, Frontend] = {}
     for family, cluster_ip in _addresses(service).items():
         in_family = [one for one in used if one.address_type == family]
         for index, port in enumerate(service.spec.ports or ()):
             if port.protocol in PROTOCOLS:
                 candidates = _candidates(in_family, port, settings)
-                found += _PortFrontends(service, port, index, family, cluster_ip, settings).frontends(candidates)
-        found.append(_other_ports(service, cluster_ip))
-    return tuple(found)
+                for one in _PortFrontends(service, port, index, family, cluster_ip, settings).frontends(candidates):
+                    found.setdefault(one.key, one)
+        others = _other_ports(service, cluster_ip)
+        found[others.key] = others
+    return tuple(found.values())
 
 
 def _counts(slice_: EndpointSlice) -> bool:
@@ -168,9 +170,13 @@ class _PortFrontends:
         if self.port.node_port:
             field = f"spec.ports[{self.index}].nodePort"
             yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, field
+        # An address that is both is a load balancer's: an external IP would not know the source ranges.
+        yield from self._load_balancer_addresses()
         for index, text in enumerate(self.service.spec.external_ips or ()):
             if (address := canonical(text)) and family_of(address) == self.family:
                 yield FrontendKind.EXTERNAL_IP, address, self.port.port, f"spec.externalIPs[{index}]"
+
+    def _load_balancer_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
         if self.service.spec.type != "LoadBalancer":
             return
         for index, ingress in enumerate(self.service.status.load_balancer.ingress or ()):
