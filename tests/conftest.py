@@ -1,3 +1,18 @@
-"""The lab's fixtures are a pytest plugin that users have too; see docs/guides/testing-with-the-lab.md."""
+"""What all tests share: the lab's fixtures, and how hard Hypothesis tries.
+
+The lab's fixtures are a pytest plugin that users have too; see docs/guides/testing-with-the-lab.md.
+
+By default Hypothesis tries the same cases each time, so that a red build can be repeated;
+``--hypothesis-profile=thorough`` looks for new ones.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
 
 pytest_plugins = ["fairway.lab.pytest"]
+
+# No deadline: a case that is slow on a busy machine is not wrong.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile("repeatable")
