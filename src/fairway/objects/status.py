@@ -20,6 +20,7 @@ FieldErrorType = Literal[
     "FieldValueNotSupported",
     "FieldValueForbidden",
     "FieldValueDuplicate",
+    "FieldValueNotFound",
     "FieldValueTooLong",
     "FieldValueTooMany",
     "FieldValueTypeInvalid",
@@ -31,6 +32,7 @@ _WORDS: dict[str, str] = {
     "FieldValueNotSupported": "Unsupported value",
     "FieldValueForbidden": "Forbidden",
     "FieldValueDuplicate": "Duplicate value",
+    "FieldValueNotFound": "Not found",
     "FieldValueTooLong": "Too long",
     "FieldValueTooMany": "Too many",
     "FieldValueTypeInvalid": "Invalid value",
@@ -78,6 +80,15 @@ def forbidden_field(path: str, detail: str) -> FieldError:
 
 def duplicate(path: str, value: Any) -> FieldError:
     return FieldError(path, "FieldValueDuplicate", "", value)
+
+
+def not_in(path: str, value: Any) -> FieldError:
+    """A reference to something that is not there: ``Not found: "data"``."""
+    return FieldError(path, "FieldValueNotFound", "", value)
+
+
+def too_many(path: str, actual: int, limit: int) -> FieldError:
+    return FieldError(path, "FieldValueTooMany", f"must have at most {limit} items", actual)
 
 
 def too_long(path: str, limit: int) -> FieldError:
