@@ -13,9 +13,9 @@ Everything here is a pure function of documents. A function may change and retur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fairway.objects.codec import Document
 from fairway.objects.status import FieldError
@@ -86,6 +86,13 @@ class Taken(Protocol):
     def port(self, port: int) -> bool:
         """Whether a Service holds this node port."""
 
+    def free(self, space: str, first: int, last: int, start: int) -> int | None:
+        """The first free number from ``start`` on, going round within ``first``..``last``; None when all are taken.
+
+        ``space`` is ``IPv4``, ``IPv6`` (numbers are addresses) or ``port``. Must not look at every number:
+        `fairway.apiserver.allocation.Ledger` does it.
+        """
+
 
 @dataclass(frozen=True)
 class Allocation:
@@ -97,6 +104,31 @@ class Allocation:
     document: Document
     claims: frozenset[str] = frozenset()
     releases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of ``kubectl get``.
+
+    ``priority`` 0 is always shown, higher only with ``-o wide``; ``cell`` gets a document and the time now (seconds
+    since 1970).
+    """
+
+    name: str
+    cell: Callable[[Document, float], Any]
+    description: str = ""
+    type: str = "string"
+    format: str = ""
+    priority: int = 0
+
+    def definition(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "type": self.type,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        }
 
 
 class Allocator(Protocol):

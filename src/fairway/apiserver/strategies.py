@@ -1,0 +1,202 @@
+"""One Strategy a kind: its defaults, what a writer may not decide, and its validation.
+
+The rules themselves lie in `defaults` and `validation`; here is only which belong to which kind.
+"""
+
+from __future__ import annotations
+
+from fairway.apiserver import defaults
+from fairway.apiserver.allocation.changes import may_have_node_ports
+from fairway.apiserver.strategy import Rules, Strategy
+from fairway.apiserver.validation import cluster, endpointslice, formats, pod, service, workload
+from fairway.apiserver.validation.metadata import metadata, metadata_update
+from fairway.apiserver.validation.warnings import endpoint_slice_warnings, service_warnings
+from fairway.objects.codec import Document
+from fairway.objects.resources import Resource
+from fairway.objects.status import FieldError, invalid
+
+Errors = list[FieldError]
+
+
+class NamespaceRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.namespace(document)
+
+    def prepare_create(self, document: Document) -> Document:
+        document["spec"] = {"finalizers": ["kubernetes"]}
+        document["status"] = {"phase": "Active"}
+        return document
+
+    def prepare_update(self, old: Document, new: Document) -> Document:
+        # Only the finalize subresource changes these.
+        new["spec"] = old.get("spec", {})
+        return new
+
+    def validate(self, document: Document) -> Errors:
+        return cluster.validate_namespace(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return cluster.validate_namespace_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class NodeRules(Rules):
+    """A Node brings its own status: the agent on it registers it with what it knows of itself."""
+
+    def default(self, document: Document) -> Document:
+        return defaults.node(document)
+
+    def validate(self, document: Document) -> Errors:
+        return cluster.validate_node(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return cluster.validate_node_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return cluster.validate_node_status(new, old)
+
+
+class PodRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.pod(document)
+
+    def prepare_create(self, document: Document) -> Document:
+        document["status"] = {"phase": "Pending", "qosClass": quality_of_service(document["spec"])}
+        return document
+
+    def validate(self, document: Document) -> Errors:
+        return pod.validate(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return pod.validate_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class ServiceRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.service(document)
+
+    def prepare_create(self, document: Document) -> Document:
+        document["status"] = {"loadBalancer": {}}
+        return document
+
+    def prepare_update(self, old: Document, new: Document) -> Document:
+        # The fields of spec that the new type has no use for are gone already: the allocator drops them.
+        if new["spec"].get("type") != "LoadBalancer" and may_have_node_ports(old["spec"]):
+            new.setdefault("status", {})["loadBalancer"] = {}
+        return new
+
+    def validate(self, document: Document) -> Errors:
+        return service.validate(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return service.validate_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return service.validate_status(new, old)
+
+
+class EndpointSliceRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.endpoint_slice(document)
+
+    def validate(self, document: Document) -> Errors:
+        return endpointslice.validate(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return endpointslice.validate_update(new, old)
+
+
+class DeploymentRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.deployment(document)
+
+    def prepare_create(self, document: Document) -> Document:
+        document["status"] = {}
+        return document
+
+    def validate(self, document: Document) -> Errors:
+        return workload.validate_deployment(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return workload.validate_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old) + workload.validate_counts(new)
+
+
+class ReplicaSetRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.replica_set(document)
+
+    def prepare_create(self, document: Document) -> Document:
+        document["status"] = {"replicas": 0}
+        return document
+
+    def validate(self, document: Document) -> Errors:
+        return workload.validate_replica_set(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return workload.validate_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old) + workload.validate_counts(new)
+
+
+class EventRules(Rules):
+    """An Event says something about an object of its own namespace; cluster-wide ones go to ``default``."""
+
+    def validate(self, document: Document) -> Errors:
+        errors = metadata(document, namespaced=True, name_format=formats.dns_subdomain)
+        about = document.get("involvedObject", {}).get("namespace", "")
+        namespace = document["metadata"].get("namespace")
+        if namespace != (about or "default"):
+            errors.append(invalid("involvedObject.namespace", about, "does not match event.namespace"))
+        return errors
+
+
+class ServiceAccountRules(Rules):
+    def validate(self, document: Document) -> Errors:
+        return metadata(document, namespaced=True, name_format=formats.dns_subdomain)
+
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    ("v1", "Namespace"): NamespaceRules(),
+    ("v1", "Node"): NodeRules(),
+    ("v1", "Pod"): PodRules(),
+    ("v1", "Service"): ServiceRules(),
+    ("v1", "ServiceAccount"): ServiceAccountRules(),
+    ("v1", "Event"): EventRules(),
+    ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSliceRules(),
+    ("apps/v1", "Deployment"): DeploymentRules(),
+    ("apps/v1", "ReplicaSet"): ReplicaSetRules(),
+}
+
+
+def strategy(resource: Resource) -> Strategy:
+    """The rules of a kind; without opinions for one that has none."""
+    return STRATEGIES.get((resource.api_version, resource.kind), Rules())
+
+
+def warnings(document: Document) -> list[str]:
+    """The ``Warning`` headers for a document that is stored all the same."""
+    match document.get("kind"):
+        case "Service":
+            return service_warnings(document)
+        case "EndpointSlice":
+            return endpoint_slice_warnings(document)
+    return []
+
+
+def quality_of_service(spec: Document) -> str:
+    """Guaranteed when every container's requests are its limits, BestEffort when none has any, else Burstable."""
+    resources = [container.get("resources", {}) for container in defaults.all_containers(spec)]
+    if not any(one.get("requests") or one.get("limits") for one in resources):
+        return "BestEffort"
+    bounded = all({"cpu", "memory"} <= set(one.get("limits", {})) for one in resources)
+    same = all(one.get("requests", one.get("limits")) == one.get("limits") for one in resources)
+    return "Guaranteed" if bounded and same else "Burstable"

@@ -1,0 +1,76 @@
+"""What is accepted but ill-advised: the texts of ``Warning`` headers."""
+
+from __future__ import annotations
+
+from fairway.apiserver.validation import formats
+from fairway.apiserver.validation.service import TOPOLOGY_HINTS, TOPOLOGY_MODE, is_headless, source_ranges
+from fairway.objects.codec import Document
+
+
+def service_warnings(service: Document) -> list[str]:
+    """Of a Service: deprecated fields, fields that its type ignores, addresses written in an unusual form."""
+    spec = service["spec"]
+    found = []
+    if TOPOLOGY_HINTS in service.get("metadata", {}).get("annotations", {}):
+        found.append(
+            f"metadata.annotations[{TOPOLOGY_HINTS}]: deprecated since v1.27, use {TOPOLOGY_MODE} "
+            "or spec.trafficDistribution instead"
+        )
+    if is_headless(spec):
+        found += _headless(spec)
+    found += _external(spec)
+    if spec.get("trafficDistribution") == "PreferClose":
+        found.append('spec.trafficDistribution: "PreferClose" is deprecated, use "PreferSameZone" instead')
+    return found + _unusual(service)
+
+
+def _headless(spec: Document) -> list[str]:
+    given = {
+        "spec.loadBalancerIP": spec.get("loadBalancerIP"),
+        "spec.externalIPs": spec.get("externalIPs"),
+        "spec.SessionAffinity": spec.get("sessionAffinity", "None") != "None",
+    }
+    return [f"{path} is ignored when spec.clusterIP is 'None'" for path, value in given.items() if value]
+
+
+def _external(spec: Document) -> list[str]:
+    found = []
+    if spec.get("externalIPs"):
+        found.append("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+    if spec.get("type") == "ExternalName" and spec.get("externalIPs"):
+        found.append("spec.externalIPs is ignored when spec.type is 'ExternalName'")
+    if spec.get("type") != "ExternalName" and spec.get("externalName"):
+        found.append("spec.externalName is ignored when spec.type is not 'ExternalName'")
+    return found
+
+
+def _unusual(service: Document) -> list[str]:
+    spec = service["spec"]
+    addresses = [(f"spec.clusterIPs[{index}]", text) for index, text in enumerate(spec.get("clusterIPs", []))]
+    addresses += [(f"spec.externalIPs[{index}]", text) for index, text in enumerate(spec.get("externalIPs", []))]
+    addresses += [("spec.loadBalancerIP", spec["loadBalancerIP"])] if spec.get("loadBalancerIP") else []
+    found = []
+    for path, text in addresses:
+        address = formats.parse_address(text)
+        if text != "None":
+            found += _form(path, text, str(address) if address is not None else None, "IP address")
+    for path, text in source_ranges(service)[1]:
+        network = formats.parse_network(text)
+        found += _form(path, text, str(network) if network is not None else None, "CIDR value")
+    return found
+
+
+def _form(path: str, text: str, canonical: str | None, what: str) -> list[str]:
+    if canonical is None:
+        return [f'{path}: "{text}" is not a valid {what}']
+    if canonical == text:
+        return []
+    if ":" in text:
+        return [f'{path}: IPv6 address "{text}" should be in RFC 5952 canonical format ("{canonical}")']
+    return [f'{path}: non-standard {what} "{text}" will be considered invalid in a future release: use "{canonical}"']
+
+
+def endpoint_slice_warnings(slice_: Document) -> list[str]:
+    if slice_.get("addressType") == "FQDN":
+        return ["addressType: FQDN endpoints are deprecated"]
+    return []
