@@ -1,0 +1,213 @@
+"""Scenarios read from their folders: what the user applied, the packets that follow, and the stage they happen on.
+
+README.md in this folder documents the files; everybody who runs scenarios (the model, each mode, real packets) reads
+them through `Scenario`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from fairway.diagnose.cluster import Cluster, Networks, from_documents
+from fairway.lab.topology import OUTSIDE_CLIENT, POD_NETWORK, SERVICE_NETWORK, LabNode, cluster
+from fairway.model.packet import PROTOCOLS, Outcome, Packet, Verdict
+from fairway.model.resolve import resolve
+from fairway.model.view import NodeSettings, NodeView
+from fairway.objects.codec import read_yaml
+
+FOLDER = Path(__file__).parent
+NODE_UNDER_TEST = "node-1"
+# Every pod of the stage answers on these, so that a scenario can lead any of its Services to any of them.
+SERVED = (("TCP", 8080), ("TCP", 9090), ("TCP", 5353), ("UDP", 5353), ("UDP", 8080))
+STAGE = cluster(
+    "scenarios",
+    nodes=3,
+    pods=[(f"{name}-{number}", f"node-{number}") for number in (1, 2, 3) for name in ("client", "web", "api")],
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somebody who sends packets: an address, the node that handles them first, and whether it is that node."""
+
+    address: str
+    node: str
+    local: bool = False
+
+
+PLACES: Mapping[str, Place] = {
+    "outside": Place(OUTSIDE_CLIENT, NODE_UNDER_TEST),
+    **{pod.name: Place(pod.address, pod.node) for pod in STAGE.pods},
+    **{node.name: Place(node.address, node.name, local=True) for node in STAGE.nodes},
+}
+_NODE_AT = {node.address: node.name for node in STAGE.nodes}
+_LINE = re.compile(
+    r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9a-f.:]+):(?P<port>\d+)\s+"
+    r"(?P<verdict>\w+)(?:\s+(?P<backends>.+))?"
+)
+_GROUP = re.compile(r"(?P<names>\S+:\d+(?:\s+\S+:\d+)*)\s+as\s+(?P<source>client|node)")
+
+
+class ScenarioError(ValueError):
+    """A scenario's file that cannot be read; the message begins with the file and the line."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One line of packets.txt: a packet, where it is handled, and how it must end.
+
+    ``backends`` are (address, port, masqueraded), as in `Outcome.essence`.
+    """
+
+    place: str
+    client: str
+    packet: Packet
+    verdict: Verdict
+    backends: frozenset[tuple[str, int, bool]]
+
+    @property
+    def essence(self) -> tuple[Verdict, frozenset[tuple[str, int, bool]]]:
+        return self.verdict, self.backends
+
+    def journey(self, answer: Callable[[str, Packet], Outcome]) -> Outcome:
+        """How it ends in the whole cluster, when ``answer`` tells how it ends on one node.
+
+        A packet to another node's own address passes the first node, and is handled where it arrives.
+        """
+        first = PLACES[self.client].node
+        if not PLACES[self.client].local:
+            # From outside, a packet to a node's own address goes straight there.
+            first = _NODE_AT.get(self.packet.destination, first) if self.client == "outside" else first
+        outcome = answer(first, self.packet)
+        second = _NODE_AT.get(self.packet.destination, first)
+        if outcome.verdict is Verdict.PASS and second != first:
+            return answer(second, msgspec.structs.replace(self.packet, local=False))
+        return outcome
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is applied at one moment of a scenario, and the packets sent then. ``suffix`` is empty or ``-<number>``."""
+
+    folder: Path
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.name + self.suffix
+
+    def file(self, stem: str, ending: str) -> Path:
+        return self.folder / f"{stem}{self.suffix}.{ending}"
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        networks = Networks(services=(str(SERVICE_NETWORK),), pods=(str(POD_NETWORK),))
+        return from_documents(read_yaml(self.file("objects", "yaml").read_text()), networks)
+
+    @cached_property
+    def expectations(self) -> tuple[Expectation, ...]:
+        return tuple(read_packets(self.file("packets", "txt")))
+
+    def settings(self, node: LabNode) -> NodeSettings:
+        """The node of the stage, as the scenario's node.yaml configures all of them."""
+        configured = self.folder / "node.yaml"
+        changes = msgspec.yaml.decode(configured.read_bytes(), type=NodeConfiguration) if configured.exists() else None
+        changes = changes or NodeConfiguration()
+        return NodeSettings(
+            name=node.name,
+            zone=node.zone,
+            addresses=(node.address, node.gateway, "127.0.0.1", "::1"),
+            pod_networks=changes.pod_networks,
+            service_networks=(str(SERVICE_NETWORK),),
+            masquerade_all=changes.masquerade_all,
+        )
+
+    @cached_property
+    def views(self) -> Mapping[str, NodeView]:
+        """What each node of the stage should do."""
+        services, slices = self.cluster.services.values(), self.cluster.slices
+        return {node.name: resolve(services, slices, self.settings(node)) for node in STAGE.nodes}
+
+    @property
+    def view(self) -> NodeView:
+        return self.views[NODE_UNDER_TEST]
+
+
+class NodeConfiguration(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """node.yaml: how the nodes are configured, where it is not the usual way."""
+
+    pod_networks: tuple[str, ...] = (str(POD_NETWORK),)
+    masquerade_all: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    steps: tuple[Step, ...]
+
+
+def scenarios() -> tuple[Scenario, ...]:
+    """Every folder with a scenario in it, by name."""
+    folders = sorted(one for one in FOLDER.iterdir() if one.is_dir() and list(one.glob("objects*.yaml")))
+    return tuple(Scenario(one.name, tuple(_steps(one))) for one in folders)
+
+
+def _steps(folder: Path) -> Iterator[Step]:
+    for path in sorted(folder.glob("objects*.yaml")):
+        yield Step(folder, path.stem.removeprefix("objects"))
+
+
+def read_packets(path: Path) -> Iterator[Expectation]:
+    """The lines of a packets.txt; raises `ScenarioError`."""
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        where = f"{path.parent.name}/{path.name}:{number}"
+        try:
+            yield _read_line(where, text)
+        except ScenarioError as error:
+            raise ScenarioError(f"{where}: {error}") from None
+
+
+def _read_line(where: str, text: str) -> Expectation:
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise ScenarioError(f"expected `tcp CLIENT -> ADDRESS:PORT VERDICT [BACKENDS]`, got {text!r}")
+    protocol, client, verdict = match["protocol"].upper(), match["client"], match["verdict"]
+    if protocol not in PROTOCOLS:
+        raise ScenarioError(f"no protocol {match['protocol']!r}")
+    if client not in PLACES:
+        raise ScenarioError(f"nobody is called {client!r}; there are {', '.join(sorted(PLACES))}")
+    if verdict not in list(Verdict):
+        raise ScenarioError(f"no verdict {verdict!r}; one of {', '.join(Verdict)}")
+    if (verdict == Verdict.DELIVER) != bool(match["backends"]):
+        raise ScenarioError("`deliver`, and nothing else, names backends")
+    place = PLACES[client]
+    packet = Packet(
+        source=place.address,
+        destination=match["address"],
+        protocol=protocol,
+        port=int(match["port"]),
+        local=place.local,
+    )
+    return Expectation(where, client, packet, Verdict(verdict), frozenset(_backends(match["backends"] or "")))
+
+
+def _backends(text: str) -> Iterator[tuple[str, int, bool]]:
+    for group in filter(None, (one.strip() for one in text.split(","))):
+        match = _GROUP.fullmatch(group)
+        if match is None:
+            raise ScenarioError(f"expected `NAME:PORT … as client` or `… as node`, got {group!r}")
+        for name in match["names"].split():
+            place, _, port = name.rpartition(":")
+            if place not in PLACES and not re.fullmatch(r"[0-9.]+", place):
+                raise ScenarioError(f"no backend is called {place!r}")
+            address = PLACES[place].address if place in PLACES else place
+            yield address, int(port), match["source"] == "node"
