@@ -1,0 +1,1 @@
+"""Where the API server keeps its objects: one small contract, several implementations."""
