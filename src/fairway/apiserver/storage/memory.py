@@ -18,14 +18,18 @@ from fairway.apiserver.storage.feed import Feed
 
 
 class MemoryStorage:
-    """Keys in order, the newest version of each, and the history of changes since the last compaction."""
+    """Keys in order, the newest version of each, and the history of changes since the last compaction.
 
-    def __init__(self) -> None:
+    ``revision`` is where counting starts: a server gives a number that no earlier life of it can have reached, so
+    that clients of that life notice.
+    """
+
+    def __init__(self, revision: int = 1) -> None:
         self._keys: list[str] = []
         self._newest: dict[str, Entry] = {}
         self._history: list[Event] = []
-        self._compacted = 1
-        self._feed = Feed(1)
+        self._compacted = revision
+        self._feed = Feed(revision)
 
     @property
     def revision(self) -> int:

@@ -1,0 +1,139 @@
+"""The ASGI application: who may come in, which part answers, and how a refusal looks."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from fairway import __version__
+from fairway.apiserver import discovery
+from fairway.apiserver.authentication import Authenticator
+from fairway.apiserver.kinds import Kinds
+from fairway.apiserver.registry import Registry
+from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, find_target
+from fairway.apiserver.respond import Response, error_response
+from fairway.apiserver.storage.contract import StorageError
+from fairway.apiserver.verbs import Verbs
+from fairway.objects.codec import encode
+from fairway.objects.status import ApiError, internal, method_not_allowed, unauthorized, unknown_path
+from fairway.runtime.clock import Clock
+
+# The release of Kubernetes whose behaviour is followed; clients choose what they may ask for by it.
+KUBERNETES_VERSION = ("1", "36")
+_OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """An ASGI application over one registry."""
+
+    def __init__(self, registry: Registry, authenticator: Authenticator, clock: Clock) -> None:
+        self.registry = registry
+        self._authenticator = authenticator
+        self._verbs = Verbs(registry, clock)
+        self._pages = _pages(registry.kinds)
+        self._stopping = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"this application speaks HTTP only, not {scope['type']}")
+        started = False
+
+        async def noting_send(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            response = await self._answer(Request(scope, receive), receive, noting_send)
+        except ApiError as error:
+            response = error_response(error)
+        except StorageError as error:
+            log.error("%s", error)
+            response = error_response(internal(str(error)))
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            response = error_response(internal("an unexpected error; the server's log tells more"))
+        if response is not None and not started:
+            await response.send(send)
+
+    def stop(self) -> None:
+        """End the watches and refuse new ones; everything else is still answered."""
+        self._stopping = True
+        self._verbs.close_watches()
+
+    async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
+        """The response, None when it has been streamed."""
+        path = request.path.rstrip("/") or "/"
+        if path not in _OPEN_PATHS and self._authenticator.identify(request) is None:
+            raise unauthorized()
+        page = self._pages.get(path)
+        if page is not None:
+            if request.method not in ("GET", "HEAD"):
+                raise method_not_allowed()
+            return page(request)
+        target = find_target(self.registry.kinds, path)
+        if target is None:
+            raise unknown_path()
+        if request.method == "GET" and request.flag("watch") and not target.subresource:
+            if self._stopping:
+                raise ApiError(503, "ServiceUnavailable", "the server is stopping")
+            await self._verbs.watch(request, target, receive, send)
+            return None
+        return await self._verbs.answer(request, target)
+
+
+def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
+    """Everything that is not about objects, by path."""
+    major, minor = KUBERNETES_VERSION
+    version = {
+        "major": major,
+        "minor": minor,
+        "gitVersion": f"v{major}.{minor}.0+fairway.{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": platform.python_implementation(),
+        "platform": f"linux/{platform.machine()}",
+    }
+    pages: dict[str, Callable[[Request], Response]] = dict.fromkeys(_OPEN_PATHS, _ok)
+    pages["/version"] = _fixed(version)
+    pages["/api"] = _discovered(kinds, discovery.versions(), core=True)
+    pages["/apis"] = _discovered(kinds, discovery.group_list(kinds), core=False)
+    for (group, served), rows in kinds.groups.items():
+        if group:
+            pages[f"/apis/{group}"] = _fixed(discovery.group(group, served))
+        root = f"/apis/{group}/{served}" if group else f"/api/{served}"
+        pages[root] = _fixed(discovery.resource_list(rows))
+    pages["/"] = _fixed({"paths": sorted(pages)})
+    return pages
+
+
+def _ok(_: Request) -> Response:
+    return Response(200, b"ok", "text/plain; charset=utf-8")
+
+
+def _fixed(document: dict[str, Any]) -> Callable[[Request], Response]:
+    response = Response(200, encode(document))
+    return lambda _: response
+
+
+def _discovered(kinds: Kinds, legacy: dict[str, Any], *, core: bool) -> Callable[[Request], Response]:
+    """The aggregated form for clients that ask for it, else the list that tells where to ask next."""
+
+    def page(request: Request) -> Response:
+        accept = request.header(b"accept").replace(" ", "")
+        for one in accept.split(","):
+            if "as=APIGroupDiscoveryList" in one and "g=apidiscovery.k8s.io" in one:
+                version = "v2beta1" if "v=v2beta1" in one else "v2"
+                media = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+                return Response(200, encode(discovery.aggregated(kinds, version, core=core)), media)
+            if one in (JSON, "*/*"):
+                break
+        return Response(200, encode(legacy))
+
+    return page

@@ -1,0 +1,72 @@
+"""What a cluster has from its first moment: two namespaces and the Service of the API itself."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.registry import Registry
+from fairway.apiserver.settings import Settings
+from fairway.objects import resources
+from fairway.objects.codec import Document
+from fairway.objects.resources import Resource
+from fairway.objects.status import ApiError
+
+_NAMESPACES = ("default", "kube-system")
+_NAME = "kubernetes"
+
+
+async def bootstrap(registry: Registry, settings: Settings, port: int) -> None:
+    """Create what is missing and correct what has changed; ``port`` is the one this server listens on."""
+    for name in _NAMESPACES:
+        await _ensure(registry, resources.NAMESPACES, "", {"metadata": {"name": name}})
+    await _ensure_service(registry, settings.kubernetes_address, port)
+    await _ensure(registry, resources.ENDPOINT_SLICES, "default", _endpoint_slice(settings.advertise_address, port))
+
+
+async def _ensure_service(registry: Registry, address: str, port: int) -> None:
+    """``default/kubernetes`` at the first address of the range; made again when the range has moved."""
+    kind = registry.kinds[resources.SERVICES]
+    found = await registry.find(kind, "default", _NAME)
+    if found and found.document().get("spec", {}).get("clusterIP") not in (None, address):
+        # A cluster IP cannot be changed, but a server that was given another range has to have one of its own.
+        await registry.delete(kind, "default", _NAME, DeleteOptions())
+    await _ensure(registry, resources.SERVICES, "default", _service(address, port))
+
+
+async def _ensure(registry: Registry, resource: Resource, namespace: str, document: Document) -> None:
+    kind = registry.kinds[resource]
+    document = {"apiVersion": resource.api_version, "kind": resource.kind, **document}
+    name = document["metadata"]["name"]
+    if await registry.find(kind, namespace, name) is None:
+        try:
+            await registry.create(kind, namespace, document)
+            return
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+    content = {field: value for field, value in document.items() if field not in ("metadata", "spec")}
+    await registry.update(kind, namespace, name, lambda old: {**old, **content})
+
+
+def _service(address: str, port: int) -> Document:
+    return {
+        "metadata": {"name": _NAME, "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilyPolicy": "SingleStack",
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    }
+
+
+def _endpoint_slice(address: str, port: int) -> Document:
+    return {
+        "metadata": {"name": _NAME, "labels": {"kubernetes.io/service-name": _NAME}},
+        "addressType": f"IPv{ipaddress.ip_address(address).version}",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }

@@ -1,0 +1,167 @@
+"""The kinds that the API server serves, one row each; everything else about serving them is generic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fairway.apiserver.strategy import Allocator, Column, Strategy
+from fairway.objects import resources
+from fairway.objects.codec import Document
+from fairway.objects.meta import KubernetesObject
+from fairway.objects.resources import Resource
+
+EVENTS = Resource("", "v1", "Event", "events", True, KubernetesObject, ("ev",))
+SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True, KubernetesObject, ("sa",))
+
+ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind as the server treats it.
+
+    ``status`` says whether it has a status subresource, and who fills the status at creation: ``server`` for kinds
+    whose creator may not say anything about it. ``generation`` says what change counts as one: of the ``spec``, or
+    of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace.
+    """
+
+    resource: Resource
+    strategy: Strategy
+    allocator: Allocator | None = None
+    status: Literal["none", "server", "creator"] = "server"
+    generation: Literal["none", "spec", "all"] = "none"
+    selectable: tuple[str, ...] = ()
+    scalable: bool = False
+    put_creates: bool = False
+    categories: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.resource.kind
+
+    @property
+    def has_status(self) -> bool:
+        return self.status != "none"
+
+    @property
+    def subresources(self) -> tuple[str, ...]:
+        return (("status",) if self.has_status else ()) + (("scale",) if self.scalable else ())
+
+    @property
+    def prefix(self) -> str:
+        """Where its objects lie in the storage."""
+        return f"/objects/{self.resource.qualified}/"
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else f"{self.prefix}{name}"
+
+    def within(self, namespace: str) -> str:
+        """The prefix of one namespace's objects, of all when ``namespace`` is empty."""
+        return f"{self.prefix}{namespace}/" if namespace and self.resource.namespaced else self.prefix
+
+
+class Kinds:
+    """The table, and the ways to look into it."""
+
+    def __init__(self, rows: Iterable[Kind]) -> None:
+        self.rows = tuple(rows)
+        self._by_plural = {(k.resource.group, k.resource.version, k.resource.plural): k for k in self.rows}
+        self._by_kind = {(k.resource.api_version, k.resource.kind): k for k in self.rows}
+        self._by_prefix = {k.prefix: k for k in self.rows}
+
+    def by_plural(self, group: str, version: str, plural: str) -> Kind | None:
+        return self._by_plural.get((group, version, plural))
+
+    def by_kind(self, api_version: str, kind: str) -> Kind | None:
+        return self._by_kind.get((api_version, kind))
+
+    def by_key(self, key: str) -> Kind | None:
+        """The kind of the object under a storage key."""
+        parts = key.split("/", 3)
+        return self._by_prefix.get(f"/objects/{parts[2]}/") if len(parts) == 4 else None
+
+    def __getitem__(self, resource: Resource) -> Kind:
+        return self._by_kind[resource.api_version, resource.kind]
+
+    @property
+    def groups(self) -> dict[tuple[str, str], list[Kind]]:
+        """The kinds of each (group, version), in the order of the table."""
+        found: dict[tuple[str, str], list[Kind]] = {}
+        for kind in self.rows:
+            found.setdefault((kind.resource.group, kind.resource.version), []).append(kind)
+        return found
+
+
+def standard_kinds(strategy: Callable[[Resource], Strategy], service_allocator: Allocator | None) -> Kinds:
+    """The kinds of a Fairway server, with each kind's rules."""
+
+    def row(resource: Resource, **columns: Any) -> Kind:
+        return Kind(resource=resource, strategy=strategy(resource), **columns)
+
+    return Kinds(
+        (
+            row(resources.NAMESPACES, status="creator", selectable=("status.phase",)),
+            row(resources.NODES, status="creator", selectable=("spec.unschedulable",)),
+            row(
+                resources.PODS,
+                generation="spec",
+                selectable=(
+                    "spec.nodeName",
+                    "spec.restartPolicy",
+                    "spec.schedulerName",
+                    "spec.serviceAccountName",
+                    "spec.hostNetwork",
+                    "status.phase",
+                    "status.podIP",
+                ),
+                categories=("all",),
+            ),
+            row(
+                resources.SERVICES,
+                allocator=service_allocator,
+                selectable=("spec.clusterIP", "spec.type"),
+                put_creates=True,
+                categories=("all",),
+            ),
+            row(SERVICE_ACCOUNTS, status="none"),
+            row(
+                EVENTS,
+                status="none",
+                selectable=(
+                    "involvedObject.kind",
+                    "involvedObject.namespace",
+                    "involvedObject.name",
+                    "involvedObject.uid",
+                    "involvedObject.apiVersion",
+                    "involvedObject.resourceVersion",
+                    "involvedObject.fieldPath",
+                    "reason",
+                    "reportingComponent",
+                    "source",
+                    "type",
+                ),
+            ),
+            row(resources.ENDPOINT_SLICES, status="none", generation="all"),
+            row(resources.DEPLOYMENTS, generation="spec", scalable=True, categories=("all",)),
+            row(
+                resources.REPLICA_SETS,
+                generation="spec",
+                scalable=True,
+                selectable=("status.replicas",),
+                categories=("all",),
+            ),
+        )
+    )
+
+
+def field(document: Document, path: str) -> Any:
+    """The value at a dotted path, None where there is none."""
+    found: Any = document
+    for part in path.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found

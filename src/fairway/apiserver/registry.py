@@ -1,0 +1,243 @@
+"""Reading and writing objects: the verbs of the API without HTTP.
+
+A write reads the newest version, works out the new one with pure functions (`metadata`, the kind's `Strategy`, its
+`Allocator`), and commits it in one transaction that fails if anything it relied on has changed: the object, its
+namespace, the addresses and ports it claims. Then it is worked out again. So nothing needs a lock, nothing can be
+allocated twice, and a crash at any point leaves either all of a write or nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fairway.apiserver import metadata
+from fairway.apiserver.claims import Ledger, claim_key, claim_value
+from fairway.apiserver.kinds import Kind, Kinds
+from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.storage.contract import Conflict, Storage, Transaction
+from fairway.apiserver.stored import Stored, to_value
+from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
+from fairway.objects import resources
+from fairway.objects.codec import Document, decode, encode
+from fairway.objects.status import (
+    FieldError,
+    already_exists,
+    conflict,
+    forbidden,
+    internal,
+    invalid_object,
+    not_found,
+)
+from fairway.runtime.clock import Clock, rfc3339
+
+# How often a write is worked out again before its client has to: contention on one object, or on the last addresses.
+_ATTEMPTS = 50
+# The letters of generated names: no vowels, so that no words appear.
+_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_PERMANENT_NAMESPACES = ("default", "kube-system")
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The last state of an object, and whether it is gone already."""
+
+    stored: Stored
+    gone: bool
+
+
+class Registry:
+    """The objects of one storage. ``draw`` makes uids and name suffixes."""
+
+    def __init__(self, storage: Storage, kinds: Kinds, clock: Clock, draw: random.Random | None = None) -> None:
+        self.storage = storage
+        self.kinds = kinds
+        self.ledger = Ledger()
+        self._clock = clock
+        self._draw = draw or random.SystemRandom()
+        self._namespaces = kinds[resources.NAMESPACES]
+
+    async def open(self) -> None:
+        """Learn what is claimed; call once before the first write."""
+        self.ledger.learn(entry.key for entry in (await self.storage.list("/allocations/")).entries)
+
+    async def find(self, kind: Kind, namespace: str, name: str) -> Stored | None:
+        entry = await self.storage.get(kind.key(namespace, name))
+        return Stored.of(kind, entry) if entry else None
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Stored:
+        """The newest version; raises `ApiError` NotFound."""
+        found = await self.find(kind, namespace, name)
+        if found is None:
+            raise not_found(kind.resource, name)
+        return found
+
+    async def create(self, kind: Kind, namespace: str, document: Document, *, dry_run: bool = False) -> Stored:
+        """Store a new object; raises `ApiError`. The document is the registry's from here on."""
+        metadata.check_identity(kind, document, namespace, "")
+        document = metadata.without_nulls(document)
+        generated = not document["metadata"].get("name")
+        for _ in range(_ATTEMPTS):
+            expect = await self._expect_namespace(kind, namespace)
+            attempt = metadata.prepare_create(
+                kind, decode(encode(document), dict), uid=self._uid(), now=self._time(0), suffix=self._suffix()
+            )
+            allocation = self._apply_create_rules(kind, attempt)
+            key = kind.key(namespace, allocation.document["metadata"]["name"])
+            if await self.storage.get(key) is not None:
+                if generated:
+                    continue
+                raise already_exists(kind.resource, allocation.document["metadata"]["name"])
+            stored = await self._commit(kind, key, {**expect, key: 0}, allocation, dry_run)
+            if stored is not None:
+                return stored
+        raise conflict(kind.resource, str(document["metadata"].get("name", "")), "too many writers at the same time")
+
+    async def _expect_namespace(self, kind: Kind, namespace: str) -> dict[str, int]:
+        """The namespace must be there, stay, and not be going; raises `ApiError`."""
+        if not kind.resource.namespaced:
+            return {}
+        found = await self.get(self._namespaces, "", namespace)
+        if found.document()["metadata"].get("deletionTimestamp"):
+            raise forbidden(
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+            )
+        return {self._namespaces.key("", namespace): found.revision}
+
+    def _apply_create_rules(self, kind: Kind, document: Document) -> Allocation:
+        _refuse(kind, document, metadata.validate_metadata(document))
+        allocation = self._allocate(kind, None, kind.strategy.default(document))
+        prepared = kind.strategy.prepare_create(allocation.document)
+        _refuse(kind, prepared, kind.strategy.validate(prepared))
+        return Allocation(prepared, allocation.claims, allocation.releases)
+
+    async def update(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        change: Callable[[Document], Document],
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Stored:
+        """Store ``change`` of the newest version; raises `ApiError`.
+
+        ``change`` gets a copy and may be called again when somebody else was faster. A resourceVersion in its answer
+        that is not the newest is a conflict.
+        """
+        key = kind.key(namespace, name)
+        for _ in range(_ATTEMPTS):
+            current = await self.get(kind, namespace, name)
+            old = current.document()
+            changed = metadata.without_nulls(change(current.document()))
+            metadata.check_identity(kind, changed, namespace, name)
+            new = metadata.prepare_update(kind, old, changed, subresource=subresource)
+            allocation = self._apply_update_rules(kind, old, new, subresource)
+            if metadata.is_finished(kind, allocation.document):
+                if await self._remove(kind, key, current, dry_run):
+                    return Stored(kind, to_value(allocation.document), self.storage.revision)
+                continue
+            if to_value(allocation.document) == current.value:
+                return current
+            stored = await self._commit(kind, key, {key: current.revision}, allocation, dry_run)
+            if stored is not None:
+                return stored
+        raise conflict(kind.resource, name, "too many writers at the same time")
+
+    def _apply_update_rules(self, kind: Kind, old: Document, new: Document, subresource: str) -> Allocation:
+        rules = kind.strategy
+        _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
+        if subresource == "status":
+            _refuse(kind, new, rules.validate_status(old, new))
+            return Allocation(new)
+        allocation = self._allocate(kind, old, rules.default(new))
+        prepared = rules.prepare_update(old, allocation.document)
+        _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
+        return Allocation(metadata.finish_update(kind, old, prepared), allocation.claims, allocation.releases)
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
+    ) -> Deleted:
+        """Delete an object, or mark it when something has to happen first; raises `ApiError`."""
+        if kind is self._namespaces and name in _PERMANENT_NAMESPACES:
+            raise forbidden(f'{kind.resource.qualified} "{name}" is forbidden: this namespace may not be deleted')
+        key = kind.key(namespace, name)
+        for _ in range(_ATTEMPTS):
+            current = await self.get(kind, namespace, name)
+            deletion = metadata.begin_deletion(kind, current.document(), options, self._time)
+            if deletion.now:
+                if await self._remove(kind, key, current, dry_run):
+                    return Deleted(Stored(kind, to_value(deletion.document), self.storage.revision), gone=True)
+                continue
+            if to_value(deletion.document) == current.value:
+                return Deleted(current, gone=False)
+            stored = await self._commit(kind, key, {key: current.revision}, Allocation(deletion.document), dry_run)
+            if stored is not None:
+                return Deleted(stored, gone=False)
+        raise conflict(kind.resource, name, "too many writers at the same time")
+
+    async def _remove(self, kind: Kind, key: str, current: Stored, dry_run: bool) -> bool:
+        """Delete an object with everything it holds; False when somebody else was faster."""
+        held = kind.allocator.held(current.document()) if kind.allocator else frozenset()
+        if dry_run:
+            return True
+        transaction = Transaction(
+            expect={key: current.revision}, deletes=frozenset([key, *(claim_key(claim) for claim in held)])
+        )
+        try:
+            await self.storage.transact(transaction)
+        except Conflict:
+            return False
+        self.ledger.release(held)
+        return True
+
+    async def _commit(
+        self, kind: Kind, key: str, expect: dict[str, int], allocation: Allocation, dry_run: bool
+    ) -> Stored | None:
+        """Write an object with its claims in one transaction; None when something it relied on has changed."""
+        value = to_value(allocation.document)
+        if dry_run:
+            return Stored(kind, value, expect.get(key) or self.storage.revision)
+        owner = claim_value(allocation.document)
+        claims = {claim_key(claim): owner for claim in allocation.claims}
+        transaction = Transaction(
+            expect={**expect, **dict.fromkeys(claims, 0)},
+            puts={key: value, **claims},
+            deletes=frozenset(claim_key(claim) for claim in allocation.releases),
+        )
+        try:
+            revision = await self.storage.transact(transaction)
+        except Conflict as lost:
+            if lost.entry is not None:
+                self.ledger.learn([lost.key])
+            return None
+        self.ledger.claim(allocation.claims)
+        self.ledger.release(allocation.releases)
+        return Stored(kind, value, revision)
+
+    def _allocate(self, kind: Kind, old: Document | None, new: Document) -> Allocation:
+        if kind.allocator is None:
+            return Allocation(new)
+        try:
+            return kind.allocator.allocate(old, new, self.ledger)
+        except FieldErrors as error:
+            raise invalid_object(kind.resource, new["metadata"]["name"], error.errors) from None
+        except Exhausted as error:
+            raise internal(str(error)) from None
+
+    def _time(self, seconds: int) -> str:
+        return rfc3339(self._clock.now() + seconds)
+
+    def _uid(self) -> str:
+        return str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
+
+    def _suffix(self) -> str:
+        return "".join(self._draw.choices(_LETTERS, k=5))
+
+
+def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
+    if errors:
+        raise invalid_object(kind.resource, str(document["metadata"].get("name", "")), errors)

@@ -1,0 +1,153 @@
+"""A request, taken apart: what it is about, and how it wants its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fairway.apiserver.kinds import Kind, Kinds
+from fairway.objects.codec import DecodeError, Document, decode, read_yaml
+from fairway.objects.status import bad_request, too_large, unsupported_media_type
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_LIMIT = 3 * 1024 * 1024
+JSON = "application/json"
+YAML = "application/yaml"
+_BODY_TYPES = (JSON, YAML)
+_TRUE = ("1", "true", "True", "TRUE", "t", "T")
+_FALSE = ("0", "false", "False", "FALSE", "f", "F", "")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a resource path names: a collection, or one object, or a subresource of it."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+class Request:
+    """One HTTP request. ``peer`` is what the TLS handshake said about the client, None without a certificate."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: Mapping[str, str] = _first_values(scope.get("query_string", b""))
+        self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        self.peer: Mapping[str, Any] | None = scope.get("fairway.peer")
+        self.receive = receive
+
+    def header(self, name: bytes, default: str = "") -> str:
+        value = self.headers.get(name)
+        return default if value is None else value.decode("latin-1")
+
+    def flag(self, name: str) -> bool:
+        """A boolean parameter; raises `ApiError` for anything that is neither true nor false."""
+        text = self.query.get(name, "")
+        if text in _TRUE:
+            return True
+        if text in _FALSE:
+            return False
+        raise bad_request(f"invalid value for the parameter {name}: {text!r}; expected true or false")
+
+    def number(self, name: str) -> int | None:
+        """A parameter that is not negative, None when it is not there; raises `ApiError`."""
+        text = self.query.get(name, "")
+        if not text:
+            return None
+        if not text.isdecimal() or len(text) > 19:
+            raise bad_request(f"invalid value for the parameter {name}: {text!r}; expected a number")
+        return int(text)
+
+    @property
+    def dry_run(self) -> bool:
+        text = self.query.get("dryRun", "")
+        if text not in ("", "All"):
+            raise bad_request(f'invalid value for the parameter dryRun: {text!r}; supported values: "All"')
+        return bool(text)
+
+    async def body(self) -> bytes:
+        """The whole body; raises `ApiError` when it is larger than the limit."""
+        if self.header(b"content-length").isdecimal() and int(self.header(b"content-length")) > BODY_LIMIT:
+            raise too_large(BODY_LIMIT)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise bad_request("the client went away before the end of the request")
+            part = message.get("body", b"")
+            size += len(part)
+            if size > BODY_LIMIT:
+                raise too_large(BODY_LIMIT)
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+    @property
+    def content_type(self) -> str:
+        return self.header(b"content-type", JSON).partition(";")[0].strip().lower()
+
+    async def document(self) -> Document:
+        """The object in the body, JSON or YAML; raises `ApiError`."""
+        if self.content_type not in _BODY_TYPES:
+            raise unsupported_media_type(self.content_type, _BODY_TYPES)
+        return parse_document(await self.body(), self.content_type)
+
+
+def parse_document(data: bytes, content_type: str) -> Document:
+    """One object from a body; raises `ApiError` BadRequest."""
+    if not data.strip():
+        raise bad_request("the request has no body; expected an object")
+    try:
+        if content_type != YAML:
+            return decode(data, dict)
+        documents = read_yaml(data)
+    except DecodeError as error:
+        raise bad_request(f"the body of the request cannot be read: {error}") from None
+    if len(documents) != 1:
+        raise bad_request(f"expected one object in the body, found {len(documents)}")
+    return documents[0]
+
+
+def find_target(kinds: Kinds, path: str) -> Target | None:
+    """What a path below ``/api`` or ``/apis`` names; None when there is no such kind."""
+    root, *parts = path.strip("/").split("/")
+    if root == "api" and len(parts) >= 2:
+        group, version, rest = "", parts[0], parts[1:]
+    elif root == "apis" and len(parts) >= 3:
+        group, version, rest = parts[0], parts[1], parts[2:]
+    else:
+        return None
+    namespace = ""
+    if len(rest) >= 3 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    if len(rest) > 3 or "" in rest:
+        return None
+    plural, name, subresource = (*rest, "", "")[:3]
+    kind = kinds.by_plural(group, version, plural)
+    if kind is None or (namespace and not kind.resource.namespaced):
+        return None
+    if kind.resource.namespaced and name and not namespace:
+        return None
+    if subresource and subresource not in kind.subresources:
+        return None
+    return Target(kind, namespace, name, subresource)
+
+
+def _first_values(query: bytes) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return found
+    for key, value in pairs:
+        found.setdefault(key, value)
+    return found

@@ -1,0 +1,76 @@
+"""Answers: what form the client asked for, and the bytes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fairway.apiserver.requests import JSON, YAML, Request, Send
+from fairway.objects.codec import encode
+from fairway.objects.status import ApiError, not_acceptable
+
+Form = Literal["object", "table", "metadata"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the client wants objects: as they are, as rows of a table, or their metadata only; JSON or YAML."""
+
+    form: Form = "object"
+    yaml: bool = False
+    version: str = "v1"
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+
+    async def send(self, send: Send) -> None:
+        headers = [
+            (b"content-type", self.content_type.encode("latin-1")),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"cache-control", b"no-cache, private"),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def wanted(request: Request) -> Wanted:
+    """The first form in the Accept header that we can give; raises `ApiError` NotAcceptable."""
+    accept = request.header(b"accept") or JSON
+    for one in accept.split(","):
+        media, *parameters = (part.strip() for part in one.split(";"))
+        options = dict(part.split("=", 1) for part in parameters if "=" in part)
+        found = _form(media, options)
+        if found is not None:
+            return found
+    raise not_acceptable((JSON, YAML))
+
+
+def _form(media: str, options: dict[str, str]) -> Wanted | None:
+    if media in ("*/*", "application/*"):
+        return Wanted()
+    if media not in (JSON, YAML):
+        return None
+    kind = options.get("as")
+    if kind is None:
+        return Wanted(yaml=media == YAML)
+    if media == YAML or options.get("g") != "meta.k8s.io" or options.get("v") not in ("v1", "v1beta1"):
+        return None
+    forms: dict[str, Form] = {
+        "Table": "table",
+        "PartialObjectMetadata": "metadata",
+        "PartialObjectMetadataList": "metadata",
+    }
+    return Wanted(forms[kind], version=options["v"]) if kind in forms else None
+
+
+def error_response(error: ApiError) -> Response:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if "retryAfterSeconds" in error.details:
+        headers = ((b"retry-after", str(error.details["retryAfterSeconds"]).encode()),)
+    return Response(error.code, encode(error.status()), headers=headers)

@@ -1,0 +1,78 @@
+"""Objects between the storage and the wire: one encoding, made once.
+
+A value in the storage is the object's JSON without its resourceVersion, in the order apiVersion, kind, metadata, the
+rest. So every value of a kind begins with the same bytes, and the bytes to serve are the stored ones with the version
+put in behind them: a read decodes nothing and encodes nothing::
+
+    {"apiVersion":"v1","kind":"Service","metadata":{ "resourceVersion":"17", "name":"cart",...
+    └──────── the same for the kind ──────────────┘ └─── put in ──────────┘ └─ as stored ──
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from fairway.apiserver.kinds import Kind
+from fairway.apiserver.storage.contract import Entry
+from fairway.objects.codec import Document
+from fairway.objects.resources import Resource
+
+_FIRST = ("apiVersion", "kind", "metadata")
+
+
+class _Labels(msgspec.Struct, gc=False):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct, gc=False):
+    metadata: _Labels = msgspec.field(default_factory=_Labels)
+
+
+_documents: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+_labels = msgspec.json.Decoder(_Labelled)
+
+
+@cache
+def _head(resource: Resource) -> bytes:
+    head = msgspec.json.encode({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}})
+    return head[:-2]
+
+
+def to_value(document: Document) -> bytes:
+    """A document as the storage keeps it."""
+    metadata = {key: value for key, value in document["metadata"].items() if key != "resourceVersion"}
+    ordered = {"apiVersion": document["apiVersion"], "kind": document["kind"], "metadata": metadata}
+    ordered.update((key, value) for key, value in document.items() if key not in _FIRST)
+    return msgspec.json.encode(ordered)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of one object. ``revision`` is its resourceVersion: for a deleted object, of the deletion."""
+
+    kind: Kind
+    value: bytes
+    revision: int
+
+    @classmethod
+    def of(cls, kind: Kind, entry: Entry) -> Stored:
+        return cls(kind, entry.value, entry.revision)
+
+    @property
+    def body(self) -> bytes:
+        """The object as JSON, with its resourceVersion."""
+        head = _head(self.kind.resource)
+        return b'%s"resourceVersion":"%d",%s' % (head, self.revision, self.value[len(head) :])
+
+    def document(self) -> Document:
+        """The object as data, with its resourceVersion; a new copy on every call."""
+        document: Document = _documents.decode(self.value)
+        document["metadata"]["resourceVersion"] = str(self.revision)
+        return document
+
+    def labels(self) -> dict[str, str]:
+        return _labels.decode(self.value).metadata.labels or {}

@@ -1,0 +1,315 @@
+"""The verbs over HTTP: from a request about a kind to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import yaml
+
+from fairway.apiserver.filters import parse_filter
+from fairway.apiserver.kinds import Kind
+from fairway.apiserver.listing import Page, Selection, read_page
+from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.patch import PATCH_TYPES, Patch
+from fairway.apiserver.registry import Registry
+from fairway.apiserver.requests import JSON, YAML, Receive, Request, Send, Target, parse_document
+from fairway.apiserver.respond import Response, Wanted, wanted
+from fairway.apiserver.scale import scale_of, scaled
+from fairway.apiserver.storage.contract import Compacted, FutureRevision
+from fairway.apiserver.storage.contract import Watch as StorageWatch
+from fairway.apiserver.stored import Stored
+from fairway.apiserver.tables import partial, table
+from fairway.apiserver.watch import Lines, Start, Stream, Type, encode_line, send_error, timeout_seconds
+from fairway.objects.codec import DecodeError, Document, decode, encode
+from fairway.objects.status import (
+    ApiError,
+    bad_request,
+    expired,
+    method_not_allowed,
+    unsupported_media_type,
+)
+from fairway.runtime.clock import Clock
+
+
+class Verbs:
+    """Every verb on every kind, over one registry."""
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._lines = Lines()
+        self._watches: set[StorageWatch] = set()
+
+    async def answer(self, request: Request, target: Target) -> Response:
+        """The answer to anything but a watch; raises `ApiError`."""
+        on_object = {"GET": self._get, "PUT": self._put, "PATCH": self._patch, "DELETE": self._delete}
+        on_collection = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
+        verb = (on_object if target.name else on_collection).get(request.method)
+        if verb is None or (target.subresource and request.method == "DELETE"):
+            raise method_not_allowed()
+        return await verb(request, target)
+
+    async def _get(self, request: Request, target: Target) -> Response:
+        stored = await self._registry.get(target.kind, target.namespace, target.name)
+        if target.subresource == "scale":
+            return _json(200, scale_of(stored.document()), wanted(request))
+        return self._object(200, stored, request)
+
+    async def _list(self, request: Request, target: Target) -> Response:
+        if target.kind.resource.namespaced is False and target.namespace:
+            raise method_not_allowed()
+        form = wanted(request)
+        version = _version(request)
+        exact = request.query.get("resourceVersionMatch") == "Exact"
+        if version > self._registry.storage.revision:
+            exact = True
+        page = await read_page(
+            self._registry.storage,
+            _selection(request, target),
+            limit=request.number("limit") or 0,
+            token=request.query.get("continue", ""),
+            revision=version if exact else 0,
+        )
+        return self._page(page, target.kind, request, form)
+
+    async def _create(self, request: Request, target: Target) -> Response:
+        form = wanted(request)
+        document = await request.document()
+        namespace = target.namespace or _namespace_of(target.kind, document)
+        stored = await self._registry.create(target.kind, namespace, document, dry_run=request.dry_run)
+        return self._object(201, stored, request, form)
+
+    async def _put(self, request: Request, target: Target) -> Response:
+        form = wanted(request)
+        document = await request.document()
+        if target.subresource == "scale":
+            return await self._change_scale(request, target, lambda _: document)
+        try:
+            return self._object(200, await self._update(request, target, lambda _: _copy(document)), request, form)
+        except ApiError as error:
+            creates = target.kind.put_creates and not target.subresource and error.reason == "NotFound"
+            if not creates or await self._registry.find(target.kind, target.namespace, target.name):
+                raise
+        metadata = document.setdefault("metadata", {})
+        if isinstance(metadata, dict):
+            metadata.setdefault("name", target.name)
+            metadata.pop("resourceVersion", None)
+        stored = await self._registry.create(target.kind, target.namespace, document, dry_run=request.dry_run)
+        return self._object(201, stored, request, form)
+
+    async def _patch(self, request: Request, target: Target) -> Response:
+        form = wanted(request)
+        if request.content_type not in PATCH_TYPES:
+            raise unsupported_media_type(request.content_type, PATCH_TYPES)
+        patch = Patch.parse(request.content_type, await request.body())
+        if target.subresource == "scale":
+            return await self._change_scale(request, target, lambda scale: patch.apply(target.kind.resource, scale))
+        stored = await self._update(request, target, lambda old: patch.apply(target.kind.resource, old))
+        return self._object(200, stored, request, form)
+
+    async def _change_scale(self, request: Request, target: Target, change: Callable[[Document], Document]) -> Response:
+        def workload(old: Document) -> Document:
+            return scaled(target.kind.resource, old, change(scale_of(old)))
+
+        stored = await self._update(request, replace(target, subresource=""), workload)
+        return _json(200, scale_of(stored.document()), wanted(request))
+
+    async def _update(self, request: Request, target: Target, change: Callable[[Document], Document]) -> Stored:
+        return await self._registry.update(
+            target.kind,
+            target.namespace,
+            target.name,
+            change,
+            subresource=target.subresource,
+            dry_run=request.dry_run,
+        )
+
+    async def _delete(self, request: Request, target: Target) -> Response:
+        options, dry_run = await _delete_options(request)
+        deleted = await self._registry.delete(target.kind, target.namespace, target.name, options, dry_run=dry_run)
+        return self._object(200, deleted.stored, request)
+
+    async def _delete_collection(self, request: Request, target: Target) -> Response:
+        options, dry_run = await _delete_options(request)
+        page = await read_page(self._registry.storage, _selection(request, target))
+        gone: list[Stored] = []
+        for stored in page.objects:
+            metadata = stored.document()["metadata"]
+            try:
+                deleted = await self._registry.delete(
+                    target.kind, metadata.get("namespace", ""), metadata["name"], options, dry_run=dry_run
+                )
+            except ApiError as error:
+                if error.reason != "NotFound":
+                    raise
+                continue
+            gone.append(deleted.stored)
+        return self._page(Page(gone, self._registry.storage.revision), target.kind, request, wanted(request))
+
+    def _object(self, status: int, stored: Stored, request: Request, form: Wanted | None = None) -> Response:
+        form = form or wanted(request)
+        match form.form:
+            case "object" if not form.yaml:
+                return Response(status, stored.body)
+            case "object":
+                return _json(status, stored.document(), form)
+            case "metadata":
+                return _json(status, partial(stored.document(), form.version), form)
+            case "table":
+                metadata: Document = {"resourceVersion": str(stored.revision)}
+                return _json(status, self._table([stored], stored.kind, metadata, request, form), form)
+
+    def _page(self, page: Page, kind: Kind, request: Request, form: Wanted) -> Response:
+        metadata: Document = {"resourceVersion": str(page.revision)}
+        if page.token:
+            metadata["continue"] = page.token
+            if page.remaining is not None:
+                metadata["remainingItemCount"] = page.remaining
+        if form.form == "table":
+            return _json(200, self._table(page.objects, kind, metadata, request, form), form)
+        if form.form == "metadata":
+            head: Document = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
+            items = [partial(stored.document(), form.version) for stored in page.objects]
+            return _json(200, {**head, "metadata": metadata, "items": items}, form)
+        head = {"kind": f"{kind.name}List", "apiVersion": kind.resource.api_version, "metadata": metadata}
+        if form.yaml:
+            return _json(200, {**head, "items": [stored.document() for stored in page.objects]}, form)
+        body = b'%s,"items":[%s]}' % (encode(head)[:-1], b",".join(stored.body for stored in page.objects))
+        return Response(200, body)
+
+    def _table(
+        self,
+        objects: list[Stored],
+        kind: Kind,
+        metadata: Document,
+        request: Request,
+        form: Wanted,
+        *,
+        definitions: bool = True,
+    ) -> Document:
+        include = request.query.get("includeObject", "Metadata")
+        if include not in ("Metadata", "Object", "None", ""):
+            raise bad_request(f"unsupported includeObject value: {include!r}")
+        now = self._clock.now()
+        return table(
+            objects, kind.columns, metadata, include=include, now=now, version=form.version, definitions=definitions
+        )
+
+    async def watch(self, request: Request, target: Target, receive: Receive, send: Send) -> None:
+        """Serve a watch until it ends; raises `ApiError` before the answer has begun."""
+        what = _selection(request, target)
+        form = wanted(request)
+        start = await self._start(request, what)
+        if isinstance(start, ApiError):
+            await send_error(start, send)
+            return
+        self._watches.add(start.changes)
+        try:
+            await Stream(what.kind, what.filter, self._line_encoder(request, form)).serve(start, receive, send)
+        finally:
+            self._watches.discard(start.changes)
+
+    def close_watches(self) -> None:
+        """End every open watch as if its time were over."""
+        for watch in tuple(self._watches):
+            watch.close()
+
+    async def _start(self, request: Request, what: Selection) -> Start | ApiError:
+        version = request.query.get("resourceVersion", "")
+        initial_events = request.query.get("sendInitialEvents")
+        wants_initial = request.flag("sendInitialEvents") if initial_events else version in ("", "0")
+        if initial_events and request.query.get("resourceVersionMatch") != "NotOlderThan":
+            raise bad_request("sendInitialEvents requires resourceVersionMatch=NotOlderThan")
+        storage = self._registry.storage
+        asked = _version(request)
+        page = Page([], asked if asked and not wants_initial else storage.revision)
+        try:
+            if wants_initial and asked > storage.revision:
+                raise FutureRevision(storage.revision)
+            if wants_initial:
+                page = await read_page(storage, what)
+            changes = await storage.watch(what.kind.within(what.namespace), after=page.revision)
+        except Compacted as error:
+            return expired(f"too old resource version: {asked} ({error.oldest})")
+        except FutureRevision as error:
+            # A version of another life of this storage: only a new list can help.
+            return expired(f"too large resource version: {asked} (newest: {error.newest})")
+        bookmarks = request.flag("allowWatchBookmarks")
+        return Start(
+            initial=page.objects,
+            changes=changes,
+            initial_end=bool(initial_events) and wants_initial and bookmarks,
+            bookmarks=bookmarks,
+            timeout=timeout_seconds(request.number("timeoutSeconds")),
+        )
+
+    def _line_encoder(self, request: Request, form: Wanted) -> Callable[[Type, Stored], bytes]:
+        if form.form == "object":
+            return self._lines.line
+        first = True
+
+        def line(type_: Type, stored: Stored) -> bytes:
+            nonlocal first
+            if form.form == "metadata":
+                return encode_line(type_, encode(partial(stored.document(), form.version)))
+            metadata: Document = {"resourceVersion": str(stored.revision)}
+            row = self._table([stored], stored.kind, metadata, request, form, definitions=first)
+            first = False
+            return encode_line(type_, encode(row))
+
+        return line
+
+
+def _json(status: int, document: Document, form: Wanted) -> Response:
+    if form.yaml:
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        return Response(status, text.encode(), YAML)
+    return Response(status, encode(document), JSON)
+
+
+def _copy(document: Document) -> Document:
+    return decode(encode(document), dict)
+
+
+def _selection(request: Request, target: Target) -> Selection:
+    labels, fields = request.query.get("labelSelector", ""), request.query.get("fieldSelector", "")
+    if target.name:
+        fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")
+    return Selection(target.kind, target.namespace, parse_filter(target.kind, labels, fields))
+
+
+def _version(request: Request) -> int:
+    """The resourceVersion parameter, 0 when there is none; raises `ApiError`."""
+    text = request.query.get("resourceVersion", "")
+    if text and (not text.isdecimal() or len(text) > 19):
+        raise bad_request(f"invalid resource version {text!r}: expected a number that this server gave out")
+    return int(text or 0)
+
+
+def _namespace_of(kind: Kind, document: Document) -> str:
+    """A namespaced object posted to the collection of all namespaces says itself where it belongs."""
+    metadata = document.get("metadata")
+    namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
+    if kind.resource.namespaced and not isinstance(namespace, str):
+        raise bad_request("an empty namespace may not be set during creation")
+    return namespace if isinstance(namespace, str) and kind.resource.namespaced else ""
+
+
+async def _delete_options(request: Request) -> tuple[DeleteOptions, bool]:
+    """The options of a DELETE, from its body or its query, and whether it is only a rehearsal."""
+    body = await request.body()
+    options = DeleteOptions()
+    try:
+        if body.strip():
+            document = parse_document(body, request.content_type)
+            options = msgspec.convert(document, DeleteOptions)
+        elif policy := request.query.get("propagationPolicy"):
+            options = msgspec.convert({"propagationPolicy": policy}, DeleteOptions)
+    except (msgspec.ValidationError, DecodeError) as error:
+        raise bad_request(f"the delete options cannot be read: {error}") from None
+    grace = request.number("gracePeriodSeconds")
+    if grace is not None:
+        options = msgspec.structs.replace(options, gracePeriodSeconds=grace)
+    return options, request.dry_run or "All" in (options.dryRun or ())

@@ -1,0 +1,165 @@
+"""``fairway apiserver``: the Kubernetes API for Services, as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from fairway.cli.output import EXIT_USAGE, CommandError
+
+if TYPE_CHECKING:
+    from fairway.apiserver.settings import Settings
+
+
+def apiserver(  # noqa: PLR0913 - one for each flag
+    *,
+    data_dir: Path = Path("/var/lib/fairway"),
+    bind_address: str = "127.0.0.1",
+    secure_port: int = 6443,
+    service_cluster_ip_range: str = "10.96.0.0/16",
+    service_node_port_range: str = "30000-32767",
+    advertise_address: str = "",
+    storage: Literal["sqlite", "memory"] = "sqlite",
+    tls_name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    listen_fd: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    ready_fd: int | None = None,
+) -> None:
+    """Serve the Kubernetes API for Services, until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    data_dir
+        Where the database, the certificates and the administrator's kubeconfig (admin.conf) lie.
+    bind_address
+        The address to listen on.
+    secure_port
+        The port to listen on; 0 for any free one.
+    service_cluster_ip_range
+        The CIDR of the cluster IPs; two of different families, with a comma between them, for dual-stack Services.
+    service_node_port_range
+        The node ports, FIRST-LAST.
+    advertise_address
+        Where nodes reach this server: what the endpoints of default/kubernetes say. The bind address by default.
+    storage
+        A database on the disk, or the memory of the process.
+    tls_name
+        Another name or address that clients use for this server; may be given several times.
+    listen_fd
+        An inherited listening socket to use instead of binding one; may be given several times.
+    ready_fd
+        An inherited file descriptor that gets the line "ready" when requests are answered, and is closed.
+    """
+    from fairway.apiserver.settings import Settings
+
+    settings = Settings(
+        data_directory=data_dir,
+        storage=storage,
+        bind_address=_address(bind_address, "--bind-address"),
+        port=_port(secure_port, "--secure-port", lowest=0),
+        service_ranges=_ranges(service_cluster_ip_range),
+        node_ports=_node_ports(service_node_port_range),
+        advertise_address=_advertised(advertise_address, bind_address),
+        names=tuple(tls_name),
+    )
+    _run(settings, [_inherited(descriptor) for descriptor in listen_fd], ready_fd)
+
+
+def _run(settings: Settings, sockets: list[socket.socket], ready_fd: int | None) -> None:
+    import uvloop
+
+    from fairway.apiserver.certificates import CertificateError
+    from fairway.apiserver.server import ServerError
+    from fairway.apiserver.storage.contract import StorageError
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(settings, sockets, ready_fd))
+        except (ServerError, StorageError, CertificateError) as error:
+            raise CommandError(str(error)) from None
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket], ready_fd: int | None) -> None:
+    from fairway.apiserver.server import ApiServer
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with ApiServer(settings, sockets) as server:
+        print(f"fairway apiserver: ready on {server.url}; kubeconfig {server.kubeconfig}", flush=True)
+        if ready_fd is not None:
+            _notify(ready_fd)
+        await stop.wait()
+
+
+def _notify(descriptor: int) -> None:
+    try:
+        with os.fdopen(descriptor, "wb") as ready:
+            ready.write(b"ready\n")
+    except OSError as error:
+        raise CommandError(f"--ready-fd {descriptor}: {error.strerror}", EXIT_USAGE) from None
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise CommandError(f"--listen-fd {descriptor} is not a socket: {error.strerror}", EXIT_USAGE) from None
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.detach()
+        raise CommandError(f"--listen-fd {descriptor} is a socket that does not listen", EXIT_USAGE)
+    listener.setblocking(False)
+    return listener
+
+
+def _address(text: str, option: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise CommandError(f"{option} {text!r} is not an IP address", EXIT_USAGE) from None
+
+
+def _advertised(text: str, bind_address: str) -> str:
+    address = _address(text or bind_address, "--advertise-address")
+    if text and ipaddress.ip_address(address).is_unspecified:
+        raise CommandError(f"--advertise-address {text} is no address that a node can reach", EXIT_USAGE)
+    return address if not ipaddress.ip_address(address).is_unspecified else "127.0.0.1"
+
+
+def _port(number: int, option: str, *, lowest: int = 1) -> int:
+    if not lowest <= number <= 65535:
+        raise CommandError(f"{option} {number} is not a port: expected {lowest} to 65535", EXIT_USAGE)
+    return number
+
+
+def _ranges(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    option = "--service-cluster-ip-range"
+    ranges = []
+    for one in text.split(","):
+        try:
+            ranges.append(ipaddress.ip_network(one.strip()))
+        except ValueError as error:
+            raise CommandError(f"{option} {text!r}: {error}; expected for example 10.96.0.0/16", EXIT_USAGE) from None
+    if len(ranges) > 2 or len({network.version for network in ranges}) != len(ranges):
+        raise CommandError(f"{option} {text!r}: expected one range, or one of IPv4 and one of IPv6", EXIT_USAGE)
+    for network in ranges:
+        if network.num_addresses < 4:
+            raise CommandError(f"{option} {network} is too small: it has {network.num_addresses} addresses", EXIT_USAGE)
+    return tuple(ranges)
+
+
+def _node_ports(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
+        raise CommandError(
+            f"--service-node-port-range {text!r}: expected FIRST-LAST, for example 30000-32767", EXIT_USAGE
+        )
+    return int(match[1]), int(match[2])
