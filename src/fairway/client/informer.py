@@ -7,6 +7,8 @@
      ▲ │ ended, or broke off: watch again from the revision reached
      └─┘
 
+    own write ─▶ Reflection.observe: the cache has it at once, and a watch that lags behind cannot take it back
+
 `Reflection` is the state machine: a copy of the server's objects and the revision it stands for. `Informer` drives it.
 While the server is away the cache keeps what it had; after a relist the differences come out as changes, so whoever
 listens never has to know what happened in between.
@@ -43,16 +45,26 @@ class Change(NamedTuple, Generic[T]):
 
 
 class Reflection(Generic[T]):
-    """The objects as they were at ``resource_version``; empty means that they have to be listed."""
+    """The objects as they were at ``resource_version``; empty means that they have to be listed.
+
+    Some objects may be ahead of that revision: those that we wrote ourselves and `observe`d. Comparing revisions as
+    numbers is sound within one resource (KEP-5504).
+    """
 
     def __init__(self) -> None:
         self._objects: dict[Key, T] = {}
+        self._ahead: dict[Key, int] = {}
         self.objects: Mapping[Key, T] = MappingProxyType(self._objects)
         self.resource_version = ""
 
     def replace(self, items: Iterable[T], resource_version: str) -> list[Change[T]]:
         """A list was taken: the changes that lead to it from what we had, departures first."""
         listed = {item.metadata.key: item for item in items}
+        for key, version in list(self._ahead.items()):
+            if version > _number(resource_version):
+                listed[key] = self._objects[key]
+            else:
+                del self._ahead[key]
         changes: list[Change[T]] = [
             Change(key, old, None)
             for key, old in self._objects.items()
@@ -71,24 +83,50 @@ class Reflection(Generic[T]):
 
     def apply(self, event: Event[T]) -> Change[T] | None:
         """One line of a watch; returns None when it changes nothing."""
-        self.resource_version = event.metadata.resource_version or self.resource_version
+        version = event.metadata.resource_version
+        self.resource_version = version or self.resource_version
         key = event.metadata.key
-        match event.type:
-            case "BOOKMARK":
+        if event.type == "BOOKMARK" or self._is_behind(key, _number(version)):
+            return None
+        old = self._objects.get(key)
+        if event.type == "DELETED":
+            if old is None:
                 return None
-            case "DELETED":
-                old = self._objects.pop(key, None)
-                return Change(key, event.object or old, None) if old is not None else None
-            case _:
-                old = self._objects.get(key)
-                if event.object is None or old == event.object:
-                    return None
-                self._objects[key] = event.object
-                return Change(key, old, event.object)
+            del self._objects[key]
+            return Change(key, event.object or old, None)
+        if event.object is None or old == event.object:
+            return None
+        self._objects[key] = event.object
+        return Change(key, old, event.object)
+
+    def observe(self, written: T) -> Change[T] | None:
+        """What the server answered to our own write, which the watch may not have told yet."""
+        key, version = written.metadata.key, _number(written.metadata.resource_version)
+        old = self._objects.get(key)
+        known = max(_number(self.resource_version), _number(old.metadata.resource_version) if old else 0)
+        if not self.resource_version or version <= known:
+            return None
+        self._ahead[key] = version
+        self._objects[key] = written
+        return Change(key, old, written)
+
+    def _is_behind(self, key: Key, version: int) -> bool:
+        """Whether an event is from before our own write; the first one that is not ends being ahead."""
+        ahead = self._ahead.get(key)
+        if ahead is None:
+            return False
+        if version < ahead:
+            return True
+        del self._ahead[key]
+        return False
 
     def expire(self) -> None:
         """The revision is too old for the server: the next step is a list."""
         self.resource_version = ""
+
+
+def _number(resource_version: str) -> int:
+    return int(resource_version) if resource_version.isdecimal() else 0
 
 
 class Informer(Generic[T]):
@@ -132,6 +170,15 @@ class Informer(Generic[T]):
     async def synced(self) -> None:
         """Wait until the cache holds the first whole list and ``on_change`` has heard of it."""
         await self._synced.wait()
+
+    def observe(self, written: T) -> None:
+        """Put the server's answer to our own write into the cache now, so that we read what we wrote.
+
+        Nothing happens if the watch was faster.
+        """
+        change = self._reflection.observe(written)
+        if change is not None:
+            self._announce((change,))
 
     async def run(self) -> None:
         """Follow the server until cancelled."""
