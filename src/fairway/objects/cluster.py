@@ -90,12 +90,21 @@ class Container(Value):
     restart_policy: str | None = None
 
 
+class Toleration(Value):
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
 class PodSpec(Value):
     node_name: str = ""
     hostname: str = ""
     subdomain: str = ""
     host_network: bool = False
     service_account_name: str = ""
+    scheduler_name: str = ""
+    tolerations: tuple[Toleration, ...] | None = None
     node_selector: dict[str, str] | None = None
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
