@@ -1,0 +1,359 @@
+"""Netfilter's netlink: attributes, messages, batches, dumps and notifications, with errors that say what was asked.
+
+    nlmsghdr (16) │ nfgenmsg (4) │ attribute │ attribute …        one message
+    BATCH_BEGIN · message · message · … · BATCH_END               one transaction: everything happens, or nothing
+
+A socket belongs to the network namespace of the thread that opens it and stays there for life.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+NETLINK_NETFILTER = 12
+SUBSYSTEM_CONNTRACK = 1
+SUBSYSTEM_NFTABLES = 10
+
+F_REQUEST, F_ACK, F_ECHO, F_DUMP = 0x1, 0x4, 0x8, 0x300
+F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
+NESTED = 0x8000
+KIND = 0x3FFF
+
+_MSG_ERROR, _MSG_DONE = 2, 3
+ERROR, DONE = -_MSG_ERROR, -_MSG_DONE
+"""Kinds of netlink's own replies, told apart from a subsystem's kinds 2 and 3."""
+_F_DUMP_INTR, _F_CAPPED, _F_ACK_TLVS = 0x10, 0x100, 0x200
+_BATCH_BEGIN, _BATCH_END, _BATCH_GENID = 0x10, 0x11, 1
+_SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_EXT_ACK_TEXT, _EXT_ACK_OFFSET = 1, 2
+_RECEIVE_BYTES = 1 << 18
+_MINIMUM_BUFFER = 1 << 20
+
+HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_GENERIC = struct.Struct("=BBH")
+BODY = HEADER.size + _GENERIC.size
+"""Where the attributes of a message start."""
+
+_PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
+
+
+def attribute(kind: int, data: bytes) -> bytes:
+    """One attribute, padded to four bytes. ValueError when it is longer than the 64 KiB its length field can say."""
+    size = len(data) + 4
+    if size > 0xFFFF:
+        raise ValueError(f"netlink attribute {kind & KIND} has {size} bytes; one attribute holds at most 65535")
+    return _ATTRIBUTE.pack(size, kind) + data + _PAD[size & 3]
+
+
+def nested(kind: int, *parts: bytes) -> bytes:
+    return attribute(kind | NESTED, b"".join(parts))
+
+
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode() + b"\0")
+
+
+def be32(kind: int, value: int) -> bytes:
+    return attribute(kind, value.to_bytes(4, "big"))
+
+
+def be64(kind: int, value: int) -> bytes:
+    return attribute(kind, value.to_bytes(8, "big"))
+
+
+def attributes(data: bytes | memoryview) -> dict[int, bytes]:
+    """The attributes of a message or of a nested attribute by kind; the last of a kind wins."""
+    return dict(each_attribute(data))
+
+
+def each_attribute(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
+    """Attributes in order, kinds without the flags, data without the padding."""
+    view = bytes(data)
+    position, end = 0, len(view)
+    while position + 4 <= end:
+        size, kind = _ATTRIBUTE.unpack_from(view, position)
+        if size < 4 or position + size > end:
+            raise ValueError(f"netlink attribute at byte {position} says {size} bytes; {end - position} are left")
+        yield kind & KIND, view[position + 4 : position + size]
+        position += (size + 3) & ~3
+
+
+def number(data: bytes) -> int:
+    """A number in network order, of any width."""
+    return int.from_bytes(data, "big")
+
+
+def string(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One message to send, and the words for it in an error."""
+
+    subsystem: int
+    kind: int
+    body: bytes
+    says: str
+    flags: int = 0
+    family: int = 0
+    resource: int = 0
+    """nfgenmsg.res_id, network order."""
+    pointer: Callable[[int | None], str] | None = None
+    """Words for the part of the body at a byte offset, for requests that ask for many things at once."""
+
+    def pack(self, sequence: int, extra_flags: int = 0) -> bytes:
+        return b"".join(
+            (
+                HEADER.pack(
+                    BODY + len(self.body),
+                    self.subsystem << 8 | self.kind,
+                    F_REQUEST | self.flags | extra_flags,
+                    sequence,
+                    0,
+                ),
+                _GENERIC.pack(self.family, 0, socket.htons(self.resource)),
+                self.body,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message from the kernel: kind without the subsystem, family, and the attributes' bytes."""
+
+    kind: int
+    family: int
+    body: bytes
+    flags: int = 0
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the kernel said no to."""
+
+    request: str
+    code: int
+    detail: str = ""
+    offset: int | None = None
+    """Byte within the request's attributes that the kernel pointed at."""
+
+    @property
+    def name(self) -> str:
+        return errno.errorcode.get(self.code, str(self.code))
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{self.request}: the kernel answered {self.name}: {os.strerror(self.code)}{detail}"
+
+
+class KernelRefused(Exception):
+    """The kernel refused a request; nothing of the batch it was in has happened."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        self.refusals = tuple(refusals)
+        more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+        super().__init__(f"{refusals[0]}{more}")
+
+    @property
+    def code(self) -> int:
+        """The errno of the first refusal."""
+        return self.refusals[0].code
+
+
+class Interrupted(Exception):
+    """What was being dumped changed meanwhile: the answer is not one moment's state; ask again."""
+
+
+@dataclass(slots=True)
+class Netfilter:
+    """A netlink socket to netfilter in the caller's network namespace. Close it, or use it in a `with`."""
+
+    groups: Sequence[int] = ()
+    """Multicast groups to hear notifications from."""
+    timeout: float = 30.0
+    """Seconds to wait for an answer before saying so; the kernel answers at once unless it is very busy."""
+    _socket: socket.socket = field(init=False, repr=False)
+    _sequence: int = field(init=False, default=1)
+    _sndbuf: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        try:
+            self._socket.bind((0, 0))
+            self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+            self._socket.settimeout(self.timeout)
+            for group in self.groups:
+                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Netfilter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """For an event loop: readable when a notification waits."""
+        return self._socket.fileno()
+
+    def batch(self, requests: Sequence[Request], generation: int | None = None) -> None:
+        """Send all requests as one transaction. KernelRefused names each one that was refused.
+
+        `generation` makes the kernel refuse (ERESTART) when the ruleset has moved on since that generation id was read.
+        """
+        if not requests:
+            return
+        first = self._next(len(requests) + 2)
+        subsystem = requests[0].subsystem
+        begin = b"" if generation is None else be32(_BATCH_GENID, generation)
+        parts = [Request(0, _BATCH_BEGIN, begin, "", 0, 0, subsystem).pack(first)]
+        last = len(requests) - 1
+        for index, request in enumerate(requests):
+            # the acknowledgement of the last request comes after the commit, so it stands for the whole batch
+            parts.append(request.pack(first + 1 + index, F_ACK if index == last else 0))
+        parts.append(Request(0, _BATCH_END, b"", "", 0, 0, subsystem).pack(first + 2 + last))
+        data = b"".join(parts)
+        self._room_for(len(data), len(requests))
+        self._send(data)
+        self._settle(first, requests)
+
+    def request(self, request: Request) -> None:
+        """Send one request outside of a batch and wait until the kernel acknowledges it."""
+        sequence = self._next(1)
+        self._send(request.pack(sequence, F_ACK))
+        for reply in self._replies(sequence):
+            if reply.kind == ERROR:
+                self._raise_if_refused([_refusal(reply, request)])
+                return
+
+    def get(self, request: Request) -> Reply:
+        """Send one request that is answered by one message."""
+        sequence = self._next(1)
+        self._send(request.pack(sequence))
+        for reply in self._replies(sequence):
+            if reply.kind == ERROR:
+                self._raise_if_refused([_refusal(reply, request)])
+            else:
+                return reply
+        raise AssertionError("unreachable: replies never end without an answer")
+
+    def dump(self, request: Request) -> list[Reply]:
+        """Every message of the kernel's answer. Interrupted when something changed in the middle."""
+        sequence = self._next(1)
+        self._send(request.pack(sequence, F_DUMP))
+        found: list[Reply] = []
+        broken = False
+        for reply in self._replies(sequence):
+            broken = broken or bool(reply.flags & _F_DUMP_INTR)
+            if reply.kind == DONE:
+                break
+            if reply.kind == ERROR:
+                self._raise_if_refused([_refusal(reply, request)])
+                break
+            found.append(reply)
+        if broken:
+            raise Interrupted(f"{request.says}: what was listed changed meanwhile")
+        return found
+
+    def notifications(self, seconds: float) -> list[Reply]:
+        """Notifications that wait already or come within that time; an empty list when none came."""
+        readable, _, _ = select.select([self._socket], [], [], seconds)
+        return list(self._receive()) if readable else []
+
+    def _next(self, count: int) -> int:
+        first = self._sequence
+        self._sequence = (first + count) & 0x7FFFFFFF or 1
+        return first
+
+    def _room_for(self, size: int, requests: int) -> None:
+        # one sendmsg must fit in the send buffer, and a refusal for every request in the receive buffer
+        wanted = max(_MINIMUM_BUFFER, size + 4096)
+        if wanted > self._sndbuf:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, wanted)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, max(_MINIMUM_BUFFER, requests * 512))
+            self._sndbuf = wanted
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendto(data, (0, 0))
+
+    def _settle(self, first: int, requests: Sequence[Request]) -> None:
+        """Wait for the answer to a batch: refusals first, in order, then either the last request's or the commit's."""
+        refusals: list[Refusal] = []
+        last = first + len(requests)
+        settled = False
+        while not settled or self._waiting():
+            for reply in self._receive():
+                index = reply.sequence - first - 1
+                if reply.kind != ERROR or not -1 <= index < len(requests):
+                    continue
+                request = requests[index] if index >= 0 else Request(0, 0, b"", "commit of the batch")
+                refusal = _refusal(reply, request)
+                if refusal.code:
+                    refusals.append(refusal)
+                # index -1: the batch as a whole was refused (a commit that failed, or a generation that has passed)
+                settled = settled or reply.sequence == last or index == -1
+        self._raise_if_refused(refusals)
+
+    def _waiting(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    @staticmethod
+    def _raise_if_refused(refusals: list[Refusal]) -> None:
+        refused = [refusal for refusal in refusals if refusal.code]
+        if refused:
+            raise KernelRefused(refused)
+
+    def _replies(self, sequence: int) -> Iterator[Reply]:
+        while True:
+            for reply in self._receive():
+                if reply.sequence == sequence:
+                    yield reply
+
+    def _receive(self) -> Iterator[Reply]:
+        return split(self._socket.recv(_RECEIVE_BYTES))
+
+
+def split(data: bytes) -> Iterator[Reply]:
+    """The messages in what one recv() returned. An error's body: errno, the refused header, the extended ack."""
+    position = 0
+    while position + HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = HEADER.unpack_from(data, position)
+        if kind in (_MSG_ERROR, _MSG_DONE):
+            yield Reply(-kind, 0, data[position + HEADER.size : position + length], flags, sequence)
+        else:
+            family = data[position + HEADER.size]
+            yield Reply(kind & 0xFF, family, data[position + BODY : position + length], flags, sequence)
+        position += (length + 3) & ~3
+
+
+def _refusal(reply: Reply, request: Request) -> Refusal:
+    code = -struct.unpack_from("=i", reply.body)[0]
+    detail, offset = "", None
+    if reply.flags & _F_ACK_TLVS:
+        # nlmsgerr: errno, then the refused message (its header only, as we ask for CAP_ACK), then the extended ack
+        refused = HEADER.size if reply.flags & _F_CAPPED else HEADER.unpack_from(reply.body, 4)[0]
+        extended = attributes(reply.body[4 + ((refused + 3) & ~3) :])
+        detail = string(extended.get(_EXT_ACK_TEXT, b""))
+        if _EXT_ACK_OFFSET in extended:
+            offset = struct.unpack("=I", extended[_EXT_ACK_OFFSET])[0] - BODY
+    if code == 0:
+        return Refusal(request.says, 0)
+    says = f"{request.says} {request.pointer(offset)}" if request.pointer else request.says
+    return Refusal(says, code, detail, offset)

@@ -1,0 +1,226 @@
+"""nf_tables of this thread's network namespace: apply a Plan, read our tables back, hear who else changes them.
+
+No `nft` process is involved: a Plan becomes one batch of netlink messages, sent by one system call, and the kernel
+commits all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from fairway.kernel import nftables_codec as codec
+from fairway.kernel.nfnetlink import (
+    Interrupted,
+    KernelRefused,
+    Netfilter,
+    Reply,
+    Request,
+    attributes,
+    number,
+    string,
+    text,
+)
+from fairway.modes.nftables import plan as p
+from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Family, Rule, Set, Table
+
+_GROUP = 7
+"""NFNLGRP_NFTABLES"""
+_ATTEMPTS = 5
+_TABLE_COMMENT = "Kubernetes Services, by Fairway. Services and backends are the elements; the rules never change."
+
+
+class Generation(NamedTuple):
+    """How many times anybody has committed a change of nf_tables in this namespace, and who did so last."""
+
+    number: int
+    process: int
+    program: str
+
+
+class Machine(Protocol):
+    """What applies Plans: a kernel, or a machine in memory that behaves like one."""
+
+    def apply(self, plan: p.Plan, generation: int | None = None) -> None: ...
+
+    def read(self) -> dict[Family, Table]: ...
+
+    def generation(self) -> Generation: ...
+
+
+@dataclass(slots=True)
+class Nftables:
+    """The kernel. Close it, or use it in a `with`. KernelRefused says which command the kernel did not accept."""
+
+    table: str = TABLE
+    _netlink: Netfilter = field(default_factory=Netfilter)
+
+    def __enter__(self) -> Nftables:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def apply(self, plan: p.Plan, generation: int | None = None) -> None:
+        """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then."""
+        self._netlink.batch(list(requests(plan)), generation)
+
+    def generation(self) -> Generation:
+        reply = self._netlink.get(codec.request(codec.GET_GENERATION, "ip", b"", "read the generation id"))
+        return read_generation(reply)
+
+    def read(self) -> dict[Family, Table]:
+        """Our tables as the kernel holds them, in one consistent state. Families without one are missing.
+
+        Interrupted when the ruleset changes again and again while it is read.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                before = self.generation().number
+                found = {family: table for family in FAMILIES if (table := self._read_table(family)) is not None}
+                if self.generation().number == before:
+                    return found
+            except Interrupted:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise Interrupted(f"table {self.table} changed {_ATTEMPTS} times while it was read")
+
+    def _read_table(self, family: Family) -> Table | None:
+        try:
+            self._netlink.get(codec.request(codec.GET_TABLE, family, text(1, self.table), f"get table {self.table}"))
+        except KernelRefused as refused:
+            if refused.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+                return None
+            raise
+        chains = self._read_chains(family)
+        sets = dict(self._read_sets(family))
+        elements = {name: {one.key: one for one in self._read_elements(family, sets[name])} for name in sets}
+        return Table(family, chains, sets, elements, self.table)
+
+    def _read_chains(self, family: Family) -> dict[str, Chain]:
+        rules: dict[str, list[Rule]] = {}
+        for body in self._list(codec.GET_RULE, family, "rules"):
+            table, chain, rule = codec.read_rule(body)
+            if table == self.table:
+                rules.setdefault(chain, []).append(rule)
+        found: dict[str, Chain] = {}
+        for body in self._list(codec.GET_CHAIN, family, "chains"):
+            table, read = codec.read_chain(body)
+            if table == self.table:
+                found[read.name] = read._replace(rules=tuple(rules.get(read.name, ())))
+        return found
+
+    def _read_sets(self, family: Family) -> Iterator[tuple[str, Set]]:
+        for body in self._list(codec.GET_SET, family, "sets"):
+            read = codec.read_set(body)
+            if read is not None and read[0] == self.table:
+                yield read[1].name, read[1]
+
+    def _read_elements(self, family: Family, declared: Set) -> Iterable[Element]:
+        which = text(1, self.table) + text(2, declared.name)
+        asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {declared.name}")
+        found = (one for reply in self._netlink.dump(asked) for one in codec.read_elements(reply.body)[2])
+        return codec.join_intervals(found) if declared.interval else (element for element, _ in found)
+
+    def _list(self, kind: int, family: Family, what: str) -> Iterator[bytes]:
+        asked = codec.request(kind, family, text(1, self.table), f"list {what} of table {family} {self.table}")
+        return (reply.body for reply in self._netlink.dump(asked))
+
+
+def read_generation(reply: Reply) -> Generation:
+    at = attributes(reply.body)
+    return Generation(number(at[1]), number(at.get(2, b"\0")), string(at.get(3, b"")))
+
+
+def requests(plan: p.Plan) -> Iterator[Request]:
+    """The messages of a Plan, in order."""
+    identity = 0
+    for command in plan.commands:
+        match command:
+            case p.AddElements(family, table, declared, elements):
+                yield from codec.new_elements(family, table, declared, elements)
+            case p.DeleteElements(family, table, declared, elements):
+                yield from codec.delete_elements(family, table, declared, elements)
+            case p.AddSet(family, table, declared):
+                identity += 1
+                yield codec.new_set(family, table, declared, identity)
+            case _:
+                yield _request(command)
+
+
+def _request(command: p.Command) -> Request:
+    match command:
+        case p.AddTable(family, table):
+            return codec.new_table(family, table, _TABLE_COMMENT)
+        case p.DeleteTable(family, table):
+            return codec.delete_table(family, table)
+        case p.AddChain(family, table, chain):
+            return codec.new_chain(family, table, chain)
+        case p.DeleteChain(family, table, name):
+            return codec.delete_chain(family, table, name)
+        case p.FlushChain(family, table, name):
+            return codec.flush_chain(family, table, name)
+        case p.AddRule(family, table, name, rule, words):
+            return codec.new_rule(family, table, name, rule, words)
+        case p.DeleteSet(family, table, declared):
+            return codec.delete_set(family, table, declared.name)
+    raise AssertionError(f"not a command of one message: {command}")
+
+
+@dataclass(frozen=True, slots=True)
+class Intrusion:
+    """Somebody else changed our table."""
+
+    generation: Generation
+
+    def __str__(self) -> str:
+        who = f"{self.generation.program or 'a process'} (pid {self.generation.process})"
+        return f"{who} changed our nftables table, generation {self.generation.number}"
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Hears every commit in this namespace, and tells those of others that touched our table.
+
+    Processes that exist only for the change are gone by then: the name in the notification is all there is of them.
+    """
+
+    ours: int
+    """Our process id, as this machine's kernel knows it."""
+    table: str = TABLE
+    lost: bool = False
+    """More came than the kernel kept for us: compare the whole table to be sure."""
+    _touched: bool = False
+    _netlink: Netfilter = field(default_factory=lambda: Netfilter(groups=(_GROUP,)))
+
+    def close(self) -> None:
+        self._netlink.close()
+
+    def fileno(self) -> int:
+        return self._netlink.fileno()
+
+    def wait(self, seconds: float) -> list[Intrusion]:
+        """What others did; comes back when notifications were read, or after that time."""
+        found: list[Intrusion] = []
+        try:
+            replies = self._netlink.notifications(seconds)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self.lost = True
+            return found
+        for reply in replies:
+            if reply.kind != codec.NEW_GENERATION:
+                self._touched = self._touched or string(attributes(reply.body).get(1, b"")) == self.table
+                continue
+            generation = read_generation(reply)
+            if self._touched and generation.process != self.ours:
+                found.append(Intrusion(generation))
+            self._touched = False
+        return found

@@ -1,0 +1,395 @@
+"""Tables, chains, rules, sets and elements ↔ nf_tables messages, both directions.
+
+What nft prints beyond what the kernel needs (the field names of a key, comments) goes into *user data*: bytes that
+the kernel keeps and never reads. They are little type-length-value lists whose numbers are in the machine's order.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec.structs import replace
+
+from fairway.kernel import nftables_expressions as expressions
+from fairway.kernel.nfnetlink import (
+    F_APPEND,
+    F_CREATE,
+    F_EXCL,
+    NESTED,
+    SUBSYSTEM_NFTABLES,
+    Request,
+    attribute,
+    attributes,
+    be32,
+    each_attribute,
+    nested,
+    number,
+    string,
+    text,
+)
+from fairway.modes.nftables.expressions import Jump, words
+from fairway.modes.nftables.tables import (
+    NUMBER,
+    VERDICT_DATA,
+    Chain,
+    Element,
+    Family,
+    Hook,
+    Rule,
+    Set,
+    field_bytes,
+    printed_element,
+)
+
+NEW_TABLE, GET_TABLE, DELETE_TABLE = 0, 1, 2
+NEW_CHAIN, GET_CHAIN, DELETE_CHAIN = 3, 4, 5
+NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
+NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
+NEW_ELEMENTS, GET_ELEMENTS, DELETE_ELEMENTS = 12, 13, 14
+NEW_GENERATION, GET_GENERATION = 15, 16
+
+NFPROTO: dict[Family, int] = {"ip": 2, "ip6": 10}
+FAMILY_OF: dict[int, Family] = {number: family for family, number in NFPROTO.items()}
+
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_SET_INTERVAL, _SET_MAP, _SET_ANONYMOUS = 4, 8, 1
+_VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
+_INTERVAL_END = 1
+_LIST_BYTES = 60_000
+"""Bytes of elements in one message: a list is one attribute, and an attribute ends at 64 KiB."""
+
+_DATATYPES = {"ip": 7, "ip6": 8, "meta": 12, "th": 13, "numgen": 4}
+_HOST_ORDER, _NETWORK_ORDER = 1, 2
+
+
+def request(kind: int, family: Family, body: bytes, says: str, flags: int = 0) -> Request:
+    return Request(SUBSYSTEM_NFTABLES, kind, body, says, flags, NFPROTO[family])
+
+
+# --- user data -------------------------------------------------------------------------------------------------------
+
+_UD_KEY_ORDER, _UD_DATA_ORDER, _UD_KEY_TYPEOF, _UD_DATA_TYPEOF, _UD_SET_COMMENT = 0, 1, 3, 4, 7
+_UD_COMMENT = 0
+_EXPR_VERDICT, _EXPR_PAYLOAD, _EXPR_META, _EXPR_CONCAT, _EXPR_NUMGEN = 1, 7, 9, 13, 23
+
+
+def _tlv(kind: int, data: bytes) -> bytes:
+    return bytes((kind, len(data))) + data
+
+
+def _host(kind: int, value: int) -> bytes:
+    return _tlv(kind, struct.pack("=I", value))
+
+
+def _tlvs(data: bytes) -> dict[int, bytes]:
+    found, position = {}, 0
+    while position + 2 <= len(data):
+        size = data[position + 1]
+        found[data[position]] = data[position + 2 : position + 2 + size]
+        position += 2 + size
+    return found
+
+
+def _typeof(kind: int, *parts: tuple[int, int]) -> bytes:
+    return _host(0, kind) + _tlv(1, b"".join(_host(index, number) for index, number in parts))
+
+
+# protocol and field numbers as in nft's own tables of headers: ip 12, ip6 13, th 11
+_TYPEOF = {
+    "ip saddr": _typeof(_EXPR_PAYLOAD, (0, 12), (1, 11)),
+    "ip daddr": _typeof(_EXPR_PAYLOAD, (0, 12), (1, 12)),
+    "ip6 saddr": _typeof(_EXPR_PAYLOAD, (0, 13), (1, 8)),
+    "ip6 daddr": _typeof(_EXPR_PAYLOAD, (0, 13), (1, 9)),
+    "th dport": _typeof(_EXPR_PAYLOAD, (0, 11), (1, 2)),
+    "meta l4proto": _typeof(_EXPR_META, (0, 16)),
+    NUMBER: _typeof(_EXPR_NUMGEN, (0, 1), (1, 65536), (2, 0)),
+}
+_FIELD_OF = {data: name for name, data in _TYPEOF.items()}
+
+
+def _typeof_fields(fields: tuple[str, ...]) -> bytes:
+    if fields == VERDICT_DATA:
+        return _host(0, _EXPR_VERDICT) + _tlv(1, b"")
+    if len(fields) == 1:
+        return _TYPEOF[fields[0]]
+    return _host(0, _EXPR_CONCAT) + _tlv(1, b"".join(_tlv(i, _TYPEOF[name]) for i, name in enumerate(fields)))
+
+
+def _fields_of(data: bytes) -> tuple[str, ...]:
+    """The field names in a typeof description; ``?`` for one that this program does not know."""
+    parts = _tlvs(data)
+    kind = struct.unpack("=I", parts.get(0, bytes(4)))[0]
+    if kind == _EXPR_VERDICT:
+        return VERDICT_DATA
+    if kind == _EXPR_CONCAT:
+        return tuple(_FIELD_OF.get(one, "?") for one in _tlvs(parts[1]).values())
+    return (_FIELD_OF.get(data, "?"),)
+
+
+def _order(fields: tuple[str, ...]) -> int:
+    if len(fields) > 1:
+        return 0
+    return _HOST_ORDER if fields in ((NUMBER,), VERDICT_DATA) else _NETWORK_ORDER
+
+
+def _comment(data: str) -> bytes:
+    return _tlv(_UD_COMMENT, data.encode() + b"\0")
+
+
+def _comment_of(data: bytes, kind: int = _UD_COMMENT) -> str:
+    return string(_tlvs(data).get(kind, b""))
+
+
+# --- tables, chains, rules, sets -------------------------------------------------------------------------------------
+
+
+def new_table(family: Family, name: str, comment: str) -> Request:
+    body = text(1, name) + attribute(6, _comment(comment))
+    return request(NEW_TABLE, family, body, f"add table {family} {name}", F_CREATE)
+
+
+def delete_table(family: Family, name: str) -> Request:
+    return request(DELETE_TABLE, family, text(1, name), f"delete table {family} {name}")
+
+
+def new_chain(family: Family, table: str, chain: Chain) -> Request:
+    parts = [text(1, table), text(3, chain.name)]
+    if chain.hook:
+        kind, hook, priority = chain.hook
+        where = nested(4, be32(1, _HOOKS.index(hook)), be32(2, priority & 0xFFFFFFFF))
+        parts += [where, be32(5, 1), text(7, kind)]
+    says = f"add chain {family} {table} {chain.name}"
+    return request(NEW_CHAIN, family, b"".join(parts), says, F_CREATE | F_EXCL)
+
+
+def delete_chain(family: Family, table: str, name: str) -> Request:
+    says = f"delete chain {family} {table} {name}"
+    return request(DELETE_CHAIN, family, text(1, table) + text(3, name), says)
+
+
+def flush_chain(family: Family, table: str, name: str) -> Request:
+    says = f"flush chain {family} {table} {name}"
+    return request(DELETE_RULE, family, text(1, table) + text(2, name), says)
+
+
+def new_rule(family: Family, table: str, chain: str, rule: Rule, words_said: str) -> Request:
+    parts = [
+        text(1, table),
+        text(2, chain),
+        nested(4, *(expressions.encode(one, family) for one in rule.expressions)),
+    ]
+    if rule.comment:
+        parts.append(attribute(7, _comment(rule.comment)))
+    says = f"add rule {family} {table} {chain} {words_said}"
+    return request(NEW_RULE, family, b"".join(parts), says, F_CREATE | F_APPEND)
+
+
+def _datatype(fields: tuple[str, ...]) -> int:
+    found = 0
+    for name in fields:
+        found = found << 6 | _DATATYPES[name.split()[0]]
+    return found
+
+
+def _length(fields: tuple[str, ...]) -> int:
+    if len(fields) == 1:
+        return field_bytes(fields[0])
+    return sum(words(field_bytes(name)) * 4 for name in fields)
+
+
+def new_set(family: Family, table: str, declared: Set, identity: int) -> Request:
+    """``identity`` must be unique within the batch."""
+    flags = (_SET_INTERVAL if declared.interval else 0) | (_SET_MAP if declared.data else 0)
+    user = [_host(_UD_KEY_ORDER, _order(declared.key))]
+    parts = [
+        text(1, table),
+        text(2, declared.name),
+        be32(3, flags),
+        be32(4, _datatype(declared.key)),
+        be32(5, _length(declared.key)),
+        be32(10, identity),
+    ]
+    if declared.data == VERDICT_DATA:
+        parts += [be32(6, _VERDICT_TYPE), be32(7, _VERDICT_BYTES)]
+    elif declared.data:
+        parts += [be32(6, _datatype(declared.data)), be32(7, _length(declared.data))]
+    if declared.data:
+        user.append(_host(_UD_DATA_ORDER, _order(declared.data)))
+    user.append(_tlv(_UD_KEY_TYPEOF, _typeof_fields(declared.key)))
+    if declared.data:
+        user.append(_tlv(_UD_DATA_TYPEOF, _typeof_fields(declared.data)))
+    if declared.comment:
+        user.append(_tlv(_UD_SET_COMMENT, declared.comment.encode() + b"\0"))
+    parts.append(attribute(13, b"".join(user)))
+    says = f"add {'map' if declared.data else 'set'} {family} {table} {declared.name}"
+    return request(NEW_SET, family, b"".join(parts), says, F_CREATE | F_EXCL)
+
+
+def delete_set(family: Family, table: str, name: str) -> Request:
+    says = f"delete set {family} {table} {name}"
+    return request(DELETE_SET, family, text(1, table) + text(2, name), says)
+
+
+def read_chain(body: bytes) -> tuple[str, Chain]:
+    """The table's name and the chain, without its rules."""
+    at = attributes(body)
+    hook = None
+    if 4 in at:
+        where = attributes(at[4])
+        priority = number(where[2])
+        hook = Hook(string(at[7]), _HOOKS[number(where[1])], priority - (1 << 32) if priority >> 31 else priority)
+    return string(at[1]), Chain(string(at[3]), (), hook)
+
+
+def read_rule(body: bytes) -> tuple[str, str, Rule]:
+    """The table's and the chain's name, and the rule."""
+    at = attributes(body)
+    return string(at[1]), string(at[2]), Rule(expressions.decode(at.get(4, b"")), _comment_of(at.get(7, b"")))
+
+
+def read_set(body: bytes) -> tuple[str, Set] | None:
+    """The table's name and the set; None for an anonymous one, which belongs to its rule."""
+    at = attributes(body)
+    flags = number(at.get(3, b"\0"))
+    if flags & _SET_ANONYMOUS:
+        return None
+    user = _tlvs(at.get(13, b""))
+    key = _fields_of(user[_UD_KEY_TYPEOF]) if _UD_KEY_TYPEOF in user else ("?",)
+    data = _fields_of(user.get(_UD_DATA_TYPEOF, b"")) if flags & _SET_MAP else None
+    other = flags & ~(_SET_MAP | _SET_INTERVAL)
+    comment = _comment_of(at.get(13, b""), _UD_SET_COMMENT)
+    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment)
+    return string(at[1]), declared._replace(key=("?",)) if other else declared
+
+
+# --- elements --------------------------------------------------------------------------------------------------------
+
+_NESTED_ELEMENT = 1 | NESTED
+_HEAD = struct.Struct("=HHHHHH")
+_DATA_HEAD = struct.Struct("=HHHH")
+
+
+def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
+    return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, list(_packed(declared, elements)))
+
+
+def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
+    keys = [Element(one.set, one.key) for one in elements]
+    return _element_requests(DELETE_ELEMENTS, 0, family, table, declared, list(_packed(declared, keys)))
+
+
+def _element_requests(
+    kind: int, flags: int, family: Family, table: str, declared: Set, packed: list[bytes]
+) -> Iterator[Request]:
+    does = "add" if kind == NEW_ELEMENTS else "delete"
+    start = text(1, table) + text(2, declared.name)
+    for chunk in _chunks(packed):
+        says = f"{does} element {family} {table} {declared.name}"
+        body = start + attribute(3 | NESTED, chunk)
+        yield Request(
+            SUBSYSTEM_NFTABLES, kind, body, says, flags, NFPROTO[family], 0, _Pointer(declared, body, len(start))
+        )
+
+
+class _Pointer:
+    """Finds the words for the element that the kernel pointed at when it refused a message."""
+
+    __slots__ = ("body", "declared", "start")
+
+    def __init__(self, declared: Set, body: bytes, start: int) -> None:
+        self.declared, self.body, self.start = declared, body, start
+
+    def __call__(self, offset: int | None) -> str:
+        items = list(each_attribute(self.body[self.start + 4 :]))
+        position = self.start + 4
+        for _, item in items:
+            end = position + 4 + len(item)
+            if len(items) == 1 or (offset is not None and position <= offset < end):
+                return "{ " + ", ".join(_readable(self.declared, item)) + " }"
+            position = end
+        return f"{{ {len(items)} elements }}"
+
+
+def _readable(declared: Set, item: bytes) -> Iterator[str]:
+    element, _ = _read_element(declared.name, item)
+    yield printed_element(declared, element)
+
+
+def _chunks(packed: list[bytes]) -> Iterator[bytes]:
+    """Lists that fit in one attribute each; nearly all elements of a set have the same size."""
+    if not packed:
+        return
+    at_once = max(1, _LIST_BYTES // max(map(len, packed[:1]), default=1))
+    if len(packed) <= at_once // 4:
+        yield b"".join(packed)
+        return
+    chunk: list[bytes] = []
+    size = 0
+    for item in packed:
+        if size + len(item) > _LIST_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+        chunk.append(item)
+        size += len(item)
+    yield b"".join(chunk)
+
+
+def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
+    """The elements' attributes. This runs once for each backend of a cluster: no call in it that need not be."""
+    if declared.interval:
+        yield from _packed_intervals(declared, elements)
+        return
+    key_pad = b"\0" * (-_length(declared.key) % 4)
+    for element in elements:
+        key, data = element.key, element.data
+        size = len(key)
+        if data is None:
+            tail = b""
+        elif isinstance(data, Jump):
+            tail = nested(2, expressions.verdict(data))
+        else:
+            wide = len(data)
+            tail = _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1) + data
+        if element.comment:
+            tail += attribute(6, _comment(element.comment))
+        yield (
+            _HEAD.pack(12 + size + len(key_pad) + len(tail), _NESTED_ELEMENT, size + 8, _NESTED_ELEMENT, size + 4, 1)
+            + key
+            + key_pad
+            + tail
+        )
+
+
+def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
+    size = field_bytes(declared.key[0])
+    for element in elements:
+        comment = (attribute(6, _comment(element.comment)),) if element.comment else ()
+        yield nested(1, expressions.value(1, element.key[:size]), *comment)
+        if len(element.key) > size:
+            yield nested(1, be32(3, _INTERVAL_END), expressions.value(1, element.key[size:]))
+
+
+def read_elements(body: bytes) -> tuple[str, str, list[tuple[Element, bool]]]:
+    """The table's and the set's name, and the elements, each with whether it is the end of an interval."""
+    at = attributes(body)
+    name = string(at[2])
+    return string(at[1]), name, [_read_element(name, item) for _, item in each_attribute(at.get(3, b""))]
+
+
+def _read_element(name: str, item: bytes) -> tuple[Element, bool]:
+    at = attributes(item)
+    key = attributes(at[1])[1] if 1 in at else b""  # the kernel lists an interval without end without key, too
+    data = expressions.data_of(at[2]) if 2 in at else None
+    end = bool(number(at.get(3, b"\0")) & _INTERVAL_END)
+    return Element(name, key, data, _comment_of(at[6]) if 6 in at else ""), end
+
+
+def join_intervals(elements: Iterable[tuple[Element, bool]]) -> Iterator[Element]:
+    """Starts and ends, in whatever order the kernel lists them, as intervals."""
+    found = list(elements)
+    ends = sorted(element.key for element, end in found if end)
+    starts = sorted((element for element, end in found if not end), key=lambda one: one.key)
+    for start in starts:
+        after = next((key for key in ends if key > start.key), b"")
+        yield replace(start, key=start.key + after)

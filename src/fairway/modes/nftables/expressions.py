@@ -1,0 +1,250 @@
+"""The kernel's own vocabulary: what a rule is made of, as typed values, and how it reads in nft's words.
+
+A rule is a list of expressions that load into, compare and look up registers. Registers are numbered in words of
+four bytes, 0 to 15; `VERDICT` stands for the verdict of the rule. The same values are compiled, encoded, read back,
+compared, evaluated and printed, so none of these can disagree about what a rule says.
+
+    ip daddr . meta l4proto . th dport map @frontends
+    Payload(→0)  Meta(→1)  Payload(→2)  Lookup(0→0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+VERDICT = -1
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
+_VERDICTS = {DROP: "drop", ACCEPT: "accept", RETURN: "return", JUMP: "jump", GOTO: "goto"}
+
+NETWORK, TRANSPORT = 1, 2
+META_PRIORITY, META_IIF, META_L4PROTO = 2, 4, 16
+CT_STATUS, CT_PROTO_DST, CT_DST_IP, CT_DST_IP6 = 2, 12, 20, 22
+STATUS_DNAT = 1 << 5
+"""IPS_DST_NAT: the connection's destination was rewritten."""
+FULLY_RANDOM = 1 << 4
+PORT_UNREACHABLE = {"ip": 3, "ip6": 4}
+"""The code of ICMP's and of ICMPv6's "port unreachable"."""
+
+
+class Payload(NamedTuple):
+    base: int
+    offset: int
+    length: int
+    into: int
+
+
+class Meta(NamedTuple):
+    key: int
+    into: int
+
+
+class Constant(NamedTuple):
+    value: bytes
+    into: int
+
+
+class SetMeta(NamedTuple):
+    key: int
+    source: int
+
+
+class Conntrack(NamedTuple):
+    key: int
+    into: int
+    original: bool = False
+
+
+class Bitwise(NamedTuple):
+    source: int
+    into: int
+    mask: bytes
+    xor: bytes
+
+
+class Compare(NamedTuple):
+    source: int
+    value: bytes
+    equal: bool = True
+
+
+class Lookup(NamedTuple):
+    """``into`` None: whether the key is in the set (``invert``: is not). Otherwise: load what the map has for it."""
+
+    set: str
+    source: int
+    into: int | None = None
+    invert: bool = False
+
+
+class Jump(NamedTuple):
+    """A verdict, in a rule or as the data of a map's element."""
+
+    code: int
+    chain: str = ""
+
+    def __str__(self) -> str:
+        return f"{_VERDICTS.get(self.code, self.code)} {self.chain}".rstrip()
+
+
+class Verdict(NamedTuple):
+    jump: Jump
+
+
+class Random(NamedTuple):
+    """A new random number for each packet: ``offset`` ≤ number < ``offset + modulus``."""
+
+    modulus: int
+    offset: int
+    into: int
+
+
+class Rewrite(NamedTuple):
+    """Destination NAT to the address and port in two registers."""
+
+    address: int
+    port: int
+
+
+class Masquerade(NamedTuple):
+    flags: int = 0
+
+
+class Reject(NamedTuple):
+    code: int
+
+
+class Unknown(NamedTuple):
+    """Something in a rule that somebody else wrote: kept, so that it differs from all we want."""
+
+    name: str
+    data: bytes
+
+
+Expression: TypeAlias = (
+    Payload
+    | Meta
+    | Constant
+    | SetMeta
+    | Conntrack
+    | Bitwise
+    | Compare
+    | Lookup
+    | Verdict
+    | Random
+    | Rewrite
+    | Masquerade
+    | Reject
+    | Unknown
+)
+
+
+def words(length: int) -> int:
+    """Registers that a value of so many bytes takes."""
+    return (length + 3) // 4
+
+
+_PAYLOADS = {
+    (NETWORK, 16, 4): "ip daddr",
+    (NETWORK, 12, 4): "ip saddr",
+    (NETWORK, 24, 16): "ip6 daddr",
+    (NETWORK, 8, 16): "ip6 saddr",
+    (TRANSPORT, 2, 2): "th dport",
+}
+_META = {META_L4PROTO: "meta l4proto", META_IIF: "iif", META_PRIORITY: "meta priority"}
+_CONNTRACK = {
+    (CT_STATUS, False): "ct status",
+    (CT_DST_IP, True): "ct original ip daddr",
+    (CT_DST_IP6, True): "ct original ip6 daddr",
+    (CT_PROTO_DST, True): "ct original proto-dst",
+}
+_CT_WORDS = {CT_DST_IP6: 4}
+
+
+class _Listing:
+    """Reads a rule back as nft does: by keeping track of the text of what each register holds."""
+
+    def __init__(self, key_words: Mapping[str, int]) -> None:
+        self.key_words = key_words
+        self.registers: dict[int, tuple[str, int]] = {}
+        self.said: list[str] = []
+
+    def load(self, into: int, text: str, size: int) -> None:
+        self.registers[into] = (text, size)
+
+    def at(self, source: int, size: int = 1) -> str:
+        parts, end = [], source + size
+        while source < end:
+            text, taken = self.registers.get(source, ("?", 1))
+            parts.append(text)
+            source += taken
+        return " . ".join(parts)
+
+    def read(self, one: Expression) -> None:
+        match one:
+            case Payload(base, offset, length, into):
+                name = _PAYLOADS.get((base, offset, length), f"@{base},{offset * 8},{length * 8}")
+                self.load(into, name, words(length))
+            case Meta(key, into):
+                self.load(into, _META.get(key, f"meta {key}"), 1)
+            case Conntrack(key, into, original):
+                self.load(into, _CONNTRACK.get((key, original), f"ct {key}"), _CT_WORDS.get(key, 1))
+            case Constant(value, into):
+                self.load(into, "none" if not any(value) else _value(value), words(len(value)))
+            case Random(modulus, offset, into):
+                start = f" offset {offset}" if offset else ""
+                self.load(into, f"numgen random mod {modulus}{start}", 1)
+            case Bitwise(source, into, mask, _):
+                self.load(into, f"{self.at(source)} & {_value(mask)}", words(len(mask)))
+            case Lookup():
+                self.look_up(one)
+            case _:
+                self.said.append(self.statement(one))
+
+    def look_up(self, one: Lookup) -> None:
+        key = self.at(one.source, self.key_words.get(one.set, 1))
+        if one.into is None:
+            self.said.append(f"{key} {'!= ' if one.invert else ''}@{one.set}")
+        elif one.into == VERDICT:
+            self.said.append(f"{key} vmap @{one.set}")
+        else:
+            self.load(one.into, f"{key} map @{one.set}", 1)
+
+    def statement(self, one: Expression) -> str:
+        match one:
+            case SetMeta(key, source):
+                return f"{_META.get(key, f'meta {key}')} set {self.at(source)}"
+            case Compare(source, value, equal):
+                return self.comparison(source, value, equal)
+            case Verdict(jump):
+                return str(jump)
+            case Rewrite(address, _):
+                target = self.at(address)
+                return f"dnat {'ip6' if target.startswith('ip6') else 'ip'} to {target}"
+            case Masquerade(flags):
+                return "masquerade fully-random" if flags & FULLY_RANDOM else "masquerade"
+            case Reject():
+                return "reject"
+            case Unknown(name, data):
+                return f"({name} {data.hex()})"
+        raise AssertionError(f"not a statement: {one}")
+
+    def comparison(self, source: int, value: bytes, equal: bool) -> str:
+        text = self.at(source)
+        if text == f"ct status & {_value(STATUS_DNAT.to_bytes(4, 'little'))}" and not any(value):
+            return "ct status ! dnat" if equal else "ct status dnat"
+        return f"{text} {'' if equal else '!= '}{int.from_bytes(value, 'little')}"
+
+
+def _value(data: bytes) -> str:
+    if not any(data):
+        return "::" if len(data) == 16 else "0.0.0.0"
+    return f"0x{data.hex()}"
+
+
+def listing(expressions: tuple[Expression, ...], key_words: Mapping[str, int]) -> str:
+    """A rule in nft's words. ``key_words`` has the number of registers that the key of each set takes."""
+    reader = _Listing(key_words)
+    for one in expressions:
+        reader.read(one)
+    return " ".join(reader.said)

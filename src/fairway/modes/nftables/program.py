@@ -1,0 +1,148 @@
+"""The nftables Program: what a kernel holds or should hold, and its text with the reason of each line.
+
+    Program ── base ─────── Table ip fairway, Table ip6 fairway: chains, sets, the elements that settings give
+            └─ fragments ── one a frontend: its elements, its slots
+
+A Program read back from a kernel is all base: the kernel does not know about fragments. `Program.tables` gives both
+kinds the same form, and `plan` compares that form.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
+from fairway.modes.nftables.expressions import listing
+from fairway.modes.nftables.ruleset import balancing
+from fairway.modes.nftables.tables import (
+    Chain,
+    Element,
+    Family,
+    Set,
+    Table,
+    backend_bytes,
+    frontend_bytes,
+    printed_element,
+)
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One frontend's share: its own elements, its pools' slots, and pairs it may share with other frontends.
+
+    ``slots`` has the backends' bytes (address, port) of each pool by the number its first slot has. Their order is
+    free; `plan` keeps it near what the kernel holds.
+    """
+
+    frontend: Frontend
+    family: Family
+    elements: tuple[Element, ...]
+    slots: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    hairpin: frozenset[bytes] = frozenset()
+    numbers: frozenset[int] = frozenset()
+    """The actions this frontend needs a balancing chain for."""
+
+    @property
+    def key(self) -> bytes:
+        """The frontend as the start of every key that is about it."""
+        return frontend_bytes(self.frontend.key)
+
+    def slot(self, number: int, data: bytes) -> Element:
+        return Element("slots", self.key + number.to_bytes(4, sys.byteorder), data)
+
+    def all_slots(self) -> Iterator[Element]:
+        for first, backends in self.slots.items():
+            for index, data in enumerate(backends):
+                yield self.slot(first + index, data)
+
+    def origin(self, element: Element) -> Origin:
+        """The object field that an element is there for: a backend's EndpointSlice, or the Service's own field."""
+        if element.set == "slots" and isinstance(element.data, bytes):
+            for backend in (*self.frontend.cluster, *self.frontend.local):
+                if backend_bytes(backend.address, backend.port) == element.data:
+                    return self.frontend.origin_of(backend)
+        return self.frontend.origin
+
+
+@dataclass
+class Program:
+    """What a kernel holds or should hold. Only `plan.accept` changes one."""
+
+    base: dict[Family, Table]
+    settings: NodeSettings
+    fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
+    numbers: dict[Family, set[int]] = field(default_factory=lambda: {"ip": set(), "ip6": set()})
+    """The actions that have a balancing chain. They stay when nobody needs them any more: structure is what costs."""
+    hairpins: dict[Family, Counter[bytes]] = field(default_factory=lambda: {"ip": Counter(), "ip6": Counter()})
+    """How many frontends have a pair: the one kind of element that frontends share."""
+
+    def tables(self) -> dict[Family, Table]:
+        """The whole state by family, base and fragments together, in one form whoever made it."""
+        found: dict[Family, Table] = {}
+        for family, base in self.base.items():
+            chains = dict(base.chains)
+            elements = {name: dict(base.elements.get(name, {})) for name in base.sets}
+            for number in sorted(self.numbers[family]):
+                chain, entries = balancing(family, number)
+                chains[chain.name] = chain
+                for element in entries:
+                    elements[element.set][element.key] = element
+            for pair in self.hairpins[family]:
+                elements["hairpin"][pair] = Element("hairpin", pair)
+            found[family] = Table(family, chains, base.sets, elements, base.name)
+        for fragment in self.fragments.values():
+            into = found[fragment.family].elements
+            for element in fragment.elements:
+                into[element.set][element.key] = element
+            for element in fragment.all_slots():
+                into["slots"][element.key] = element
+        return found
+
+    def origins(self) -> dict[tuple[Family, str, bytes], Origin]:
+        """Where each element of a frontend comes from."""
+        found: dict[tuple[Family, str, bytes], Origin] = {}
+        for fragment in self.fragments.values():
+            for element in (*fragment.elements, *fragment.all_slots()):
+                found[fragment.family, element.set, element.key] = fragment.origin(element)
+            for pair in fragment.hairpin:
+                found.setdefault((fragment.family, "hairpin", pair), fragment.frontend.origin)
+        return found
+
+
+def render(program: Program) -> str:
+    """The Program as `nft list ruleset` shows it, each element of a frontend with its Origin behind it."""
+    origins = program.origins()
+    lines: list[str] = []
+    for family, table in program.tables().items():
+        lines.append(f"table {family} {table.name} {{")
+        for declared in table.sets.values():
+            lines += _render_set(declared, table, origins)
+        for chain in table.chains.values():
+            lines += _render_chain(chain, table)
+        lines[-1:] = ["}", ""]
+    return "\n".join(lines)
+
+
+def _render_set(declared: Set, table: Table, origins: dict[tuple[Family, str, bytes], Origin]) -> list[str]:
+    kind = "set" if declared.data is None else "map"
+    lines = [f"\t{kind} {declared.name} {{", *(f"\t\t{line}" for line in declared.declaration())]
+    elements = sorted(table.elements.get(declared.name, {}).values(), key=lambda one: one.key)
+    if elements:
+        lines.append("\t\telements = {")
+        for element in elements:
+            origin = origins.get((table.family, declared.name, element.key))
+            because = f" # {origin}" if origin else ""
+            lines.append(f"\t\t\t{printed_element(declared, element)},{because}")
+        lines.append("\t\t}")
+    return [*lines, "\t}", ""]
+
+
+def _render_chain(chain: Chain, table: Table) -> list[str]:
+    lines = [f"\tchain {chain.name} {{", *(f"\t\t{line}" for line in chain.declaration())]
+    for rule in chain.rules:
+        comment = f' comment "{rule.comment}"' if rule.comment else ""
+        lines.append(f"\t\t{listing(rule.expressions, table.key_words)}{comment}")
+    return [*lines, "\t}", ""]

@@ -1,0 +1,312 @@
+"""The constant part: every chain, set and rule. Services and backends are elements; they never add a rule.
+
+    prerouting, output ──▶ services ──▶ dispatch ──vmap──▶ balance-3 ──▶ dnat to a slot drawn at random
+                              │            │
+                              │            ├─▶ by-client ──▶ client-pod | client-node | client-outside
+                              │            └─▶ refuse, drop
+                              └─ for no frontend: node ports, other ports of a cluster IP, unused cluster IPs
+
+    postrouting ──▶ masquerade ──▶ masquerade-pod | masquerade-node | masquerade-outside
+
+Only the first packet of a connection comes here: what follows is conntrack's. A balancing chain is added when the
+first frontend with that number of backends appears. That is the only change of structure there is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from collections.abc import Iterable
+
+from fairway.model.address import is_loopback, of_family
+from fairway.model.view import Client, NodeSettings
+from fairway.modes.nftables import expressions as e
+from fairway.modes.nftables.expressions import Expression, Jump, Lookup, Verdict
+from fairway.modes.nftables.tables import (
+    ADDRESS_BYTES,
+    NUMBER,
+    VERDICT_DATA,
+    Chain,
+    Element,
+    Family,
+    Hook,
+    Rule,
+    Set,
+    Table,
+    address_bytes,
+)
+
+REFUSE = 0
+"""What `frontends` says for no backends: there is none to choose from, so the connection is refused."""
+LOCAL = 1_000_000
+"""Added to the number of backends when they are those on this node; also the number of their first slot."""
+THROW_AWAY = 2_000_000
+BY_CLIENT = 3_000_000
+"""The kinds of clients do not all get the same: see `frontends-pod`, `frontends-node` and `frontends-outside`."""
+
+_ACTIONS = ("actions", "client-actions")
+_DNAT, _SNAT = -100, 100
+_MODEL_FAMILY = {"ip": "IPv4", "ip6": "IPv6"}
+
+
+def base(settings: NodeSettings) -> dict[Family, Table]:
+    """Both families' tables for a node that has no frontend."""
+    families: tuple[Family, ...] = ("ip", "ip6")
+    return {family: _table(family, settings) for family in families}
+
+
+def number_bytes(number: int) -> bytes:
+    """A number as numgen makes them: in the machine's own byte order."""
+    return number.to_bytes(4, sys.byteorder)
+
+
+def balancing(family: Family, number: int) -> tuple[Chain, tuple[Element, ...]]:
+    """The chain that draws one of so many backends, and the elements that lead to it."""
+    words = _Words(family)
+    modulus, first = (number - LOCAL, LOCAL) if number > LOCAL else (number, 0)
+    name = f"balance-local-{modulus}" if first else f"balance-{modulus}"
+    draw = e.Random(modulus, first, words.frontend_end)
+    chain = Chain(
+        name,
+        (
+            Rule((e.Constant(bytes(4), 0), e.SetMeta(e.META_PRIORITY, 0))),
+            Rule((*words.frontend(), draw, *words.rewrite())),
+            Rule((*words.node_port(), draw, *words.rewrite())),
+        ),
+    )
+    return chain, tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in _ACTIONS)
+
+
+def _table(family: Family, settings: NodeSettings) -> Table:
+    chains = _Chains(_Words(family)).all()
+    sets = _sets(family)
+    elements: dict[str, dict[bytes, Element]] = {one.name: {} for one in sets}
+    for element in (*_constant_elements(), *_settings_elements(family, settings)):
+        elements[element.set][element.key] = element
+    return Table(family, {one.name: one for one in chains}, {one.name: one for one in sets}, elements)
+
+
+def _sets(family: Family) -> tuple[Set, ...]:
+    source, destination = f"{family} saddr", f"{family} daddr"
+    frontend = (destination, "meta l4proto", "th dport")
+    number = (NUMBER,)
+    return (
+        Set(
+            "frontends",
+            frontend,
+            number,
+            comment="frontend : number of backends (+1000000: of this node), or what else actions says",
+        ),
+        *(Set(f"frontends-{c}", frontend, number, comment=f"the same, for clients: {c}") for c in Client),
+        Set("slots", (*frontend, NUMBER), (destination, "th dport"), comment="frontend . number drawn : backend"),
+        Set("actions", number, VERDICT_DATA, comment="what a number in frontends means"),
+        # a map of its own: with one for both, by-client could lead to itself, and the kernel refuses loops
+        Set("client-actions", number, VERDICT_DATA, comment="what a number in frontends-pod, -node, -outside means"),
+        Set("cluster-ips", (destination,), comment="ports of these that are no frontend are refused"),
+        Set("service-networks", (destination,), interval=True, comment="other addresses in these are dropped"),
+        Set("pod-networks", (source,), interval=True, comment="clients here are pods"),
+        Set("node-addresses", (source,), comment="clients here are this node"),
+        Set("node-port-addresses", (destination,), comment="these take node ports, whose frontends are on any address"),
+        Set("node-address-frontends", frontend, comment="frontends on an address that takes node ports too"),
+        *(
+            Set(f"masquerade-{c}", frontend, comment=f"frontends whose backends must not see the client's address: {c}")
+            for c in Client
+        ),
+        Set("hairpin", (source, destination), comment="backends that may reach themselves through their Service"),
+    )
+
+
+def _constant_elements() -> Iterable[Element]:
+    for name in _ACTIONS:
+        yield Element(name, number_bytes(REFUSE), Jump(e.GOTO, "refuse"))
+        yield Element(name, number_bytes(THROW_AWAY), Jump(e.DROP))
+    yield Element("actions", number_bytes(BY_CLIENT), Jump(e.GOTO, "by-client"))
+
+
+def _settings_elements(family: Family, settings: NodeSettings) -> Iterable[Element]:
+    model = _MODEL_FAMILY[family]
+    yield from _intervals("pod-networks", of_family(settings.pod_networks, model))
+    yield from _intervals("service-networks", of_family(settings.service_networks, model))
+    for address in of_family(settings.addresses, model):
+        yield Element("node-addresses", address_bytes(address))
+    for address in of_family(node_port_addresses(settings), model):
+        yield Element("node-port-addresses", address_bytes(address))
+
+
+def node_port_addresses(settings: NodeSettings) -> tuple[str, ...]:
+    """The addresses that take node ports, written out."""
+    if settings.node_port_addresses is not None:
+        return settings.node_port_addresses
+    return tuple(address for address in settings.addresses if not is_loopback(address))
+
+
+def _intervals(name: str, networks: tuple[str, ...]) -> Iterable[Element]:
+    """Networks as intervals that neither overlap nor touch, as the kernel wants them."""
+    spans = sorted(
+        (int(n.network_address), int(n.broadcast_address) + 1, int(n.version)) for n in map(_network, networks)
+    )
+    merged: list[tuple[int, int, int]] = []
+    for first, after, version in spans:
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], after), version)
+        else:
+            merged.append((first, after, version))
+    for first, after, version in merged:
+        size = 4 if version == 4 else 16
+        end = b"" if after == 1 << size * 8 else after.to_bytes(size, "big")
+        yield Element(name, first.to_bytes(size, "big") + end)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text, strict=False)
+
+
+class _Words:
+    """The keys of one family: expressions that load them into registers from 0 on."""
+
+    def __init__(self, family: Family) -> None:
+        size = ADDRESS_BYTES[family]
+        self.family = family
+        self.size = size
+        self.address_end = size // 4
+        self.frontend_end = self.address_end + 2
+        self.saddr, self.daddr = (12, 16) if family == "ip" else (8, 24)
+
+    def source(self, into: int = 0) -> Expression:
+        return e.Payload(e.NETWORK, self.saddr, self.size, into)
+
+    def destination(self, into: int = 0) -> Expression:
+        return e.Payload(e.NETWORK, self.daddr, self.size, into)
+
+    def original_destination(self) -> Expression:
+        return e.Conntrack(e.CT_DST_IP if self.family == "ip" else e.CT_DST_IP6, 0, original=True)
+
+    def any_address(self) -> Expression:
+        """Whatever address is in register 0 becomes the any address, which is that of node ports."""
+        return e.Bitwise(0, 0, bytes(self.size), bytes(self.size))
+
+    def port(self) -> tuple[Expression, ...]:
+        return e.Meta(e.META_L4PROTO, self.address_end), e.Payload(e.TRANSPORT, 2, 2, self.address_end + 1)
+
+    def original_port(self) -> tuple[Expression, ...]:
+        return e.Meta(e.META_L4PROTO, self.address_end), e.Conntrack(e.CT_PROTO_DST, self.address_end + 1, True)
+
+    def frontend(self) -> tuple[Expression, ...]:
+        return self.destination(), *self.port()
+
+    def node_port(self) -> tuple[Expression, ...]:
+        return self.destination(), self.any_address(), *self.port()
+
+    def original_frontend(self) -> tuple[Expression, ...]:
+        return self.original_destination(), *self.original_port()
+
+    def original_node_port(self) -> tuple[Expression, ...]:
+        return self.original_destination(), self.any_address(), *self.original_port()
+
+    def rewrite(self) -> tuple[Expression, ...]:
+        return Lookup("slots", 0, 0), e.Rewrite(0, self.address_end)
+
+
+class _Chains:
+    """The chains of one family."""
+
+    def __init__(self, words: _Words) -> None:
+        self.words = words
+
+    def all(self) -> Iterable[Chain]:
+        to_services = (Rule((Verdict(Jump(e.JUMP, "services")),)),)
+        yield Chain("prerouting", to_services, Hook("nat", "prerouting", _DNAT))
+        yield Chain("output", to_services, Hook("nat", "output", _DNAT))
+        yield self.services()
+        yield _dispatch("dispatch", "actions")
+        yield self.by_client()
+        yield from (self.client(client) for client in Client)
+        yield _dispatch("dispatch-client", "client-actions")
+        yield Chain("refuse", (Rule((e.Reject(e.PORT_UNREACHABLE[self.words.family]),)),))
+        yield self.postrouting()
+        yield self.masquerade()
+        yield from (self.masquerade_client(client) for client in Client)
+
+    def services(self) -> Chain:
+        words = self.words
+        refuse = Verdict(Jump(e.GOTO, "refuse"))
+        return Chain(
+            "services",
+            (
+                Rule((*words.frontend(), *_number_from("frontends"))),
+                Rule(
+                    (
+                        words.destination(),
+                        Lookup("node-port-addresses", 0),
+                        *words.node_port(),
+                        *_number_from("frontends"),
+                    )
+                ),
+                Rule((words.destination(), Lookup("cluster-ips", 0), refuse), "no such port"),
+                Rule((words.destination(), Lookup("service-networks", 0), Verdict(Jump(e.DROP))), "no such Service"),
+            ),
+        )
+
+    def by_client(self) -> Chain:
+        return Chain("by-client", self.split("client-"))
+
+    def split(self, prefix: str) -> tuple[Rule, ...]:
+        """Which kind of client sent the packet. No incoming interface: the node itself, whatever its source address."""
+        node = Verdict(Jump(e.GOTO, f"{prefix}node"))
+        pod = Verdict(Jump(e.GOTO, f"{prefix}pod"))
+        source = self.words.source()
+        return (
+            Rule((e.Meta(e.META_IIF, 0), e.Compare(0, bytes(4)), node)),
+            Rule((source, Lookup("node-addresses", 0), node)),
+            Rule((source, Lookup("pod-networks", 0), pod)),
+            Rule((Verdict(Jump(e.GOTO, f"{prefix}outside")),)),
+        )
+
+    def client(self, client: Client) -> Chain:
+        take = _number_from(f"frontends-{client}", "dispatch-client")
+        return Chain(
+            f"client-{client}", (Rule((*self.words.frontend(), *take)), Rule((*self.words.node_port(), *take)))
+        )
+
+    def postrouting(self) -> Chain:
+        """Asks conntrack instead of leaving a mark on the packet: marks are few and everybody wants them."""
+        dnat = e.STATUS_DNAT.to_bytes(4, sys.byteorder)
+        was_rewritten = (
+            e.Conntrack(e.CT_STATUS, 0),
+            e.Bitwise(0, 0, dnat, bytes(4)),
+            e.Compare(0, bytes(4), equal=False),
+        )
+        rule = Rule((*was_rewritten, Verdict(Jump(e.JUMP, "masquerade"))))
+        return Chain("postrouting", (rule,), Hook("nat", "postrouting", _SNAT))
+
+    def masquerade(self) -> Chain:
+        words = self.words
+        pair = (words.source(), words.destination(words.address_end), Lookup("hairpin", 0))
+        return Chain("masquerade", (Rule((*pair, e.Masquerade(e.FULLY_RANDOM))), *self.split("masquerade-")))
+
+    def masquerade_client(self, client: Client) -> Chain:
+        words = self.words
+        known = (Lookup(f"masquerade-{client}", 0), e.Masquerade(e.FULLY_RANDOM))
+        leave = Verdict(Jump(e.RETURN))
+        return Chain(
+            f"masquerade-{client}",
+            (
+                Rule((*words.original_frontend(), *known)),
+                Rule((words.original_destination(), Lookup("node-port-addresses", 0, invert=True), leave)),
+                Rule((*words.original_frontend(), Lookup("node-address-frontends", 0), leave)),
+                Rule((*words.original_node_port(), *known)),
+            ),
+        )
+
+
+def _dispatch(name: str, actions: str) -> Chain:
+    return Chain(name, (Rule((e.Meta(e.META_PRIORITY, 0), Lookup(actions, 0, e.VERDICT))),))
+
+
+def _number_from(name: str, dispatch: str = "dispatch") -> tuple[Expression, ...]:
+    """Take a frontend's number from a map and let `actions` say what it means.
+
+    nft 1.0.6 cannot list a number that stays in a register between two maps (it aborts), so the packet's priority
+    carries it for the length of one rule; a balancing chain puts it back (docs/adr).
+    """
+    return Lookup(name, 0, 0), e.SetMeta(e.META_PRIORITY, 0), Verdict(Jump(e.GOTO, dispatch))
