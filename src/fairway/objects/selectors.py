@@ -23,7 +23,7 @@ _TERM = re.compile(
     | (?P<set_key>{_KEY})\s+(?P<set_op>in|notin)\s*\((?P<values>[^()]*)\)
     | (?P<key>{_KEY})\s*(?P<op>==|!=|=)\s*(?P<value>[-A-Za-z0-9_.]*)
     | (?P<exists_key>{_KEY})
-    )\s*(?:,|$)""",
+    )\s*(?:,(?!\s*$)|$)""",
     re.VERBOSE,
 )
 _FIELD_TERM = re.compile(r"\s*(?P<path>[A-Za-z][\w.]*)\s*(?P<op>==|!=|=)(?P<value>[^,]*)(?:,|$)")
