@@ -35,7 +35,9 @@ def served(lab_network: RunningNetwork) -> RunningNetwork:
     return lab_network
 
 
-@pytest.mark.parametrize("place", ["a-1", "a-2", "b-1", "node-1", "node-2", "outside", "router"])
+@pytest.mark.parametrize(
+    "place", ["a-1", "a-2", "b-1", "client-node-1", "client-node-2", "node-1", "node-2", "outside", "router"]
+)
 @pytest.mark.parametrize("port", [HTTP, LINE, UDP], ids=["http", "tcp", "udp"])
 def test_everybody_reaches_a_pod_and_is_seen_as_himself(served: RunningNetwork, place: str, port: ServedPort) -> None:
     client = served.client_from(place)
@@ -92,7 +94,7 @@ def test_a_node_has_what_a_proxy_needs(served: RunningNetwork) -> None:
     assert sysctl("net.ipv4.ip_forward", node) == "1"
     assert sysctl("net.bridge.bridge-nf-call-iptables", node) == "1"
     ports = run(["bridge", "-details", "link", "show"], namespace=node)
-    assert ports.count("hairpin on") == 2
+    assert ports.count("hairpin on") == 3
     assert "default via 172.30.0.254" in run(["ip", "route"], namespace=node)
 
 
@@ -118,7 +120,10 @@ def test_a_place_is_found_by_the_names_people_use(served: RunningNetwork) -> Non
     network = served.network
     assert network.place("a-1") == network.place("default/a-1") == network.pod("a-1")
     assert network.place("node-1") == network.node("node-1")
-    with pytest.raises(LabError, match=r"there is no 'nobody' in the lab .*; there is default/a-1, default/a-2,"):
+    with pytest.raises(
+        LabError,
+        match=r"there is no 'nobody' in the lab .*; there is client-node-1, client-node-2, client-node-3, default/a-1,",
+    ):
         network.place("nobody")
 
 
@@ -199,7 +204,7 @@ def test_what_a_killed_process_left_is_found_and_removed() -> None:
     assert remains.orphans("fwt-killed-") == [name]
     removed = remains.remove(name)
     assert len(removed.processes) == 2
-    assert len(removed.namespaces) == 5
+    assert len(removed.namespaces) == 7
     assert removed.directory
     assert not remains.remove(name)
     assert remains.processes(name) == []

@@ -69,6 +69,8 @@ def test_contradictions_are_refused() -> None:
         base.with_pods(LabPod("b", "node-1", "10.244.1.2"))
     with pytest.raises(LabError, match=r"10\.244\.2\.9 is not in 10\.244\.1\.0/24"):
         base.with_pods(LabPod("b", "node-1", "10.244.2.9"))
+    with pytest.raises(LabError, match=r"same pod address: 10\.244\.1\.254"):
+        base.with_pods(LabPod("b", "node-1", "10.244.1.254"))
     with pytest.raises(LabError, match="'router' cannot be the name of a node"):
         Topology("lab", (LabNode("router", "172.30.0.1", "10.244.1.0/24", "z"),))
     with pytest.raises(LabError, match="not the router's"):

@@ -93,7 +93,8 @@ class Network:
         return NetworkNamespace(self.topology.pod_namespace(pod))
 
     def place(self, name: str) -> NetworkNamespace:
-        """Where somebody is: a node, ``outside``, ``router``, or a pod as ``namespace/name`` or just ``name``.
+        """Where somebody is: a node, a node's client (``client-node-1``), ``outside``, ``router``, or a pod
+        as ``namespace/name`` or just ``name``.
 
         Looks at what is there now, whoever made it. Raises `LabError` for an unknown place, or when several pods
         have that name.
@@ -115,14 +116,14 @@ class Network:
         """Make everything; what is there when it fails stays there, for `remove`."""
         topology = self.topology
         names = [topology.router, topology.outside, *(topology.node_namespace(node.name) for node in topology.nodes)]
-        names += [topology.pod_namespace(pod) for pod in topology.pods]
+        names += [topology.pod_namespace(pod) for pod in topology.everybody]
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(namespaces.create, names))
         self._build_router()
         for node in topology.nodes:
             self._build_node(node)
         for node in topology.nodes:
-            self._wire_pods(node, [pod for pod in topology.pods if pod.node == node.name])
+            self._wire_pods(node, [pod for pod in topology.everybody if pod.node == node.name])
 
     def remove(self) -> None:
         """Remove every namespace of the lab, whoever made it; the cables go with them."""

@@ -37,6 +37,7 @@ _LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _NODE_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LONGEST_FILE_NAME = 255
 _NOT_NODES = ("router", "outside")
+CLIENT = "client-"
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,20 @@ class LabNode:
         return str(IPv4Network(self.pod_cidr)[1])
 
     @property
+    def client(self) -> LabPod:
+        """The lab's own client on this node: in the place of a pod, but unknown to the API."""
+        return LabPod(f"{CLIENT}{self.name}", self.name, str(IPv4Network(self.pod_cidr)[-2]), "")
+
+    @property
     def pod_addresses(self) -> Iterable[str]:
         """Every address that a pod of this node may have, lowest first."""
         network = IPv4Network(self.pod_cidr)
-        return (str(network[offset]) for offset in range(2, network.num_addresses - 1))
+        return (str(network[offset]) for offset in range(2, network.num_addresses - 2))
 
 
 @dataclass(frozen=True)
 class LabPod:
-    """A pod and its place: which node, which address."""
+    """A pod and its place: which node, which address. The lab's own clients have no (Kubernetes) namespace."""
 
     name: str
     node: str
@@ -71,7 +77,7 @@ class LabPod:
 
     @property
     def key(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property
     def link(self) -> str:
@@ -95,9 +101,14 @@ class Topology:
         _check_unique("node address", (node.address for node in self.nodes))
         _check_unique("pod network", (node.pod_cidr for node in self.nodes))
         _check_unique("pod", (pod.key for pod in self.pods))
-        _check_unique("pod address", (pod.address for pod in self.pods))
+        _check_unique("pod address", (pod.address for pod in self.everybody))
         for pod in self.pods:
             self._check_pod(pod)
+
+    @property
+    def everybody(self) -> tuple[LabPod, ...]:
+        """The pods and the clients."""
+        return (*(node.client for node in self.nodes), *self.pods)
 
     def node(self, name: str) -> LabNode:
         """The node of that name; raises `LabError` naming those there are."""
@@ -136,7 +147,7 @@ class Topology:
         return f"{self.prefix}{self.node(name).name}"
 
     def pod_namespace(self, pod: LabPod) -> str:
-        name = f"{self.prefix}{pod.namespace}.{pod.name}"
+        name = self.prefix + (f"{pod.namespace}.{pod.name}" if pod.namespace else pod.name)
         if len(name) <= _LONGEST_FILE_NAME:
             return name
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -181,7 +192,7 @@ def check_name(name: str) -> None:
 
 
 def _check_node(node: LabNode) -> None:
-    if not _NODE_NAME.fullmatch(node.name) or node.name in _NOT_NODES:
+    if not _NODE_NAME.fullmatch(node.name) or node.name in _NOT_NODES or node.name.startswith(CLIENT):
         raise LabError(f"{node.name!r} cannot be the name of a node")
     if IPv4Address(node.address) not in FABRIC or node.address == ROUTER_ADDRESS:
         raise LabError(f"node {node.name}: its address must be in {FABRIC} and not the router's, not {node.address}")
