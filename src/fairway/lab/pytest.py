@@ -102,10 +102,12 @@ class RunningNetwork:
     def serve(self, name: str, *ports: ServedPort) -> StandIn:
         """Let a pod answer on these ports, with its name."""
         pod = self.pod(name)
-        server = StandIn(Identity(pod.name, pod.namespace, pod.node, pod.address))
-        self._run(server.start(ports, self.network.pod(pod.name, pod.namespace)))
-        self._servers.append(server)
-        return server
+        place = self.network.pod(pod.name, pod.namespace)
+        return self._start(Identity(pod.name, pod.namespace, pod.node, pod.address), place, ports)
+
+    def serve_at(self, place: str, *ports: ServedPort, says: str) -> StandIn:
+        """Let anybody, a node or ``outside`` too, answer on these ports, and call himself what you like."""
+        return self._start(Identity(says, "", "", ""), self.network.place(place), ports)
 
     def serve_all(self, *ports: ServedPort) -> None:
         """Let every pod answer on these ports."""
@@ -115,6 +117,12 @@ class RunningNetwork:
     def stop(self, server: StandIn) -> None:
         """Close a server that `serve` gave, with its connections."""
         self._run(server.close())
+
+    def _start(self, identity: Identity, place: NetworkNamespace, ports: tuple[ServedPort, ...]) -> StandIn:
+        server = StandIn(identity)
+        self._run(server.start(ports, place))
+        self._servers.append(server)
+        return server
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
