@@ -248,17 +248,20 @@ class _Chains:
         )
 
     def by_client(self) -> Chain:
-        return Chain("by-client", self.split("client-"))
+        # No incoming interface: the node itself sends it, whatever its source address.
+        node = Rule((e.Meta(e.META_IIF, 0), e.Compare(0, bytes(4)), Verdict(Jump(e.GOTO, "client-node"))))
+        return Chain("by-client", (node, *self.split("client-")))
 
     def split(self, prefix: str) -> tuple[Rule, ...]:
-        """Which kind of client sent the packet. No incoming interface: the node itself, whatever its source address."""
-        node = Verdict(Jump(e.GOTO, f"{prefix}node"))
-        pod = Verdict(Jump(e.GOTO, f"{prefix}pod"))
+        """Which kind of client sent the packet, told by its source address.
+
+        After routing that is all there is: what goes from pod to pod over a bridge has no incoming interface there
+        either (br_netfilter gives none to the postrouting hook).
+        """
         source = self.words.source()
         return (
-            Rule((e.Meta(e.META_IIF, 0), e.Compare(0, bytes(4)), node)),
-            Rule((source, Lookup("node-addresses", 0), node)),
-            Rule((source, Lookup("pod-networks", 0), pod)),
+            Rule((source, Lookup("node-addresses", 0), Verdict(Jump(e.GOTO, f"{prefix}node")))),
+            Rule((source, Lookup("pod-networks", 0), Verdict(Jump(e.GOTO, f"{prefix}pod")))),
             Rule((Verdict(Jump(e.GOTO, f"{prefix}outside")),)),
         )
 
