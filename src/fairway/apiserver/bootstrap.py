@@ -6,7 +6,6 @@ import ipaddress
 
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.registry import Registry
-from fairway.apiserver.settings import Settings
 from fairway.objects import resources
 from fairway.objects.codec import Document
 from fairway.objects.resources import Resource
@@ -16,12 +15,16 @@ _NAMESPACES = ("default", "kube-system")
 _NAME = "kubernetes"
 
 
-async def bootstrap(registry: Registry, settings: Settings, port: int) -> None:
-    """Create what is missing and correct what has changed; ``port`` is the one this server listens on."""
+async def bootstrap(registry: Registry, cluster_ip: str, address: str, port: int) -> None:
+    """Create what is missing and correct what has changed; ``address`` and ``port`` are where nodes reach us."""
     for name in _NAMESPACES:
         await _ensure(registry, resources.NAMESPACES, "", {"metadata": {"name": name}})
-    await _ensure_service(registry, settings.kubernetes_address, port)
-    await _ensure(registry, resources.ENDPOINT_SLICES, "default", _endpoint_slice(settings.advertise_address, port))
+    await _ensure_service(registry, cluster_ip, port)
+    if ipaddress.ip_address(address).is_loopback:
+        # No pod and no other node reaches us there, so the Service honestly has no endpoints.
+        await _remove_endpoint_slice(registry)
+    else:
+        await _ensure(registry, resources.ENDPOINT_SLICES, "default", _endpoint_slice(address, port))
 
 
 async def _ensure_service(registry: Registry, address: str, port: int) -> None:
@@ -32,6 +35,12 @@ async def _ensure_service(registry: Registry, address: str, port: int) -> None:
         # A cluster IP cannot be changed, but a server that was given another range has to have one of its own.
         await registry.delete(kind, "default", _NAME, DeleteOptions())
     await _ensure(registry, resources.SERVICES, "default", _service(address, port))
+
+
+async def _remove_endpoint_slice(registry: Registry) -> None:
+    kind = registry.kinds[resources.ENDPOINT_SLICES]
+    if await registry.find(kind, "default", _NAME):
+        await registry.delete(kind, "default", _NAME, DeleteOptions())
 
 
 async def _ensure(registry: Registry, resource: Resource, namespace: str, document: Document) -> None:

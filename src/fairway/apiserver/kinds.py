@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fairway.apiserver.columns import COLUMNS
+from fairway.apiserver.strategies import strategy
 from fairway.apiserver.strategy import Allocator, Column, Strategy
 from fairway.objects import resources
 from fairway.objects.codec import Document
@@ -29,6 +31,7 @@ class Kind:
 
     resource: Resource
     strategy: Strategy
+    columns: tuple[Column, ...]
     allocator: Allocator | None = None
     status: Literal["none", "server", "creator"] = "server"
     generation: Literal["none", "spec", "all"] = "none"
@@ -36,7 +39,6 @@ class Kind:
     scalable: bool = False
     put_creates: bool = False
     categories: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,11 +97,16 @@ class Kinds:
         return found
 
 
-def standard_kinds(strategy: Callable[[Resource], Strategy], service_allocator: Allocator | None) -> Kinds:
-    """The kinds of a Fairway server, with each kind's rules."""
+def standard_kinds(service_allocator: Allocator) -> Kinds:
+    """The kinds of a Fairway server, with each kind's rules and columns."""
 
-    def row(resource: Resource, **columns: Any) -> Kind:
-        return Kind(resource=resource, strategy=strategy(resource), **columns)
+    def row(resource: Resource, **facts: Any) -> Kind:
+        return Kind(
+            resource=resource,
+            strategy=strategy(resource),
+            columns=COLUMNS[resource.api_version, resource.kind],
+            **facts,
+        )
 
     return Kinds(
         (

@@ -14,17 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairway.apiserver import metadata
-from fairway.apiserver.claims import Ledger, claim_key, claim_value
+from fairway.apiserver.allocation import Ledger
+from fairway.apiserver.claims import PREFIX, claim_key, claim_value, claims_in
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.storage.contract import Conflict, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
 from fairway.objects import resources
-from fairway.objects.codec import Document, decode, encode
+from fairway.objects.codec import DecodeError, Document, decode, encode, view
 from fairway.objects.status import (
     FieldError,
     already_exists,
+    bad_request,
     conflict,
     forbidden,
     internal,
@@ -61,7 +63,7 @@ class Registry:
 
     async def open(self) -> None:
         """Learn what is claimed; call once before the first write."""
-        self.ledger.learn(entry.key for entry in (await self.storage.list("/allocations/")).entries)
+        self.ledger.claim(claims_in(entry.key for entry in (await self.storage.list(PREFIX)).entries))
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Stored | None:
         entry = await self.storage.get(kind.key(namespace, name))
@@ -107,6 +109,7 @@ class Registry:
         return {self._namespaces.key("", namespace): found.revision}
 
     def _apply_create_rules(self, kind: Kind, document: Document) -> Allocation:
+        _check_types(kind, document)
         _refuse(kind, document, metadata.validate_metadata(document))
         allocation = self._allocate(kind, None, kind.strategy.default(document))
         prepared = kind.strategy.prepare_create(allocation.document)
@@ -149,6 +152,7 @@ class Registry:
 
     def _apply_update_rules(self, kind: Kind, old: Document, new: Document, subresource: str) -> Allocation:
         rules = kind.strategy
+        _check_types(kind, new)
         _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
         if subresource == "status":
             _refuse(kind, new, rules.validate_status(old, new))
@@ -212,7 +216,7 @@ class Registry:
             revision = await self.storage.transact(transaction)
         except Conflict as lost:
             if lost.entry is not None:
-                self.ledger.learn([lost.key])
+                self.ledger.claim(claims_in([lost.key]))
             return None
         self.ledger.claim(allocation.claims)
         self.ledger.release(allocation.releases)
@@ -241,3 +245,14 @@ class Registry:
 def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
     if errors:
         raise invalid_object(kind.resource, str(document["metadata"].get("name", "")), errors)
+
+
+def _check_types(kind: Kind, document: Document) -> None:
+    """What reads the document from here on relies on its types; raises `ApiError` naming the field that is wrong."""
+    try:
+        view(document, kind.resource.type)
+    except DecodeError as error:
+        resource = kind.resource
+        raise bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+        ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 import time
@@ -14,17 +15,17 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fairway.apiserver.allocation import Ranges, ServiceAllocator
 from fairway.apiserver.app import App
 from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody
 from fairway.apiserver.bootstrap import bootstrap
 from fairway.apiserver.certificates import Authority, write_private
-from fairway.apiserver.kinds import Kinds, standard_kinds
+from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.contract import Storage
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.apiserver.storage.sqlite import SqliteStorage
-from fairway.apiserver.strategy import Rules
 from fairway.runtime.clock import Clock, SystemClock
 
 # Go's clients keep an idle connection for 90 seconds; closing it earlier would race with their next request.
@@ -68,8 +69,12 @@ def open_storage(settings: Settings) -> Storage:
     return SqliteStorage(settings.data_directory / "state.db")
 
 
-def kinds_for(settings: Settings) -> Kinds:
-    return standard_kinds(lambda _: Rules(), None)
+def ranges_of(settings: Settings) -> Ranges:
+    """The addresses and ports for Services; raises `ServerError` for ranges that are none."""
+    try:
+        return Ranges.parse(settings.service_ranges, settings.node_ports)
+    except ValueError as error:
+        raise ServerError(str(error)) from None
 
 
 async def create_app(
@@ -82,9 +87,11 @@ async def create_app(
 ) -> App:
     """The ASGI application over a storage, with what every cluster has created; anybody may use it by default."""
     clock = clock or SystemClock()
-    registry = Registry(storage, kinds_for(settings), clock)
+    ranges = ranges_of(settings)
+    kinds = standard_kinds(ServiceAllocator(ranges, random.SystemRandom().randrange))
+    registry = Registry(storage, kinds, clock)
     await registry.open()
-    await bootstrap(registry, settings, port or settings.port)
+    await bootstrap(registry, ranges.first_address, settings.advertise_address, port or settings.port)
     return App(registry, authenticator or Everybody(), clock)
 
 
@@ -156,7 +163,7 @@ class ApiServer:
                 "kubernetes.default",
                 "kubernetes.default.svc",
                 "kubernetes.default.svc.cluster.local",
-                settings.kubernetes_address,
+                ranges_of(settings).first_address,
                 settings.advertise_address,
                 *hosts,
                 *settings.names,

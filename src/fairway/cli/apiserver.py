@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import re
 import signal
 import socket
 from pathlib import Path
@@ -47,7 +46,8 @@ def apiserver(  # noqa: PLR0913 - one for each flag
     service_node_port_range
         The node ports, FIRST-LAST.
     advertise_address
-        Where nodes reach this server: what the endpoints of default/kubernetes say. The bind address by default.
+        Where nodes reach this server: what the endpoints of default/kubernetes say. The bind address by
+        default; while it is a loopback address, default/kubernetes has no endpoints.
     storage
         A database on the disk, or the memory of the process.
     tls_name
@@ -64,8 +64,8 @@ def apiserver(  # noqa: PLR0913 - one for each flag
         storage=storage,
         bind_address=_address(bind_address, "--bind-address"),
         port=_port(secure_port, "--secure-port", lowest=0),
-        service_ranges=_ranges(service_cluster_ip_range),
-        node_ports=_node_ports(service_node_port_range),
+        service_ranges=service_cluster_ip_range,
+        node_ports=service_node_port_range,
         advertise_address=_advertised(advertise_address, bind_address),
         names=tuple(tls_name),
     )
@@ -138,28 +138,3 @@ def _port(number: int, option: str, *, lowest: int = 1) -> int:
     if not lowest <= number <= 65535:
         raise CommandError(f"{option} {number} is not a port: expected {lowest} to 65535", EXIT_USAGE)
     return number
-
-
-def _ranges(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    option = "--service-cluster-ip-range"
-    ranges = []
-    for one in text.split(","):
-        try:
-            ranges.append(ipaddress.ip_network(one.strip()))
-        except ValueError as error:
-            raise CommandError(f"{option} {text!r}: {error}; expected for example 10.96.0.0/16", EXIT_USAGE) from None
-    if len(ranges) > 2 or len({network.version for network in ranges}) != len(ranges):
-        raise CommandError(f"{option} {text!r}: expected one range, or one of IPv4 and one of IPv6", EXIT_USAGE)
-    for network in ranges:
-        if network.num_addresses < 4:
-            raise CommandError(f"{option} {network} is too small: it has {network.num_addresses} addresses", EXIT_USAGE)
-    return tuple(ranges)
-
-
-def _node_ports(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]) <= 65535:
-        raise CommandError(
-            f"--service-node-port-range {text!r}: expected FIRST-LAST, for example 30000-32767", EXIT_USAGE
-        )
-    return int(match[1]), int(match[2])
