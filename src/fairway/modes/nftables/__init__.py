@@ -1,1 +1,51 @@
-"""One constant ruleset; Services and backends are elements of its maps and sets."""
+"""The nftables mode: a constant ruleset, frontends and backends as elements of its sets and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fairway.model.packet import Packet, Trace
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.modes.nftables import plan as planning
+from fairway.modes.nftables.compile import compile_frontend, unsupported
+from fairway.modes.nftables.evaluate import evaluate
+from fairway.modes.nftables.plan import Plan
+from fairway.modes.nftables.program import Fragment, Program, render
+from fairway.modes.nftables.ruleset import base
+
+__all__ = ["Fragment", "NftablesMode", "Plan", "Program"]
+
+
+class NftablesMode:
+    """`fairway.modes.contract.Mode` for nf_tables."""
+
+    name = "nftables"
+
+    def empty(self) -> Program:
+        return Program({}, NodeSettings(name=""))
+
+    def program(self, view: NodeView) -> Program:
+        settings = view.settings
+        fragments = (compile_frontend(frontend, settings) for frontend in view.frontends.values())
+        return planning.build(Program(base(settings), settings), fragments)
+
+    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+        return compile_frontend(frontend, settings)
+
+    def unsupported(self, frontend: Frontend) -> list[str]:
+        return unsupported(frontend)
+
+    def plan(self, old: Program, new: Program) -> Plan:
+        return planning.plan(old, new)
+
+    def plan_changes(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> Plan:
+        return planning.plan_changes(program, changes)
+
+    def accept(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> None:
+        planning.accept(program, changes)
+
+    def evaluate(self, program: Program, packet: Packet) -> Trace:
+        return evaluate(program, packet)
+
+    def render(self, program: Program) -> str:
+        return render(program)

@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
+from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
-from fairway.modes.nftables.ruleset import balancing
+from fairway.modes.nftables.ruleset import ACTIONS, LOCAL, balancing
 from fairway.modes.nftables.tables import (
+    ADDRESS_BYTES,
     Chain,
     Element,
     Family,
@@ -26,6 +27,8 @@ from fairway.modes.nftables.tables import (
     backend_bytes,
     frontend_bytes,
     printed_element,
+    read_address,
+    read_frontend,
 )
 
 
@@ -58,13 +61,24 @@ class Fragment:
             for index, data in enumerate(backends):
                 yield self.slot(first + index, data)
 
+    def find(self, name: str, key: bytes) -> Element | None:
+        """The element of a set that this frontend put there."""
+        if name != "slots":
+            return next((one for one in self.elements if one.set == name and one.key == key), None)
+        number = int.from_bytes(key[-4:], sys.byteorder)
+        first = LOCAL if number >= LOCAL else 0
+        backends = self.slots.get(first, ())
+        return self.slot(number, backends[number - first]) if number - first < len(backends) else None
+
+    def backend(self, data: bytes) -> Backend | None:
+        """The backend that a slot's bytes are for."""
+        pools = (*self.frontend.cluster, *self.frontend.local)
+        return next((one for one in pools if backend_bytes(one.address, one.port) == data), None)
+
     def origin(self, element: Element) -> Origin:
         """The object field that an element is there for: a backend's EndpointSlice, or the Service's own field."""
-        if element.set == "slots" and isinstance(element.data, bytes):
-            for backend in (*self.frontend.cluster, *self.frontend.local):
-                if backend_bytes(backend.address, backend.port) == element.data:
-                    return self.frontend.origin_of(backend)
-        return self.frontend.origin
+        backend = self.backend(element.data) if element.set == "slots" and isinstance(element.data, bytes) else None
+        return self.frontend.origin_of(backend) if backend else self.frontend.origin
 
 
 @dataclass
@@ -101,39 +115,66 @@ class Program:
                 into["slots"][element.key] = element
         return found
 
-    def origins(self) -> dict[tuple[Family, str, bytes], Origin]:
-        """Where each element of a frontend comes from."""
-        found: dict[tuple[Family, str, bytes], Origin] = {}
-        for fragment in self.fragments.values():
-            for element in (*fragment.elements, *fragment.all_slots()):
-                found[fragment.family, element.set, element.key] = fragment.origin(element)
-            for pair in fragment.hairpin:
-                found.setdefault((fragment.family, "hairpin", pair), fragment.frontend.origin)
-        return found
+    def chain(self, family: Family, name: str) -> Chain | None:
+        """One chain, without making all tables."""
+        base = self.base.get(family)
+        if base is None or name in base.chains:
+            return base.chains[name] if base else None
+        chains = (balancing(family, number)[0] for number in self.numbers[family])
+        return next((chain for chain in chains if chain.name == name), None)
+
+    def find(self, family: Family, name: str, key: bytes) -> Element | None:
+        """One element by its set and key, without making all tables."""
+        found = self.base[family].elements.get(name, {}).get(key)
+        if found is not None:
+            return found
+        if name == "hairpin":
+            return Element(name, key) if key in self.hairpins[family] else None
+        if name in ACTIONS:
+            number = int.from_bytes(key, sys.byteorder)
+            entries = balancing(family, number)[1] if number in self.numbers[family] else ()
+            return next((one for one in entries if one.set == name), None)
+        fragment = self.fragment(family, name, key)
+        return fragment.find(name, key) if fragment else None
+
+    def fragment(self, family: Family, name: str, key: bytes) -> Fragment | None:
+        """Whose element a key of a set is."""
+        size = ADDRESS_BYTES[family]
+        if name == "cluster-ips":
+            return self.fragments.get(FrontendKey(read_address(key), "", 0))
+        frontend = read_frontend(key[: size + 8]) if len(key) >= size + 8 else None
+        return self.fragments.get(frontend) if frontend else None
+
+    def origin(self, family: Family, element: Element) -> Origin | None:
+        """The object field that caused an element; None for one that comes from the node's settings."""
+        fragment = self.fragment(family, element.set, element.key)
+        if fragment is None and element.set == "hairpin":
+            users = (one for one in self.fragments.values() if one.family == family and element.key in one.hairpin)
+            fragment = next(users, None)
+        return fragment.origin(element) if fragment else None
 
 
 def render(program: Program) -> str:
     """The Program as `nft list ruleset` shows it, each element of a frontend with its Origin behind it."""
-    origins = program.origins()
     lines: list[str] = []
     for family, table in program.tables().items():
         lines.append(f"table {family} {table.name} {{")
         for declared in table.sets.values():
-            lines += _render_set(declared, table, origins)
+            lines += _render_set(program, declared, table)
         for chain in table.chains.values():
             lines += _render_chain(chain, table)
         lines[-1:] = ["}", ""]
     return "\n".join(lines)
 
 
-def _render_set(declared: Set, table: Table, origins: dict[tuple[Family, str, bytes], Origin]) -> list[str]:
+def _render_set(program: Program, declared: Set, table: Table) -> list[str]:
     kind = "set" if declared.data is None else "map"
     lines = [f"\t{kind} {declared.name} {{", *(f"\t\t{line}" for line in declared.declaration())]
     elements = sorted(table.elements.get(declared.name, {}).values(), key=lambda one: one.key)
     if elements:
         lines.append("\t\telements = {")
         for element in elements:
-            origin = origins.get((table.family, declared.name, element.key))
+            origin = program.origin(table.family, element)
             because = f" # {origin}" if origin else ""
             lines.append(f"\t\t\t{printed_element(declared, element)},{because}")
         lines.append("\t\t}")

@@ -44,7 +44,7 @@ THROW_AWAY = 2_000_000
 BY_CLIENT = 3_000_000
 """The kinds of clients do not all get the same: see `frontends-pod`, `frontends-node` and `frontends-outside`."""
 
-_ACTIONS = ("actions", "client-actions")
+ACTIONS = ("actions", "client-actions")
 _DNAT, _SNAT = -100, 100
 _MODEL_FAMILY = {"ip": "IPv4", "ip6": "IPv6"}
 
@@ -74,7 +74,7 @@ def balancing(family: Family, number: int) -> tuple[Chain, tuple[Element, ...]]:
             Rule((*words.node_port(), draw, *words.rewrite())),
         ),
     )
-    return chain, tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in _ACTIONS)
+    return chain, tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in ACTIONS)
 
 
 def _table(family: Family, settings: NodeSettings) -> Table:
@@ -117,7 +117,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
 
 
 def _constant_elements() -> Iterable[Element]:
-    for name in _ACTIONS:
+    for name in ACTIONS:
         yield Element(name, number_bytes(REFUSE), Jump(e.GOTO, "refuse"))
         yield Element(name, number_bytes(THROW_AWAY), Jump(e.DROP))
     yield Element("actions", number_bytes(BY_CLIENT), Jump(e.GOTO, "by-client"))

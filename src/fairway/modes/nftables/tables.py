@@ -142,6 +142,24 @@ def backend_bytes(address: str, port: int) -> bytes:
     return address_bytes(address) + bytes((port >> 8, port & 255, 0, 0))
 
 
+def read_frontend(data: bytes) -> FrontendKey | None:
+    """The frontend that a key starts with, or None when it does not start with one."""
+    size = len(data) - 8
+    if size not in ADDRESS_BYTES.values():
+        return None
+    protocol = _PROTOCOL_NAMES.get(data[size], "").upper()
+    return FrontendKey(read_address(data[:size]), protocol, int.from_bytes(data[size + 4 : size + 6], "big"))
+
+
+def read_address(data: bytes) -> str:
+    return str(ipaddress.ip_address(data))
+
+
+def read_backend(data: bytes) -> tuple[str, int]:
+    """Address and port."""
+    return read_address(data[:-4]), int.from_bytes(data[-4:-2], "big")
+
+
 def family_of_key(key: FrontendKey) -> Family:
     return "ip6" if ":" in key.address else "ip"
 
