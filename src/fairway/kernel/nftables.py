@@ -126,7 +126,9 @@ class Nftables:
         which = text(1, self.table) + text(2, declared.name)
         asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {declared.name}")
         found = (one for reply in self._netlink.dump(asked) for one in codec.read_elements(reply.body)[2])
-        return codec.join_intervals(found) if declared.interval else (element for element, _ in found)
+        if declared.interval and not declared.ranges:
+            return codec.join_intervals(found)
+        return (element for element, _ in found)
 
     def _list(self, kind: int, family: Family, what: str) -> Iterator[bytes]:
         asked = codec.request(kind, family, text(1, self.table), f"list {what} of table {family} {self.table}")

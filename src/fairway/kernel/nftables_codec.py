@@ -53,7 +53,7 @@ NFPROTO: dict[Family, int] = {"ip": 2, "ip6": 10}
 FAMILY_OF: dict[int, Family] = {number: family for family, number in NFPROTO.items()}
 
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-_SET_INTERVAL, _SET_MAP, _SET_ANONYMOUS = 4, 8, 1
+_SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x1, 0x4, 0x8, 0x80
 _VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
 _INTERVAL_END = 1
 _LIST_BYTES = 60_000
@@ -201,6 +201,7 @@ def _length(fields: tuple[str, ...]) -> int:
 def new_set(family: Family, table: str, declared: Set, identity: int) -> Request:
     """``identity`` must be unique within the batch."""
     flags = (_SET_INTERVAL if declared.interval else 0) | (_SET_MAP if declared.data else 0)
+    flags |= _SET_CONCAT if declared.ranges else 0
     user = [_host(_UD_KEY_ORDER, _order(declared.key))]
     parts = [
         text(1, table),
@@ -210,6 +211,10 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
         be32(5, _length(declared.key)),
         be32(10, identity),
     ]
+    if declared.ranges:
+        # such a set is a trie over fields, so the kernel must know where each one ends
+        fields = (nested(1, be32(1, field_bytes(name))) for name in declared.key)
+        parts.append(nested(9, nested(2, *fields)))
     if declared.data == VERDICT_DATA:
         parts += [be32(6, _VERDICT_TYPE), be32(7, _VERDICT_BYTES)]
     elif declared.data:
@@ -257,7 +262,7 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
     user = _tlvs(at.get(13, b""))
     key = _fields_of(user[_UD_KEY_TYPEOF]) if _UD_KEY_TYPEOF in user else ("?",)
     data = _fields_of(user.get(_UD_DATA_TYPEOF, b"")) if flags & _SET_MAP else None
-    other = flags & ~(_SET_MAP | _SET_INTERVAL)
+    other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT)
     comment = _comment_of(at.get(13, b""), _UD_SET_COMMENT)
     declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment)
     return string(at[1]), declared._replace(key=("?",)) if other else declared
@@ -362,10 +367,14 @@ def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
 
 
 def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
-    size = field_bytes(declared.key[0])
+    size = _length(declared.key)
     for element in elements:
         comment = (attribute(6, _comment(element.comment)),) if element.comment else ()
-        yield nested(1, expressions.value(1, element.key[:size]), *comment)
+        first, last = expressions.value(1, element.key[:size]), element.key[size:]
+        if declared.ranges:
+            yield nested(1, first, expressions.value(10, last), *comment)
+            continue
+        yield nested(1, first, *comment)
         if len(element.key) > size:
             yield nested(1, be32(3, _INTERVAL_END), expressions.value(1, element.key[size:]))
 
@@ -380,6 +389,8 @@ def read_elements(body: bytes) -> tuple[str, str, list[tuple[Element, bool]]]:
 def _read_element(name: str, item: bytes) -> tuple[Element, bool]:
     at = attributes(item)
     key = attributes(at[1])[1] if 1 in at else b""  # the kernel lists an interval without end without key, too
+    if 10 in at:
+        key += attributes(at[10])[1]
     data = expressions.data_of(at[2]) if 2 in at else None
     end = bool(number(at.get(3, b"\0")) & _INTERVAL_END)
     return Element(name, key, data, _comment_of(at[6]) if 6 in at else ""), end

@@ -29,6 +29,10 @@ class NftablesMode:
         fragments = (compile_frontend(frontend, settings) for frontend in view.frontends.values())
         return planning.build(Program(base(settings), settings), fragments)
 
+    def adopt(self, held: Program, wanted: Program) -> Program:
+        """The wanted Program with its slots in the order in which the kernel holds them, so that a restart is quiet."""
+        return planning.adopt(held, wanted)
+
     def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
         return compile_frontend(frontend, settings)
 

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 
 from fairway.model.view import Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
 from fairway.modes.nftables.program import Fragment
-from fairway.modes.nftables.ruleset import BY_CLIENT, LOCAL, REFUSE, THROW_AWAY, node_port_addresses, number_bytes
+from fairway.modes.nftables.ruleset import (
+    BY_CLIENT,
+    BY_SOURCE,
+    LOCAL,
+    REFUSE,
+    THROW_AWAY,
+    node_port_addresses,
+    number_bytes,
+    spans,
+)
 from fairway.modes.nftables.tables import (
     COMMENT_BYTES,
     Element,
@@ -34,7 +43,6 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     actions = {client: frontend.action(client) for client in Client}
     pools = _used_pools(frontend, actions)
     numbers = {client: _number(frontend, action) for client, action in actions.items()}
-    backends = [backend for pool in pools for backend in frontend.pool(pool)]
     return Fragment(
         frontend=frontend,
         family=family,
@@ -42,12 +50,13 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
             *_dispatch(frontend, numbers),
             *_masquerade(frontend, actions),
             *_on_node_address(frontend, settings),
+            *_hairpin(frontend, pools),
+            *_source_ranges(frontend),
         ),
         slots={
             _FIRST_SLOT[pool]: tuple(backend_bytes(one.address, one.port) for one in frontend.pool(pool))
             for pool in pools
         },
-        hairpin=frozenset(address_bytes(one.address) * 2 for one in backends if one.may_be_here),
         numbers=frozenset(n for n in numbers.values() if n not in (REFUSE, THROW_AWAY)),
     )
 
@@ -60,11 +69,6 @@ def unsupported(frontend: Frontend) -> list[str]:
             f"Service {frontend.service}: sessionAffinity=ClientIP is not done by the nftables mode yet; "
             "each connection gets a backend at random"
         )
-    if frontend.source_ranges:
-        found.append(
-            f"Service {frontend.service}: loadBalancerSourceRanges is not enforced by the nftables mode yet; "
-            f"{frontend.key} is refused to everybody"
-        )
     return found
 
 
@@ -74,8 +78,6 @@ def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]
 
 
 def _number(frontend: Frontend, action: Action) -> int:
-    if frontend.source_ranges:
-        return THROW_AWAY  # an access list that cannot be kept must not open the door
     match action.kind:
         case ActionKind.DROP:
             return THROW_AWAY
@@ -89,10 +91,10 @@ def _number(frontend: Frontend, action: Action) -> int:
 def _dispatch(frontend: Frontend, numbers: dict[Client, int]) -> Iterator[Element]:
     key = frontend_bytes(frontend.key)
     comment = _comment(frontend)
-    if len(set(numbers.values())) == 1:
+    if len(set(numbers.values())) == 1 and not frontend.source_ranges:
         yield Element("frontends", key, number_bytes(numbers[Client.POD]), comment)
         return
-    yield Element("frontends", key, number_bytes(BY_CLIENT), comment)
+    yield Element("frontends", key, number_bytes(BY_SOURCE if frontend.source_ranges else BY_CLIENT), comment)
     for client, number in numbers.items():
         yield Element(f"frontends-{client}", key, number_bytes(number), comment)
 
@@ -107,6 +109,20 @@ def _on_node_address(frontend: Frontend, settings: NodeSettings) -> Iterator[Ele
     """Keeps such a frontend from being masqueraded because a node port with its number is."""
     if frontend.kind is not FrontendKind.NODE_PORT and frontend.address in node_port_addresses(settings):
         yield Element("node-address-frontends", frontend_bytes(frontend.key))
+
+
+def _hairpin(frontend: Frontend, pools: list[Pool]) -> Iterator[Element]:
+    """Backends on this node that their own connection may be given to."""
+    key = frontend_bytes(frontend.key)
+    here = {one.address for pool in pools for one in frontend.pool(pool) if one.may_be_here}
+    for address in sorted(here):
+        yield Element("hairpin", key + address_bytes(address) * 2)
+
+
+def _source_ranges(frontend: Frontend) -> Iterator[Element]:
+    key = frontend_bytes(frontend.key)
+    for first, after, size in spans(frontend.source_ranges):
+        yield Element("source-ranges", key + first.to_bytes(size, "big") + key + (after - 1).to_bytes(size, "big"))
 
 
 def _comment(frontend: Frontend) -> str:

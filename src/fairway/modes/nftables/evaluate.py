@@ -18,6 +18,7 @@ from fairway.modes.nftables.tables import (
     PROTOCOL_NUMBERS,
     Element,
     Rule,
+    Set,
     address_bytes,
     backend_bytes,
     family_of_key,
@@ -194,7 +195,7 @@ class _Walk:
         assert self.table is not None
         declared = self.table.sets[one.set]
         key = self.load(one.source, declared.key_words * 4)
-        element = self.contains(one.set, key) if declared.interval else self.program.find(self.family, one.set, key)
+        element = self.contains(declared, key) if declared.interval else self.program.find(self.family, one.set, key)
         if (element is None) is not one.invert:
             raise _Mismatch
         if element is None:
@@ -207,12 +208,15 @@ class _Walk:
         self.store(one.into, element.data or b"")
         return None
 
-    def contains(self, name: str, key: bytes) -> Element | None:
+    def contains(self, declared: Set, key: bytes) -> Element | None:
         """The interval that holds an address."""
-        assert self.table is not None
-        for element in self.table.elements.get(name, {}).values():
+        for element in self.program.intervals(self.family, declared.name, key):
             first, after = element.key[: len(key)], element.key[len(key) :]
-            if first <= key and (not after or key < after):
+            if declared.ranges:
+                # all fields but the last have one value; a range in the last compares as the whole key does
+                if first <= key <= after:
+                    return element
+            elif first <= key and (not after or key < after):
                 return element
         return None
 

@@ -7,7 +7,8 @@ their Fragments; nothing on that path looks at another frontend.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
@@ -236,12 +237,6 @@ def accept(program: Program, changes: Changes) -> None:
     change = _Change.of(program, changes)
     for family, numbers in change.numbers.items():
         program.numbers[family] |= numbers
-    for family, pairs in change.pairs.items():
-        users = program.hairpins[family]
-        for pair, count in pairs.items():
-            users[pair] += count
-            if not users[pair]:
-                del users[pair]
     for key, fragment in change.settled.items():
         if fragment is None:
             program.fragments.pop(key, None)
@@ -255,12 +250,31 @@ def build(program: Program, fragments: Iterable[Fragment]) -> Program:
     return program
 
 
+def adopt(held: Program, wanted: Program) -> Program:
+    """The wanted Program with its slots near to those of one that was read back."""
+    tables = held.tables()
+    for key, fragment in wanted.fragments.items():
+        table = tables.get(fragment.family)
+        there = table.elements.get("slots", {}) if table else {}
+        old = {first: tuple(_in_slots(there, fragment, first)) for first in fragment.slots}
+        wanted.fragments[key] = settle(fragment, replace(fragment, slots=old))
+    return wanted
+
+
+def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) -> Iterator[bytes]:
+    for number in count(first):
+        element = there.get(fragment.slot(number, b"").key)
+        if element is None or not isinstance(element.data, bytes):
+            return
+        yield element.data
+
+
 def settle(fragment: Fragment, old: Fragment | None) -> Fragment:
     """The Fragment with its slots as near to the old one's as can be: who stays keeps the slot, the last fill holes."""
     if old is None or old.slots == fragment.slots:
         return fragment
     slots = {first: _near(backends, old.slots.get(first, ())) for first, backends in fragment.slots.items()}
-    return Fragment(fragment.frontend, fragment.family, fragment.elements, slots, fragment.hairpin, fragment.numbers)
+    return replace(fragment, slots=slots)
 
 
 def _near(backends: tuple[bytes, ...], before: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -281,7 +295,6 @@ class _Change:
     leaving: dict[tuple[Family, str], list[Element]] = field(default_factory=dict)
     coming: dict[tuple[Family, str], list[Element]] = field(default_factory=dict)
     numbers: dict[Family, set[int]] = field(default_factory=dict)
-    pairs: dict[Family, dict[bytes, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, program: Program, changes: Changes) -> _Change:
@@ -294,10 +307,7 @@ class _Change:
         return change
 
     def add(self, old: Fragment | None, new: Fragment | None) -> None:
-        if old is not None:
-            self.count_pairs(old, new, -1)
         if new is not None:
-            self.count_pairs(new, old, 1)
             missing = new.numbers - self.program.numbers[new.family]
             if missing:
                 self.numbers.setdefault(new.family, set()).update(missing)
@@ -309,20 +319,7 @@ class _Change:
             if new is not None and before.get((name, key)) != element:
                 self.coming.setdefault((new.family, name), []).append(element)
 
-    def count_pairs(self, these: Fragment, others: Fragment | None, count: int) -> None:
-        there = others.hairpin if others is not None else frozenset()
-        counts = self.pairs.setdefault(these.family, {})
-        for pair in these.hairpin - there:
-            counts[pair] = counts.get(pair, 0) + count
-
     def plan(self) -> Plan:
-        for family, pairs in self.pairs.items():
-            users = self.program.hairpins[family]
-            for pair, count in pairs.items():
-                if users[pair] == 0 and count > 0:
-                    self.coming.setdefault((family, "hairpin"), []).append(Element("hairpin", pair))
-                elif users[pair] and users[pair] + count == 0:
-                    self.leaving.setdefault((family, "hairpin"), []).append(Element("hairpin", pair))
         commands: list[Command] = [
             DeleteElements(family, *self.place(family, name), tuple(elements))
             for (family, name), elements in self.leaving.items()

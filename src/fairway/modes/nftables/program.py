@@ -10,7 +10,6 @@ kinds the same form, and `plan` compares that form.
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -34,7 +33,7 @@ from fairway.modes.nftables.tables import (
 
 @dataclass(frozen=True)
 class Fragment:
-    """One frontend's share: its own elements, its pools' slots, and pairs it may share with other frontends.
+    """One frontend's share. No element belongs to two frontends: each changes without a look at the others.
 
     ``slots`` has the backends' bytes (address, port) of each pool by the number its first slot has. Their order is
     free; `plan` keeps it near what the kernel holds.
@@ -44,7 +43,6 @@ class Fragment:
     family: Family
     elements: tuple[Element, ...]
     slots: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
-    hairpin: frozenset[bytes] = frozenset()
     numbers: frozenset[int] = frozenset()
     """The actions this frontend needs a balancing chain for."""
 
@@ -90,8 +88,6 @@ class Program:
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     numbers: dict[Family, set[int]] = field(default_factory=lambda: {"ip": set(), "ip6": set()})
     """The actions that have a balancing chain. They stay when nobody needs them any more: structure is what costs."""
-    hairpins: dict[Family, Counter[bytes]] = field(default_factory=lambda: {"ip": Counter(), "ip6": Counter()})
-    """How many frontends have a pair: the one kind of element that frontends share."""
 
     def tables(self) -> dict[Family, Table]:
         """The whole state by family, base and fragments together, in one form whoever made it."""
@@ -104,8 +100,6 @@ class Program:
                 chains[chain.name] = chain
                 for element in entries:
                     elements[element.set][element.key] = element
-            for pair in self.hairpins[family]:
-                elements["hairpin"][pair] = Element("hairpin", pair)
             found[family] = Table(family, chains, base.sets, elements, base.name)
         for fragment in self.fragments.values():
             into = found[fragment.family].elements
@@ -128,14 +122,18 @@ class Program:
         found = self.base[family].elements.get(name, {}).get(key)
         if found is not None:
             return found
-        if name == "hairpin":
-            return Element(name, key) if key in self.hairpins[family] else None
         if name in ACTIONS:
             number = int.from_bytes(key, sys.byteorder)
             entries = balancing(family, number)[1] if number in self.numbers[family] else ()
             return next((one for one in entries if one.set == name), None)
         fragment = self.fragment(family, name, key)
         return fragment.find(name, key) if fragment else None
+
+    def intervals(self, family: Family, name: str, key: bytes) -> Iterator[Element]:
+        """The elements of an interval set that may hold a key."""
+        yield from self.base[family].elements.get(name, {}).values()
+        fragment = self.fragment(family, name, key)
+        yield from (one for one in (fragment.elements if fragment else ()) if one.set == name)
 
     def fragment(self, family: Family, name: str, key: bytes) -> Fragment | None:
         """Whose element a key of a set is."""
@@ -148,9 +146,6 @@ class Program:
     def origin(self, family: Family, element: Element) -> Origin | None:
         """The object field that caused an element; None for one that comes from the node's settings."""
         fragment = self.fragment(family, element.set, element.key)
-        if fragment is None and element.set == "hairpin":
-            users = (one for one in self.fragments.values() if one.family == family and element.key in one.hairpin)
-            fragment = next(users, None)
         return fragment.origin(element) if fragment else None
 
 

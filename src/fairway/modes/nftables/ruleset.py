@@ -2,11 +2,11 @@
 
     prerouting, output ──▶ services ──▶ dispatch ──vmap──▶ balance-3 ──▶ dnat to a slot drawn at random
                               │            │
-                              │            ├─▶ by-client ──▶ client-pod | client-node | client-outside
+                              │            ├─▶ by-source ──▶ by-client ──▶ client-pod | client-node | client-outside
                               │            └─▶ refuse, drop
                               └─ for no frontend: node ports, other ports of a cluster IP, unused cluster IPs
 
-    postrouting ──▶ masquerade ──▶ masquerade-pod | masquerade-node | masquerade-outside
+    postrouting ──▶ masquerading ──▶ masquerade-pod | masquerade-node | masquerade-outside
 
 Only the first packet of a connection comes here: what follows is conntrack's. A balancing chain is added when the
 first frontend with that number of backends appears. That is the only change of structure there is.
@@ -43,6 +43,8 @@ LOCAL = 1_000_000
 THROW_AWAY = 2_000_000
 BY_CLIENT = 3_000_000
 """The kinds of clients do not all get the same: see `frontends-pod`, `frontends-node` and `frontends-outside`."""
+BY_SOURCE = 4_000_000
+"""Only clients in `source-ranges` may connect; they go on as `BY_CLIENT` says."""
 
 ACTIONS = ("actions", "client-actions")
 _DNAT, _SNAT = -100, 100
@@ -112,7 +114,8 @@ def _sets(family: Family) -> tuple[Set, ...]:
             Set(f"masquerade-{c}", frontend, comment=f"frontends whose backends must not see the client's address: {c}")
             for c in Client
         ),
-        Set("hairpin", (source, destination), comment="backends that may reach themselves through their Service"),
+        Set("hairpin", (*frontend, source, destination), comment="backends that may reach themselves"),
+        Set("source-ranges", (*frontend, source), interval=True, comment="who may use frontends that say who may"),
     )
 
 
@@ -121,6 +124,7 @@ def _constant_elements() -> Iterable[Element]:
         yield Element(name, number_bytes(REFUSE), Jump(e.GOTO, "refuse"))
         yield Element(name, number_bytes(THROW_AWAY), Jump(e.DROP))
     yield Element("actions", number_bytes(BY_CLIENT), Jump(e.GOTO, "by-client"))
+    yield Element("actions", number_bytes(BY_SOURCE), Jump(e.GOTO, "by-source"))
 
 
 def _settings_elements(family: Family, settings: NodeSettings) -> Iterable[Element]:
@@ -141,20 +145,23 @@ def node_port_addresses(settings: NodeSettings) -> tuple[str, ...]:
 
 
 def _intervals(name: str, networks: tuple[str, ...]) -> Iterable[Element]:
-    """Networks as intervals that neither overlap nor touch, as the kernel wants them."""
-    spans = sorted(
-        (int(n.network_address), int(n.broadcast_address) + 1, int(n.version)) for n in map(_network, networks)
-    )
-    merged: list[tuple[int, int, int]] = []
-    for first, after, version in spans:
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], after), version)
-        else:
-            merged.append((first, after, version))
-    for first, after, version in merged:
-        size = 4 if version == 4 else 16
+    for first, after, size in spans(networks):
         end = b"" if after == 1 << size * 8 else after.to_bytes(size, "big")
         yield Element(name, first.to_bytes(size, "big") + end)
+
+
+def spans(networks: Iterable[str]) -> list[tuple[int, int, int]]:
+    """Networks as intervals that neither overlap nor touch, as the kernel wants them: first, after, bytes."""
+    found = sorted(
+        (int(n.network_address), int(n.broadcast_address) + 1, n.max_prefixlen // 8) for n in map(_network, networks)
+    )
+    merged: list[tuple[int, int, int]] = []
+    for first, after, size in found:
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], after), size)
+        else:
+            merged.append((first, after, size))
+    return merged
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
@@ -219,6 +226,7 @@ class _Chains:
         yield Chain("output", to_services, Hook("nat", "output", _DNAT))
         yield self.services()
         yield _dispatch("dispatch", "actions")
+        yield self.by_source()
         yield self.by_client()
         yield from (self.client(client) for client in Client)
         yield _dispatch("dispatch-client", "client-actions")
@@ -245,6 +253,14 @@ class _Chains:
                 Rule((words.destination(), Lookup("cluster-ips", 0), refuse), "no such port"),
                 Rule((words.destination(), Lookup("service-networks", 0), Verdict(Jump(e.DROP))), "no such Service"),
             ),
+        )
+
+    def by_source(self) -> Chain:
+        words = self.words
+        allowed = (*words.frontend(), words.source(words.frontend_end), Lookup("source-ranges", 0))
+        return Chain(
+            "by-source",
+            (Rule((*allowed, Verdict(Jump(e.GOTO, "by-client")))), Rule((Verdict(Jump(e.DROP)),))),
         )
 
     def by_client(self) -> Chain:
@@ -279,26 +295,32 @@ class _Chains:
             e.Bitwise(0, 0, dnat, bytes(4)),
             e.Compare(0, bytes(4), equal=False),
         )
-        rule = Rule((*was_rewritten, Verdict(Jump(e.JUMP, "masquerade"))))
+        rule = Rule((*was_rewritten, Verdict(Jump(e.JUMP, "masquerading"))))
         return Chain("postrouting", (rule,), Hook("nat", "postrouting", _SNAT))
 
     def masquerade(self) -> Chain:
         words = self.words
-        pair = (words.source(), words.destination(words.address_end), Lookup("hairpin", 0))
-        return Chain("masquerade", (Rule((*pair, e.Masquerade(e.FULLY_RANDOM))), *self.split("masquerade-")))
+        pair = (words.source(words.frontend_end), words.destination(words.frontend_end + words.address_end))
+        back = self.masquerades("hairpin", pair)
+        return Chain("masquerading", (*back, *self.split("masquerade-")))
 
     def masquerade_client(self, client: Client) -> Chain:
+        name = f"masquerade-{client}"
+        return Chain(name, self.masquerades(name, ()))
+
+    def masquerades(self, name: str, more: tuple[Expression, ...]) -> tuple[Rule, ...]:
+        """Masquerade what was for a frontend of a set: as it was addressed, or by node port on a node's address."""
         words = self.words
-        known = (Lookup(f"masquerade-{client}", 0), e.Masquerade(e.FULLY_RANDOM))
-        leave = Verdict(Jump(e.RETURN))
-        return Chain(
-            f"masquerade-{client}",
-            (
-                Rule((*words.original_frontend(), *known)),
-                Rule((words.original_destination(), Lookup("node-port-addresses", 0, invert=True), leave)),
-                Rule((*words.original_frontend(), Lookup("node-address-frontends", 0), leave)),
-                Rule((*words.original_node_port(), *known)),
-            ),
+        known = (*more, Lookup(name, 0), e.Masquerade(e.FULLY_RANDOM))
+        by_node_port = (
+            words.original_destination(),
+            Lookup("node-port-addresses", 0),
+            *words.original_frontend(),
+            Lookup("node-address-frontends", 0, invert=True),
+        )
+        return (
+            Rule((*words.original_frontend(), *known)),
+            Rule((*by_node_port, *words.original_node_port(), *known)),
         )
 
 

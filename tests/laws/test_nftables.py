@@ -1,0 +1,139 @@
+"""Laws of the nftables mode: it says what the model says, and a Plan leads where it says."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairway.kernel.fake import FakeNftables
+from fairway.kernel.nftables import requests
+from fairway.model.decide import decide
+from fairway.model.packet import Packet
+from fairway.model.view import FrontendKey, NodeView
+from fairway.modes.nftables import Fragment, NftablesMode, Program
+from fairway.modes.nftables.plan import settle
+from tests.laws.strategies import Cluster, changes, clusters, packets
+
+MODE = NftablesMode()
+
+
+@st.composite
+def _views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
+    view = draw(clusters()).view()
+    return view, draw(packets(view))
+
+
+@given(_views_and_packets())
+def test_evaluate_ends_as_decide_does(case: tuple[NodeView, Packet]) -> None:
+    view, packet = case
+    trace = MODE.evaluate(MODE.program(view), packet)
+    assert trace.outcome.essence == decide(view, packet).essence
+
+
+@given(_views_and_packets())
+def test_evaluate_names_the_frontend_that_decide_names(case: tuple[NodeView, Packet]) -> None:
+    view, packet = case
+    assert MODE.evaluate(MODE.program(view), packet).outcome.frontend == decide(view, packet).frontend
+
+
+@given(_views_and_packets())
+def test_a_program_read_back_evaluates_as_the_one_that_was_written(case: tuple[NodeView, Packet]) -> None:
+    view, packet = case
+    wanted = MODE.program(view)
+    machine = FakeNftables()
+    machine.apply(MODE.plan(MODE.empty(), wanted))
+    read = Program(machine.read(), view.settings)
+    assert MODE.evaluate(read, packet).outcome.essence == decide(view, packet).essence
+
+
+@given(_views_and_packets())
+def test_every_step_of_a_trace_is_a_line_of_the_program(case: tuple[NodeView, Packet]) -> None:
+    view, packet = case
+    program = MODE.program(view)
+    lines = {line.strip().partition(' comment "')[0] for line in MODE.render(program).splitlines()}
+    assert {step.what for step in MODE.evaluate(program, packet).steps} <= lines
+
+
+@given(clusters(), st.data())
+def test_the_order_of_frontends_does_not_matter(cluster: Cluster, data: st.DataObject) -> None:
+    view = cluster.view()
+    shuffled = dict(data.draw(st.permutations(list(view.frontends.items()))))
+    other = NodeView(settings=view.settings, frontends=shuffled)
+    assert MODE.program(view).tables() == MODE.program(other).tables()
+    assert MODE.render(MODE.program(view)) == MODE.render(MODE.program(other))
+
+
+@given(clusters())
+def test_nothing_is_to_be_done_when_nothing_changed(cluster: Cluster) -> None:
+    program = MODE.program(cluster.view())
+    assert not MODE.plan(program, program)
+    assert not MODE.plan_changes(program, dict(program.fragments))
+
+
+@given(clusters(), clusters())
+def test_a_plan_leads_from_any_program_to_any_other(before: Cluster, after: Cluster) -> None:
+    old, new = MODE.program(before.view()), MODE.program(after.view())
+    machine = FakeNftables()
+    machine.apply(MODE.plan(MODE.empty(), old))
+    machine.apply(MODE.plan(old, new))
+    assert machine.read() == new.tables()
+    machine.apply(MODE.plan(new, MODE.empty()))
+    assert machine.read() == {}
+
+
+@given(changes())
+def test_a_plan_of_changes_leads_to_the_changed_program(change: tuple[Cluster, Cluster]) -> None:
+    before, after = change[0].view(), change[1].view()
+    program = MODE.program(before)
+    machine = FakeNftables()
+    machine.apply(MODE.plan(MODE.empty(), program))
+    changed = _changed(program, MODE.program(after))
+    machine.apply(MODE.plan_changes(program, changed))
+    MODE.accept(program, changed)
+    assert machine.read() == program.tables()
+
+
+@given(changes(), st.data())
+def test_a_changed_program_evaluates_as_a_new_one(change: tuple[Cluster, Cluster], data: st.DataObject) -> None:
+    view = change[1].view()
+    program = MODE.program(change[0].view())
+    MODE.accept(program, _changed(program, MODE.program(view)))
+    packet = data.draw(packets(view))
+    assert MODE.evaluate(program, packet).outcome.essence == decide(view, packet).essence
+
+
+@given(changes())
+def test_a_restart_that_adopts_the_kernels_order_of_slots_has_nothing_to_do(change: tuple[Cluster, Cluster]) -> None:
+    program = MODE.program(change[0].view())
+    wanted = MODE.program(change[1].view())
+    MODE.accept(program, _changed(program, wanted))
+    restarted = MODE.adopt(Program(program.tables(), program.settings), wanted)
+    plan = MODE.plan(Program(program.tables(), program.settings), restarted)
+    assert not [line for line in plan.render().splitlines() if " slots " in line or " frontends " in line]
+
+
+def _changed(program: Program, wanted: Program) -> dict[FrontendKey, Fragment | None]:
+    gone: dict[FrontendKey, Fragment | None] = dict.fromkeys(program.fragments.keys() - wanted.fragments.keys())
+    return {**gone, **wanted.fragments}
+
+
+_BACKENDS = st.lists(st.integers(0, 255).map(lambda n: bytes((10, 244, 0, n, 31, 144, 0, 0))), max_size=12, unique=True)
+
+
+@given(_BACKENDS, _BACKENDS, clusters())
+def test_a_backend_that_stays_keeps_its_slot_unless_it_has_to_fill_a_hole(
+    before: list[bytes], after: list[bytes], cluster: Cluster
+) -> None:
+    for fragment in MODE.program(cluster.view()).fragments.values():
+        old, new = (Fragment(fragment.frontend, fragment.family, (), {0: tuple(some)}) for some in (before, after))
+        settled = settle(new, old).slots[0]
+        assert sorted(settled) == sorted(after)
+        moved = [one for index, one in enumerate(settled) if one in before and before.index(one) != index]
+        assert all(before.index(one) >= len(after) for one in moved)
+        break
+
+
+@given(clusters())
+def test_no_netlink_attribute_is_too_long_and_every_request_says_what_it_asks(cluster: Cluster) -> None:
+    found = list(requests(MODE.plan(MODE.empty(), MODE.program(cluster.view()))))
+    assert all(len(one.body) < 65536 and one.says for one in found)
