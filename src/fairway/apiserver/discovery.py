@@ -62,6 +62,8 @@ def _subresource_row(kind: Kind, name: str) -> dict[str, Any]:
         "kind": kind.resource.kind,
         "verbs": list(_SUBRESOURCE_VERBS),
     }
+    if name == "finalize":
+        row["verbs"] = ["update"]
     return {**row, **_SCALE} if name == "scale" else row
 
 
@@ -101,7 +103,7 @@ def _discovered(kind: Kind) -> dict[str, Any]:
             {
                 "subresource": name,
                 "responseKind": dict(_SCALE) if name == "scale" else found["responseKind"],
-                "verbs": list(_SUBRESOURCE_VERBS),
+                "verbs": ["update"] if name == "finalize" else list(_SUBRESOURCE_VERBS),
             }
             for name in kind.subresources
         ]

@@ -37,6 +37,7 @@ class Kind:
     generation: Literal["none", "spec", "all"] = "none"
     selectable: tuple[str, ...] = ()
     scalable: bool = False
+    finalizable: bool = False
     put_creates: bool = False
     categories: tuple[str, ...] = ()
 
@@ -50,7 +51,8 @@ class Kind:
 
     @property
     def subresources(self) -> tuple[str, ...]:
-        return (("status",) if self.has_status else ()) + (("scale",) if self.scalable else ())
+        names = (("status", self.has_status), ("scale", self.scalable), ("finalize", self.finalizable))
+        return tuple(name for name, served in names if served)
 
     @property
     def prefix(self) -> str:
@@ -110,7 +112,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
 
     return Kinds(
         (
-            row(resources.NAMESPACES, status="creator", selectable=("status.phase",)),
+            row(resources.NAMESPACES, status="creator", finalizable=True, selectable=("status.phase",)),
             row(resources.NODES, status="creator", selectable=("spec.unschedulable",)),
             row(
                 resources.PODS,

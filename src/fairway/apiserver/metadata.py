@@ -114,6 +114,10 @@ def prepare_update(kind: Kind, old: Document, new: Document, *, subresource: str
         changed = {**old, "metadata": metadata}
         _keep(new, changed, "status")
         return changed
+    if subresource == "finalize":
+        changed = {**old}
+        _keep(new, changed, "spec")
+        return changed
     if kind.has_status:
         _keep(old, new, "status")
     return new

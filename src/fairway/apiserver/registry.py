@@ -104,7 +104,8 @@ class Registry:
         found = await self.get(self._namespaces, "", namespace)
         if found.document()["metadata"].get("deletionTimestamp"):
             raise forbidden(
-                f"unable to create new content in namespace {namespace} because it is being terminated",
+                f"{kind.resource.qualified} is forbidden: unable to create new content in namespace {namespace} "
+                "because it is being terminated",
             )
         return {self._namespaces.key("", namespace): found.revision}
 
@@ -156,6 +157,8 @@ class Registry:
         _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
         if subresource == "status":
             _refuse(kind, new, rules.validate_status(old, new))
+            return Allocation(new)
+        if subresource == "finalize":
             return Allocation(new)
         allocation = self._allocate(kind, old, rules.default(new))
         prepared = rules.prepare_update(old, allocation.document)

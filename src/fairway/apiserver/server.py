@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fairway.apiserver.app import App
 from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody
 from fairway.apiserver.bootstrap import bootstrap
 from fairway.apiserver.certificates import Authority, write_private
+from fairway.apiserver.collect import Collector
+from fairway.apiserver.compaction import compact_periodically
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
@@ -31,6 +34,7 @@ from fairway.runtime.clock import Clock, SystemClock
 # Go's clients keep an idle connection for 90 seconds; closing it earlier would race with their next request.
 _KEEP_ALIVE_SECONDS = 180
 _STOP_SECONDS = 1
+log = logging.getLogger(__name__)
 _ADMIN = ("kubernetes-admin", ("system:masters",))
 
 
@@ -137,6 +141,8 @@ class ApiServer:
                 storage, self._settings, authenticator=CertificatesAndTokens({}), port=self.port
             )
             self._write_kubeconfig(authority)
+            undo.push_async_callback(_end, _begin("collector", Collector(self.app.registry).run()))
+            undo.push_async_callback(_end, _begin("compaction", compact_periodically(storage, SystemClock())))
             await self._listen(tls, undo)
             self._ends = undo.pop_all()
         return self
@@ -206,6 +212,24 @@ class ApiServer:
         undo.push_async_callback(stop)
         while not server.started and not serving.done():
             await asyncio.sleep(0.001)
+
+
+def _begin(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task beside the server; that it failed is said at once, not when the server ends."""
+    task = asyncio.create_task(work, name=name)
+
+    def report(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()):
+            log.error("the %s has stopped: %s", name, error, exc_info=error)
+
+    task.add_done_callback(report)
+    return task
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def _bind(address: str, port: int) -> socket.socket:
