@@ -18,7 +18,7 @@ from fairway.lab import remains
 from fairway.lab.errors import LabError, LabExists, LabMissing
 from fairway.lab.network import Network
 from fairway.lab.ports import ServedPort
-from fairway.lab.pytest import RunningNetwork
+from fairway.lab.running import RunningNetwork
 from fairway.lab.state import State
 from fairway.lab.topology import LabPod, Topology, cluster
 

@@ -17,7 +17,7 @@ from fairway.kernel.links import Links
 from fairway.kernel.nftables import Nftables
 from fairway.lab.ports import ServedPort
 from fairway.lab.probe import Answer
-from fairway.lab.pytest import RunningNetwork
+from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import SERVICE_NETWORK, LabNode, Topology
 from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Verdict

@@ -47,11 +47,12 @@ def client_of(state: State) -> Client:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to bring up."""
+    """What to bring up. ``temporary``: it lasts no longer than the process that brings it up."""
 
     topology: Topology
     entries: tuple[Entry, ...] = ()
     mode: str = "nftables"
+    temporary: bool = False
 
 
 class LabCluster:
@@ -78,7 +79,8 @@ class LabCluster:
             # What a program said is gone with its log, so the error has quoted it already.
             self.down()
             raise
-        self.state.finished()
+        if not self.plan.temporary:
+            self.state.finished()
 
     def down(self) -> None:
         """Remove everything."""

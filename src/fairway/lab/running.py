@@ -1,0 +1,188 @@
+"""A lab in use by one process: ask from anywhere, serve in any pod, apply anything. What the pytest fixtures give."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fairway.client.http import Client as ApiClient
+from fairway.kernel.command import run
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.check import Report, check
+from fairway.lab.cluster import LabCluster, Plan, client_of
+from fairway.lab.manifest import Applied, apply, read_files, read_text
+from fairway.lab.network import Network
+from fairway.lab.ports import Language, ServedPort
+from fairway.lab.probe import Answer, ask
+from fairway.lab.readiness import until_ready
+from fairway.lab.servers import Identity, StandIn
+from fairway.lab.topology import LabPod, Topology
+from fairway.objects.resources import SERVICES
+
+_TIMEOUT = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Client:
+    """Somebody in a lab who can open connections: a pod, a node, or the client outside."""
+
+    namespace: NetworkNamespace
+
+    def ask(
+        self, address: str, port: int, protocol: str = "TCP", *, language: Language = "line", timeout: float = 2.0
+    ) -> Answer:
+        """Ask the port who it is; tells what happened, also when nobody answers."""
+        return ask(self.namespace, address, port, protocol=protocol, language=language, timeout=timeout)
+
+    def connect(self, address: str, port: int, *, timeout: float = 2.0) -> socket.socket:
+        """An open TCP connection; close it. Raises `OSError` as ``socket.connect`` does."""
+        made = self.namespace.socket()
+        made.settimeout(timeout)
+        try:
+            made.connect((address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+
+class RunningNetwork:
+    """A network with stand-in servers where the test asks for them; the servers run in a thread of the test process."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stand-ins")
+        self._servers: list[StandIn] = []
+
+    def __enter__(self) -> RunningNetwork:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            self._run(server.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_TIMEOUT)
+        self._loop.close()
+
+    @property
+    def topology(self) -> Topology:
+        return self.network.topology
+
+    def pod(self, name: str) -> LabPod:
+        """The pod called ``namespace/name`` (or ``name``, in ``default``); raises `LabError`."""
+        namespace, _, bare = name.rpartition("/")
+        return self.topology.pod(bare, namespace or "default")
+
+    def address(self, name: str) -> str:
+        """The address of a pod."""
+        return self.pod(name).address
+
+    def client_from(self, place: str) -> Client:
+        """Somebody at a pod, at a node, or ``outside``; raises `LabError` for an unknown place."""
+        return Client(self.network.place(place))
+
+    def serve(self, name: str, *ports: ServedPort) -> StandIn:
+        """Let a pod answer on these ports, with its name."""
+        pod = self.pod(name)
+        place = self.network.pod(pod.name, pod.namespace)
+        return self._start(Identity(pod.name, pod.namespace, pod.node, pod.address), place, ports)
+
+    def serve_at(self, place: str, *ports: ServedPort, says: str) -> StandIn:
+        """Let anybody, a node or ``outside`` too, answer on these ports, and call himself what you like."""
+        return self._start(Identity(says, "", "", ""), self.network.place(place), ports)
+
+    def serve_all(self, *ports: ServedPort) -> None:
+        """Let every pod answer on these ports."""
+        for pod in self.topology.pods:
+            self.serve(pod.key, *ports)
+
+    def stop(self, server: StandIn) -> None:
+        """Close a server that `serve` gave, with its connections."""
+        self._run(server.close())
+
+    def _start(self, identity: Identity, place: NetworkNamespace, ports: tuple[ServedPort, ...]) -> StandIn:
+        server = StandIn(identity)
+        self._run(server.start(ports, place))
+        self._servers.append(server)
+        return server
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
+
+
+class RunningCluster:
+    """A whole cluster for as long as the ``with`` block: API server, controllers, pods, and a proxy on each node."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._cluster = LabCluster(plan)
+        self.network = self._cluster.network
+
+    def __enter__(self) -> RunningCluster:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, self._cluster.up()).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.down()
+
+    @property
+    def topology(self) -> Topology:
+        return self.network.topology
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self._cluster.state.kubeconfig
+
+    def client_from(self, place: str) -> Client:
+        """Somebody at a pod (``shop/cart-6f7d``), at a node, in a pod's place on a node (``client-node-1``), or
+        ``outside``; raises `LabError` for an unknown place.
+        """
+        return Client(self.network.place(place))
+
+    def apply(self, manifest: str | Path, *, seconds: float = 30.0) -> list[Applied]:
+        """Apply a file, a directory, or the text of a manifest, and wait until everything is ready.
+
+        Raises `ManifestError`, and `LabError` for what is not ready after so many seconds.
+        """
+        is_text = isinstance(manifest, str) and "\n" in manifest
+        entries = read_text(str(manifest)) if is_text else read_files([Path(manifest)])
+
+        async def work(api: ApiClient) -> list[Applied]:
+            applied = await apply(api, entries)
+            await until_ready(api, seconds)
+            return applied
+
+        return self.api(work)
+
+    def check(self, *, patience: float = 10.0) -> Report:
+        """What `fairway lab check` finds."""
+        return self.api(lambda api: check(api, self.network, patience=patience))
+
+    def cluster_ip(self, service: str) -> str:
+        """The address of the Service ``namespace/name`` (or ``name``, in ``default``)."""
+        namespace, _, name = service.rpartition("/")
+        return self.api(lambda api: api.get(SERVICES, name, namespace or "default")).spec.cluster_ip
+
+    def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 30.0) -> str:
+        """What kubectl prints; raises `CommandFailed`."""
+        return run(["kubectl", "--kubeconfig", str(self.kubeconfig), *arguments], input=input, timeout=timeout)
+
+    def api(self, work: Callable[[ApiClient], Awaitable[T]]) -> T:
+        """What ``work`` returns, given a client of the API server. Also from a test that is a coroutine itself."""
+
+        async def call() -> T:
+            async with client_of(self._cluster.state) as client:
+                return await work(client)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, call()).result()
