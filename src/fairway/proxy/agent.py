@@ -1,0 +1,252 @@
+"""The proxy of one node: objects come in from the API, the kernel follows, probes and scrapes are answered.
+
+informers ──▶ cache ──▶ Sync ──▶ kernel
+Node, local addresses ──▶ NodeSettings ──▶ cache        :10256 healthz livez    :10249 metrics proxyMode status
+kernel's notifications ──▶ Sync
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from fairway.client.http import Client
+from fairway.client.informer import Informer
+from fairway.model.view import Key
+from fairway.modes.contract import Mode, Plan
+from fairway.objects.cluster import Node
+from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
+from fairway.objects.service import Service
+from fairway.proxy.cache import Cache, Cause
+from fairway.proxy.configuration import Bind, Configuration
+from fairway.proxy.health import Health
+from fairway.proxy.metrics import Metrics
+from fairway.proxy.node import doubts, settings_of
+from fairway.proxy.receipts import Receipt, Round
+from fairway.proxy.sync import FlowTable, Kernel, Sync
+from fairway.proxy.web import Answer, Routes, WebServer, text
+from fairway.runtime.clock import Clock, SystemClock
+from fairway.runtime.retry import Backoff, Patience
+
+log = logging.getLogger(__name__)
+
+TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
+REBIND_SECONDS = 5.0
+_SHOWN_RECEIPTS = 20
+
+FragmentT = TypeVar("FragmentT")
+ProgramT = TypeVar("ProgramT")
+PlanT = TypeVar("PlanT", bound=Plan)
+
+
+class Notices(Protocol):
+    """Something the event loop can wait for."""
+
+    def fileno(self) -> int: ...
+
+
+class LocalAddresses(Notices, Protocol):
+    """This machine's addresses; readable when they change."""
+
+    def drain(self) -> None: ...
+
+    def list(self) -> tuple[str, ...]: ...
+
+
+class KernelWatch(Notices, Protocol):
+    """Word from the kernel that somebody else wrote to what is ours."""
+
+    def others(self) -> list[str]:
+        """Who did, since the last call: ``nft (pid 123)``."""
+        ...
+
+
+class Agent(Generic[ProgramT, FragmentT, PlanT]):
+    """One proxy. Everything that touches the machine is passed in; whoever made it closes it."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        mode: Mode[ProgramT, FragmentT, PlanT],
+        kernel: Kernel[ProgramT, PlanT],
+        *,
+        flows: FlowTable,
+        watch: KernelWatch,
+        addresses: LocalAddresses,
+        clock: Clock | None = None,
+    ) -> None:
+        self.configuration = configuration
+        self._watch, self._addresses = watch, addresses
+        self._clock = clock or SystemClock()
+        self._node: Node | None = None
+        self._local = addresses.list()
+        self._doubts: list[str] = []
+        self.cache = Cache(settings_of(configuration, None, self._local))
+        self.metrics = Metrics(self.cache, self._clock)
+        self.health = Health(self._clock, self.metrics.probed)
+        self.sync = Sync(
+            mode,
+            kernel,
+            self.cache,
+            flows,
+            clock=self._clock,
+            listeners=(self.metrics, self.health),
+            patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
+        )
+        self._running = False
+
+    async def run(self, client: Client, on_ready: Callable[[], None]) -> None:
+        """Follow the API until cancelled; ``on_ready`` is called when the kernel has acknowledged the first whole."""
+        name = self.configuration.node_name
+        services = Informer(client, SERVICES, on_change=self._service_changed)
+        slices = Informer(client, ENDPOINT_SLICES, on_change=self._slice_changed)
+        nodes = Informer(client, NODES, on_change=self._node_changed, field_selector=f"metadata.name={name}")
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            for informer in (services, slices, nodes):
+                group.create_task(informer.run())
+            for bind, routes, flag in self._servers():
+                group.create_task(_serve(bind, routes, flag, stack, self._clock))
+            # Half of the objects would be half of the rules: nothing is applied before everything is known.
+            await asyncio.gather(services.synced(), slices.synced(), nodes.synced())
+            self._settle()
+            self._running = True
+            group.create_task(self.sync.run())
+            self._listen(stack)
+            await self.sync.ready()
+            on_ready()
+
+    def status(self) -> dict[str, Any]:
+        """What `fairway lab status` and people ask for."""
+        frontends = Counter(one.kind.value for one in self.cache.frontends.values())
+        return {
+            "mode": self.configuration.mode,
+            "ready": self.sync.is_ready,
+            "healthy": self.health.healthy,
+            "node": msgspec.to_builtins(self.cache.settings),
+            "notes": self._doubts,
+            "services": self.cache.services,
+            "endpointSlices": self.cache.slices,
+            "frontends": dict(sorted(frontends.items())),
+            "rounds": [_round(one) for one in self.sync.rounds],
+            "receipts": [_receipt(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
+        }
+
+    def _servers(self) -> list[tuple[Bind | None, Routes, str]]:
+        health: Routes = {"/healthz": self.health.healthz, "/livez": self.health.livez}
+        metrics: Routes = {
+            "/healthz": lambda: text("ok"),
+            "/metrics": self.metrics.scrape,
+            "/proxyMode": lambda: text(self.configuration.mode),
+            "/status": lambda: Answer(200, "application/json", msgspec.json.encode(self.status())),
+        }
+        return [
+            (self.configuration.healthz, health, "--healthz-bind-address"),
+            (self.configuration.metrics, metrics, "--metrics-bind-address"),
+        ]
+
+    def _listen(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for notices, heard in ((self._watch, self._kernel_changed), (self._addresses, self._addresses_changed)):
+            loop.add_reader(notices.fileno(), heard)
+            stack.callback(loop.remove_reader, notices.fileno())
+
+    def _kernel_changed(self) -> None:
+        for who in self._watch.others():
+            self.sync.kernel_changed(who)
+
+    def _addresses_changed(self) -> None:
+        self._addresses.drain()
+        self._local = self._addresses.list()
+        self._settle()
+
+    def _service_changed(self, key: Key, old: Service | None, new: Service | None) -> None:
+        cause = self._cause("Service", key, new or old)
+        self.cache.put_service(key, new, cause)
+        self.metrics.event(cause)
+        self.sync.changed()
+
+    def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        cause = self._cause("EndpointSlice", key, new or old)
+        if self.cache.put_slice(key, new, cause):
+            self.metrics.event(cause)
+            self.sync.changed()
+
+    def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> None:
+        if key.name == self.configuration.node_name:
+            self._node = new
+            self.health.node_changed(new)
+            if self._running:
+                self._settle()
+
+    def _settle(self) -> None:
+        """The Node, the machine's addresses and the flags say anew what this node is."""
+        if self._node is None:
+            self.health.node_changed(None)
+        noted = doubts(self.configuration, self._node)
+        for sentence in noted:
+            if sentence not in self._doubts:
+                log.warning("%s", sentence)
+        self._doubts = noted
+        if self.cache.put_settings(settings_of(self.configuration, self._node, self._local)):
+            self.sync.changed()
+
+    def _cause(self, kind: str, key: Key, one: Service | EndpointSlice | None) -> Cause:
+        meta = one.metadata if one else None
+        trigger = meta.annotation(TRIGGER_ANNOTATION) if meta and kind == "EndpointSlice" else ""
+        return Cause(kind, key, meta.resource_version if meta else "", self._clock.monotonic(), trigger)
+
+
+async def _serve(bind: Bind | None, routes: Routes, flag: str, stack: AsyncExitStack, clock: Clock) -> None:
+    """Listen there for as long as the stack is open; a port that is taken is asked for again, as the reference does."""
+    if bind is None:
+        return
+    server = WebServer(bind, routes)
+    complained = False
+    while True:
+        try:
+            at = await server.start()
+        except OSError as error:
+            if not complained:
+                log.warning(
+                    "%s: cannot listen at %s: %s; trying again every %g s", flag, bind, error.strerror, REBIND_SECONDS
+                )
+            complained = True
+            await clock.sleep(REBIND_SECONDS)
+        else:
+            stack.push_async_callback(server.close)
+            log.debug("%s: listening at %s", flag, at)
+            return
+
+
+def _round(one: Round) -> dict[str, Any]:
+    return {
+        "kind": one.kind.value,
+        "at": _moment(one.at),
+        "seconds": round(one.seconds, 6),
+        "commands": one.commands,
+        "frontends": one.frontends,
+    }
+
+
+def _receipt(one: Receipt) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "object": str(one.key),
+        "resourceVersion": one.resource_version,
+        "at": _moment(one.at),
+        "seconds": round(one.seconds, 6),
+        "commands": one.commands,
+    }
+
+
+def _moment(at: float) -> str:
+    """With microseconds: several nodes' receipts are compared with each other."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,204 @@
+"""Objects to dirty frontends: what this node should do, kept up to date one Service at a time.
+
+    Service ───────┐                        ┌─ held: the frontends each Service asks for
+    EndpointSlice ─┼─▶ dirty Services ─take─┼─ claims: who asks for a frontend, by namespace and name
+    NodeSettings ──┘                        └─ frontends: the first claimant's, which the kernel shall hold
+
+An event names one Service; nothing on its way looks at another one, unless both claim the same frontend.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fairway.model.resolve import resolve_service
+from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.meta import Key
+from fairway.objects.service import Service
+
+
+class Cause(NamedTuple):
+    """The event of an object that is on its way to the kernel.
+
+    ``seen`` is the reading of a monotonic clock when the event arrived, in seconds; ``trigger`` is the moment at which
+    a pod changed, as the EndpointSlice says it (RFC 3339), or empty.
+    """
+
+    kind: str
+    key: Key
+    resource_version: str
+    seen: float
+    trigger: str = ""
+
+
+class Conflict(NamedTuple):
+    """A frontend that a Service asks for and another one, earlier by namespace and name, has."""
+
+    frontend: FrontendKey
+    holder: Key
+    loser: Key
+
+
+@dataclass
+class Batch:
+    """What changed since the kernel last followed.
+
+    ``before`` holds the old frontend (None: there was none) of every key that changed. ``rebased`` says that the
+    NodeSettings changed too, so that the constant part of a Program is not the same.
+    """
+
+    before: dict[FrontendKey, Frontend | None] = field(default_factory=dict)
+    causes: list[Cause] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    rebased: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.causes or self.rebased)
+
+    def add(self, later: Batch) -> None:
+        """Merge what changed after this one: the oldest *before* of a frontend stays."""
+        for key, frontend in later.before.items():
+            self.before.setdefault(key, frontend)
+        self.causes += later.causes
+        self.conflicts += later.conflicts
+        self.rebased = self.rebased or later.rebased
+
+
+class Cache:
+    """Services, their EndpointSlices and the node's settings, and the frontends that follow from them.
+
+    ``frontends`` always equals what `fairway.model.resolve.resolve` would say from scratch about the objects as of
+    the last `take`.
+    """
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self.settings = settings
+        self._services: dict[Key, Service] = {}
+        self._slices: dict[Key, dict[Key, EndpointSlice]] = {}
+        self._service_of: dict[Key, Key] = {}
+        self._held: dict[Key, dict[FrontendKey, Frontend]] = {}
+        self._claims: dict[FrontendKey, list[Key]] = {}
+        self._frontends: dict[FrontendKey, Frontend] = {}
+        self._dirty: dict[Key, None] = {}
+        self._causes: list[Cause] = []
+        self._rebased = False
+
+    @property
+    def view(self) -> NodeView:
+        """What the node should do as of the last `take`; shares its frontends with the cache."""
+        return NodeView(settings=self.settings, frontends=self._frontends)
+
+    @property
+    def frontends(self) -> Mapping[FrontendKey, Frontend]:
+        return self._frontends
+
+    @property
+    def services(self) -> int:
+        return len(self._services)
+
+    @property
+    def slices(self) -> int:
+        return len(self._service_of)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether `take` would have something to look at."""
+        return bool(self._dirty) or self._rebased
+
+    def put_service(self, key: Key, service: Service | None, cause: Cause) -> None:
+        """A Service is there, or has changed, or (None) is gone."""
+        if service is None:
+            self._services.pop(key, None)
+        else:
+            self._services[key] = service
+        self._dirty[key] = None
+        self._causes.append(cause)
+
+    def put_slice(self, key: Key, slice_: EndpointSlice | None, cause: Cause) -> bool:
+        """An EndpointSlice is there, or has changed, perhaps its Service too, or (None) is gone.
+
+        Says whether it belongs, or belonged, to a Service at all.
+        """
+        owner = Key(key.namespace, slice_.service_name) if slice_ is not None and slice_.service_name else None
+        before = self._service_of.pop(key, None)
+        if before is not None and before != owner:
+            del self._slices[before][key]
+            if not self._slices[before]:
+                del self._slices[before]
+            self._dirty[before] = None
+        if owner is not None and slice_ is not None:
+            self._service_of[key] = owner
+            self._slices.setdefault(owner, {})[key] = slice_
+            self._dirty[owner] = None
+        if before is None and owner is None:
+            return False
+        self._causes.append(cause)
+        return True
+
+    def put_settings(self, settings: NodeSettings) -> bool:
+        """What the node is has changed: every Service is looked at again. Says whether anything is different."""
+        if settings == self.settings:
+            return False
+        self.settings = settings
+        self._rebased = True
+        self._dirty.update(dict.fromkeys(self._services))
+        return True
+
+    def take(self) -> Batch:
+        """Resolve what is dirty; the result says which frontends are different now."""
+        batch = Batch(causes=self._causes, rebased=self._rebased)
+        dirty = self._dirty
+        self._dirty, self._causes, self._rebased = {}, [], False
+        for key in dirty:
+            self._settle(key, batch)
+        batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
+        return batch
+
+    def no_local_endpoints(self) -> Iterator[Frontend]:
+        """Frontends whose policy keeps traffic on this node, where nobody is ready (for a metric; walks all)."""
+        for frontend in self._frontends.values():
+            if ActionKind.DROP in (frontend.pod.kind, frontend.node.kind, frontend.outside.kind):
+                yield frontend
+
+    def _settle(self, key: Key, batch: Batch) -> None:
+        """Compare what one Service asks for now with what it held."""
+        service = self._services.get(key)
+        old = self._held.pop(key, {})
+        new: dict[FrontendKey, Frontend] = {}
+        if service is not None:
+            for frontend in resolve_service(service, self._slices.get(key, {}).values(), self.settings):
+                new.setdefault(frontend.key, frontend)
+        if new:
+            self._held[key] = new
+        for frontend_key in old.keys() - new.keys():
+            self._withdraw(frontend_key, key)
+            self._publish(frontend_key, batch)
+        for frontend_key, frontend in new.items():
+            if frontend_key not in old:
+                self._claim(frontend_key, key, batch)
+            if old.get(frontend_key) != frontend:
+                self._publish(frontend_key, batch)
+
+    def _claim(self, frontend: FrontendKey, service: Key, batch: Batch) -> None:
+        claimants = self._claims.setdefault(frontend, [])
+        claimants.insert(bisect_left(claimants, service), service)
+        batch.conflicts += [Conflict(frontend, claimants[0], loser) for loser in claimants[1:]]
+
+    def _withdraw(self, frontend: FrontendKey, service: Key) -> None:
+        claimants = self._claims[frontend]
+        claimants.remove(service)
+        if not claimants:
+            del self._claims[frontend]
+
+    def _publish(self, key: FrontendKey, batch: Batch) -> None:
+        """The first claimant's frontend is the one that counts."""
+        before = self._frontends.get(key)
+        batch.before.setdefault(key, before)
+        if claimants := self._claims.get(key):
+            self._frontends[key] = self._held[claimants[0]][key]
+        else:
+            self._frontends.pop(key, None)

@@ -1,0 +1,98 @@
+"""The proxy as a process: logging, signals, and one line for each thing that happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fairway.client.http import Client
+from fairway.client.kubeconfig import Connection
+from fairway.client.network import NetworkTransport
+from fairway.proxy.agent import Agent
+from fairway.proxy.configuration import Configuration
+from fairway.proxy.machine import open_machine
+
+log = logging.getLogger("fairway.proxy")
+
+
+async def serve(configuration: Configuration, connection: Connection, *, ready_fd: int | None) -> None:
+    """Follow the API server until SIGTERM or SIGINT; the rules stay.
+
+    Raises `fairway.proxy.machine.Unsuitable` when this machine cannot do it.
+    """
+    started = time.monotonic()
+    with open_machine() as machine:
+        agent = machine.agent(configuration)
+        ready = ready_line(agent, started)
+        log.info("node %s, mode %s, API server %s", configuration.node_name, configuration.mode, connection.server)
+
+        def on_ready() -> None:
+            log.info("%s", ready())
+            if ready_fd is not None:
+                tell(ready_fd)
+
+        async with Client(NetworkTransport(connection), user_agent="fairway-proxy") as client:
+            await until_signalled(agent.run(client, on_ready))
+    log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
+
+
+async def until_signalled(work: Any) -> None:
+    """Run it until it ends, or until somebody asks this process to stop."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def ready_line(agent: Agent[Any, Any, Any], started: float) -> Callable[[], str]:
+    """What to say when the kernel has everything for the first time."""
+
+    def line() -> str:
+        first = agent.sync.rounds[-1]
+        state = f"{first.commands} changes to what it held" if first.commands else "it held all of it already"
+        return (
+            f"ready in {time.monotonic() - started:.2f} s: {agent.cache.services} Services, "
+            f"{len(agent.cache.frontends)} frontends are in the kernel ({state})"
+        )
+
+    return line
+
+
+def tell(descriptor: int) -> None:
+    """Write the line that whoever started us waits for, and let go of the descriptor."""
+    try:
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)
+    except OSError as error:
+        log.warning("--ready-fd %d: %s", descriptor, error.strerror)
+
+
+def configure_logging(verbosity: int) -> None:
+    """To stderr, a line each. 0: what an operator should know; 2: each round; 4: everything."""
+    level = logging.DEBUG if verbosity >= 2 else logging.INFO
+    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
+    logging.getLogger("fairway").setLevel(level)
+    # uvicorn tells of its own comings and goings, which are ours.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    if verbosity >= 4:
+        logging.getLogger().setLevel(logging.DEBUG)

@@ -1,0 +1,174 @@
+"""What Prometheus scrapes: kube-proxy's names where they mean the same here (reference, section 3.1), and our own.
+
+Both address families travel in one transaction, so a round counts for each family whose frontends it changed, and for
+both when it compared the whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from fairway import __version__
+from fairway.model.address import FAMILIES, family_of
+from fairway.model.view import FrontendKind
+from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.receipts import Receipt, Round, RoundKind
+from fairway.proxy.sync import ApplyFailed, Listener
+from fairway.proxy.web import Answer
+from fairway.runtime.clock import Clock, parse_rfc3339
+
+_SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
+_PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+_RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
+
+
+class Metrics(Listener):
+    """A registry of its own for one proxy."""
+
+    def __init__(self, cache: Cache, clock: Clock) -> None:
+        self.registry = CollectorRegistry()
+        self._cache, self._clock = cache, clock
+        self._started = clock.now()
+        self._reference_metrics()
+        self._own_metrics()
+        self.registry.register(_FrontendCounts(cache))
+        ProcessCollector(registry=self.registry)
+
+    def _reference_metrics(self) -> None:
+        sync = "kubeproxy_sync"
+        self._rounds = self._histogram(f"{sync}_proxy_rules_duration_seconds", "Time of a round")
+        self._full = self._histogram(f"{sync}_full_proxy_rules_duration_seconds", "Time of a round that compared all")
+        self._partial = self._histogram(f"{sync}_partial_proxy_rules_duration_seconds", "Time of a round for changes")
+        self._last = self._gauge(f"{sync}_proxy_rules_last_timestamp_seconds", "When a round last succeeded")
+        self._queued = self._gauge(
+            f"{sync}_proxy_rules_last_queued_timestamp_seconds", "When a round was last asked for"
+        )
+        self._failures = self._counter(f"{sync}_proxy_rules_nftables_sync_failures_total", "Rounds the kernel refused")
+        self._programming = Histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "From the change of a pod until the kernel had it",
+            ["ip_family"],
+            buckets=_PROGRAMMING_BUCKETS,
+            registry=self.registry,
+        )
+        self._flow_time = self._histogram(
+            "kubeproxy_conntrack_reconciler_sync_duration_seconds", "Removing stale flows"
+        )
+        self._flow_count = self._counter("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale flows removed")
+        self._changes = {
+            kind: Counter(f"{sync}_proxy_rules_{word}_changes_total", f"Events of {kind}s", registry=self.registry)
+            for kind, word in (("EndpointSlice", "endpoint"), ("Service", "service"))
+        }
+        self._pending = {
+            kind: Gauge(f"{sync}_proxy_rules_{word}_changes_pending", f"{kind}s that wait", registry=self.registry)
+            for kind, word in (("EndpointSlice", "endpoint"), ("Service", "service"))
+        }
+        self._probes = {
+            path: Counter(f"kubeproxy_proxy_{path}_total", f"Answers of /{path}", ["code"], registry=self.registry)
+            for path in ("healthz", "livez")
+        }
+
+    def _own_metrics(self) -> None:
+        own = "fairway_proxy"
+        build = Gauge(f"{own}_build_info", "The version", ["version"], registry=self.registry)
+        build.labels(__version__).set(1)
+        self._receipts = Histogram(
+            f"{own}_programming_seconds",
+            "From the arrival of an event until the kernel acknowledged what follows from it",
+            ["kind"],
+            buckets=_RECEIPT_BUCKETS,
+            registry=self.registry,
+        )
+        self._commands = Counter(f"{own}_commands_total", "Commands applied", ["round"], registry=self.registry)
+        self._repairs = Counter(f"{own}_repairs_total", "Foreign changes that were put back", registry=self.registry)
+
+    def probed(self, path: str, code: int) -> None:
+        """A health probe was answered."""
+        self._probes[path].labels(str(code)).inc()
+
+    def event(self, cause: Cause) -> None:
+        """An object changed."""
+        self._changes[cause.kind].inc()
+        self._pending[cause.kind].inc()
+
+    def pending(self) -> None:
+        for family in FAMILIES:
+            self._queued.labels(family).set(self._clock.now())
+
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        whole = done.kind is not RoundKind.CHANGE
+        for family in FAMILIES if whole else {family_of(key.address) for key in batch.before}:
+            self._rounds.labels(family).observe(done.seconds)
+            (self._full if whole else self._partial).labels(family).observe(done.seconds)
+            self._last.labels(family).set(done.at)
+            self._observe_programming(family, batch.causes, done.at)
+        self._commands.labels(done.kind.value).inc(done.commands)
+        if done.kind is RoundKind.REPAIR and done.commands:
+            self._repairs.inc()
+        for receipt in receipts:
+            self._receipts.labels(receipt.kind).observe(receipt.seconds)
+            self._pending[receipt.kind].dec()
+
+    def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
+        for family in FAMILIES:
+            self._failures.labels(family).inc()
+
+    def forgot_flows(self, entries: int, seconds: float) -> None:
+        # One look at the table serves both families; the entries are nearly always IPv4's.
+        self._flow_time.labels(FAMILIES[0]).observe(seconds)
+        self._flow_count.labels(FAMILIES[0]).inc(entries)
+
+    def scrape(self) -> Answer:
+        """The text that Prometheus reads."""
+        return Answer(200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(self.registry))
+
+    def _observe_programming(self, family: str, causes: Iterable[Cause], at: float) -> None:
+        for cause in causes:
+            moment = _moment(cause.trigger)
+            # What happened before this process began says nothing about it.
+            if moment is not None and moment >= self._started:
+                self._programming.labels(family).observe(max(0.0, at - moment))
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, ["ip_family"], buckets=_SYNC_BUCKETS, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, ["ip_family"], registry=self.registry)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(name, text, ["ip_family"], registry=self.registry)
+
+
+class _FrontendCounts:
+    """Counted when somebody scrapes, so that no change pays for it."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterable[Metric]:
+        lonely: Tally[tuple[str, str]] = Tally()
+        for one in self._cache.no_local_endpoints():
+            lonely["internal" if one.kind is FrontendKind.CLUSTER_IP else "external", one.family] += 1
+        family = GaugeMetricFamily(
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+            "Frontends kept to this node by their policy, without an endpoint here",
+            labels=["traffic_policy", "ip_family"],
+        )
+        for labels, count in sorted(lonely.items()):
+            family.add_metric(labels, count)
+        yield family
+        yield GaugeMetricFamily("fairway_proxy_frontends", "Frontends in the kernel", value=len(self._cache.frontends))
+        yield GaugeMetricFamily("fairway_proxy_services", "Services known", value=self._cache.services)
+        yield GaugeMetricFamily("fairway_proxy_endpointslices", "EndpointSlices known", value=self._cache.slices)
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return parse_rfc3339(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,83 @@
+"""A very small HTTP server: a table of GET paths, each answered at once. Probes and scrapes need no more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from fairway.proxy.configuration import Bind
+
+log = logging.getLogger(__name__)
+
+_LONGEST_HEAD = 16 * 1024
+_SLOWEST_SECONDS = 10.0
+
+
+class Answer(NamedTuple):
+    code: int
+    content_type: str
+    body: bytes
+
+
+Routes = Mapping[str, Callable[[], Answer]]
+
+
+def text(body: str, code: int = 200) -> Answer:
+    return Answer(code, "text/plain; charset=utf-8", body.encode())
+
+
+class WebServer:
+    """Answers ``routes`` at ``bind`` from `start` until `close`. Connections are closed after each answer."""
+
+    def __init__(self, bind: Bind, routes: Routes) -> None:
+        self._bind, self._routes = bind, routes
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> Bind:
+        """Returns where it listens; raises `OSError` when it cannot."""
+        server = await asyncio.start_server(self._serve, self._bind.host, self._bind.port, limit=_LONGEST_HEAD)
+        self._server = server
+        return Bind(*server.sockets[0].getsockname()[:2])
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_SLOWEST_SECONDS):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._respond(head))
+                await writer.drain()
+        except asyncio.LimitOverrunError:
+            writer.write(_response(text("the request is too long\n", 431)))
+        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
+            log.debug("a client of %s left: %r", self._bind, error)
+        finally:
+            writer.close()
+
+    def _respond(self, head: bytes) -> bytes:
+        method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method not in ("GET", "HEAD"):
+            return _response(text("only GET is served here\n", 405))
+        route = self._routes.get(path)
+        if route is None:
+            known = " ".join(sorted(self._routes))
+            return _response(text(f"no such page; there are: {known}\n", 404))
+        return _response(route(), with_body=method == "GET")
+
+
+def _response(answer: Answer, with_body: bool = True) -> bytes:
+    head = (
+        f"HTTP/1.1 {answer.code} {HTTPStatus(answer.code).phrase}\r\n"
+        f"Content-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + (answer.body if with_body else b"")

@@ -1,0 +1,104 @@
+"""A mode and a kernel in memory: the smallest that keep the contracts, so that the loop between them can be proven.
+
+The Program is the frontends themselves, a Plan is the list of keys that must be different, the kernel a dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fairway.model.packet import Outcome, Packet, Trace, Verdict
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.proxy.flows import Suspect
+from fairway.proxy.sync import ApplyFailed
+
+Fragment = tuple[Frontend, str]
+Program = dict[FrontendKey, Fragment]
+
+
+@dataclass(frozen=True)
+class Plan:
+    changes: Mapping[FrontendKey, Fragment | None]
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def render(self) -> str:
+        return "\n".join(f"{'set' if fragment else 'delete'} {key}" for key, fragment in self.changes.items())
+
+
+class MemoryMode:
+    """A Fragment is a frontend and the zone it was compiled for."""
+
+    name = "memory"
+
+    def empty(self) -> Program:
+        return {}
+
+    def program(self, view: NodeView) -> Program:
+        return {key: self.compile(one, view.settings) for key, one in view.frontends.items()}
+
+    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+        return frontend, settings.zone
+
+    def unsupported(self, frontend: Frontend) -> list[str]:
+        return ["SCTP is not for this memory"] if frontend.protocol == "SCTP" else []
+
+    def plan(self, old: Program, new: Program) -> Plan:
+        return self.plan_changes(old, {key: new.get(key) for key in {**old, **new}})
+
+    def plan_changes(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> Plan:
+        return Plan({key: one for key, one in changes.items() if program.get(key) != one})
+
+    def accept(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> None:
+        for key, fragment in changes.items():
+            if fragment is None:
+                program.pop(key, None)
+            else:
+                program[key] = fragment
+
+    def evaluate(self, program: Program, packet: Packet) -> Trace:
+        known = packet.key in program
+        outcome = Outcome(verdict=Verdict.DELIVER if known else Verdict.PASS, because="in memory")
+        return Trace(packet=packet, steps=(), outcome=outcome)
+
+    def render(self, program: Program) -> str:
+        return "\n".join(map(str, sorted(program)))
+
+
+@dataclass
+class MemoryKernel:
+    """Holds a Program; refuses the next rounds for the reasons in ``refusals``; remembers what it was asked."""
+
+    held: Program = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    applied: list[Plan] = field(default_factory=list)
+    read_backs: int = 0
+
+    def read_back(self) -> Program:
+        self.read_backs += 1
+        return dict(self.held)
+
+    def apply(self, plan: Plan) -> None:
+        if self.refusals:
+            raise ApplyFailed(self.refusals.pop(0))
+        self.applied.append(plan)
+        MemoryMode().accept(self.held, plan.changes)
+
+
+@dataclass
+class MemoryFlows:
+    """Remembers which frontends' flows it was asked to look at."""
+
+    asked: list[Suspect] = field(default_factory=list)
+    broken: bool = False
+
+    def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
+        if self.broken:
+            raise ApplyFailed("no connection tracking in this memory")
+        self.asked += found
+        return len(found)

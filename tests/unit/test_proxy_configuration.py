@@ -1,0 +1,80 @@
+"""Unit tests of `fairway.proxy.configuration`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fairway.proxy.configuration import Bind, ConfigurationError, Flags, configure
+
+
+def test_defaults_are_those_of_the_reference() -> None:
+    found = configure(Flags(), " Worker-1 ")
+    assert found.node_name == "worker-1"
+    assert found.mode == "nftables"
+    assert found.pod_networks == ()
+    assert found.node_ports is None
+    assert found.healthz == Bind("0.0.0.0", 10256)
+    assert found.metrics == Bind("127.0.0.1", 10249)
+
+
+def test_networks_become_canonical() -> None:
+    found = configure(Flags(cluster_cidr="10.244.1.9/16, fd00:0::/48", nodeport_addresses="192.168.0.7/24"), "a")
+    assert found.pod_networks == ("10.244.0.0/16", "fd00::/48")
+    assert found.node_ports == ("192.168.0.0/24",)
+
+
+def test_node_cidr_leaves_the_pod_networks_to_the_node_object() -> None:
+    assert configure(Flags(detect_local_mode="NodeCIDR", cluster_cidr="10.0.0.0/8"), "a").pod_networks is None
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", None),
+        ("10.0.0.1", Bind("10.0.0.1", 10256)),
+        ("10.0.0.1:0", Bind("10.0.0.1", 0)),
+        ("[::]:8080", Bind("::", 8080)),
+        ("::1", Bind("::1", 10256)),
+    ],
+)
+def test_bind_addresses(text: str, expected: Bind | None) -> None:
+    assert configure(Flags(healthz_bind_address=text), "a").healthz == expected
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (
+            Flags(proxy_mode="ipvs"),
+            '--proxy-mode: mode "ipvs" does not exist in this version of Fairway; it has nftables',
+        ),
+        (Flags(proxy_mode="magic"), '--proxy-mode: unknown mode "magic"; it must be nftables'),
+        (Flags(detect_local_mode="BridgeInterface"), "--detect-local-mode: "),
+        (Flags(hostname_override="a b"), '--hostname-override: "a b" is no node name'),
+        (Flags(hostname_override="-a"), "--hostname-override: "),
+        (Flags(cluster_cidr="10.244.0.0"), '--cluster-cidr: "10.244.0.0" is not a network in CIDR form'),
+        (Flags(cluster_cidr="10.0.0.0/8,11.0.0.0/8"), "at most one IPv4 and one IPv6 network"),
+        (Flags(service_cluster_ip_range="10.96.0.0/33"), "--service-cluster-ip-range: "),
+        (Flags(nodeport_addresses="primary,10.0.0.0/8"), '--nodeport-addresses: "primary" must stand alone'),
+        (Flags(healthz_bind_address="everywhere"), "--healthz-bind-address: "),
+        (Flags(metrics_bind_address="127.0.0.1:70000"), '--metrics-bind-address: "70000" is no port'),
+        (Flags(metrics_bind_address="127.0.0.1:²"), "--metrics-bind-address: "),
+    ],
+)
+def test_each_wrong_flag_is_named_with_what_would_be_right(flags: Flags, words: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        configure(flags, "a")
+    assert words in str(raised.value)
+    assert len(raised.value.problems) == 1
+
+
+def test_all_wrong_flags_are_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        configure(replace(Flags(), proxy_mode="x", cluster_cidr="y"), "")
+    assert [one.partition(":")[0] for one in raised.value.problems] == [
+        "--cluster-cidr",
+        "--hostname-override",
+        "--proxy-mode",
+    ]

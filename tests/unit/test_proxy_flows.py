@@ -1,0 +1,82 @@
+"""Unit tests of `fairway.proxy.flows`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKey, FrontendKind, Key, NodeSettings
+from fairway.proxy.flows import Suspect, everything, stale, suspects
+
+SETTINGS = NodeSettings(name="node-a", addresses=("127.0.0.1", "192.168.0.2"))
+DNS = FrontendKey("10.96.0.10", "UDP", 53)
+NODE_PORT = FrontendKey("0.0.0.0", "UDP", 30053)
+ONE, TWO = "10.244.1.2", "10.244.1.3"
+
+
+class Entry(NamedTuple):
+    destination: str
+    port: int
+    reply_source: str
+    reply_port: int
+
+
+def frontend(*backends: str, key: FrontendKey = DNS) -> Frontend:
+    forward = Action(kind=ActionKind.FORWARD)
+    return Frontend(
+        kind=FrontendKind.CLUSTER_IP,
+        address=key.address,
+        protocol=key.protocol,
+        port=key.port,
+        service=Key("kube-system", "dns"),
+        cluster=tuple(Backend(address=one, port=53) for one in backends),
+        pod=forward,
+        node=forward,
+        outside=forward,
+    )
+
+
+def keep(*backends: str) -> frozenset[tuple[str, int]]:
+    return frozenset((one, 53) for one in backends)
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        (frontend(ONE), frontend(ONE, TWO), []),
+        (frontend(ONE, TWO), frontend(ONE), [Suspect(DNS, keep(ONE))]),
+        (frontend(), frontend(ONE), [Suspect(DNS, keep(ONE))]),
+        (frontend(ONE), frontend(), [Suspect(DNS, keep())]),
+        (None, frontend(ONE), [Suspect(DNS, keep(ONE))]),
+        (frontend(ONE), None, [Suspect(DNS, keep())]),
+    ],
+    ids=["a backend more", "a backend less", "the first backend", "the last backend", "a new frontend", "deleted"],
+)
+def test_what_can_leave_stale_flows_behind(old: Frontend | None, new: Frontend | None, expected: list[Suspect]) -> None:
+    assert suspects({DNS: old}, {DNS: new} if new else {}) == expected
+
+
+def test_tcp_is_never_touched() -> None:
+    key = FrontendKey("10.96.0.10", "TCP", 53)
+    assert suspects({key: frontend(ONE, key=key)}, {}) == []
+    assert everything({key: frontend(ONE, key=key)}) == []
+
+
+def test_flows_to_what_is_gone_and_flows_past_the_service_are_stale_and_the_others_stay() -> None:
+    to_one, to_two = Entry("10.96.0.10", 53, ONE, 53), Entry("10.96.0.10", 53, TWO, 53)
+    untranslated = Entry("10.96.0.10", 53, "10.96.0.10", 53)
+    elsewhere, other_port = Entry("10.96.0.11", 53, TWO, 53), Entry("10.96.0.10", 54, TWO, 53)
+    flows = [to_one, to_two, untranslated, elsewhere, other_port]
+    assert stale(flows, [Suspect(DNS, keep(ONE))], SETTINGS) == [to_two, untranslated]
+
+
+def test_a_node_port_counts_on_this_nodes_addresses_only() -> None:
+    here, elsewhere = Entry("192.168.0.2", 30053, TWO, 53), Entry("192.0.2.9", 30053, "192.0.2.9", 30053)
+    assert stale([here, elsewhere], [Suspect(NODE_PORT, keep(ONE))], SETTINGS) == [here]
+
+
+def test_at_the_start_only_flows_to_nobody_known_are_stale() -> None:
+    found = everything({DNS: frontend(ONE)})
+    good, bad = Entry("10.96.0.10", 53, ONE, 53), Entry("10.96.0.10", 53, TWO, 53)
+    assert stale([good, bad], found, SETTINGS) == [bad]

@@ -1,0 +1,88 @@
+"""Unit tests of `fairway.proxy.metrics`."""
+
+from __future__ import annotations
+
+from fairway.model.view import FrontendKey, Key, NodeSettings
+from fairway.objects.meta import ObjectMeta
+from fairway.objects.service import Service, ServicePort, ServiceSpec
+from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.metrics import Metrics
+from fairway.proxy.receipts import Receipts, Round, RoundKind
+from fairway.proxy.sync import ApplyFailed
+from fairway.runtime.clock import FakeClock, rfc3339
+
+KEY = Key("shop", "cart")
+
+
+class Desk:
+    """Metrics of a cache, read back by name."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.cache = Cache(NodeSettings(name="node-a"))
+        self.metrics = Metrics(self.cache, self.clock)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def round(self, kind: RoundKind, batch: Batch, commands: int = 3) -> None:
+        now = self.clock.now()
+        receipts = Receipts().add(batch.causes, at=now, monotonic=self.clock.monotonic(), commands=commands)
+        done = Round(kind=kind, at=now, seconds=0.002, commands=commands, frontends=len(batch.before))
+        self.metrics.finished(done, receipts, batch)
+
+
+def test_an_event_waits_until_its_round_and_counts_for_the_family_it_changed() -> None:
+    desk = Desk()
+    cause = Cause("Service", KEY, "7", desk.clock.monotonic())
+    desk.metrics.event(cause)
+    assert desk.value("kubeproxy_sync_proxy_rules_service_changes_pending") == 1
+    desk.clock.advance(0.5)
+    desk.round(RoundKind.CHANGE, Batch(before={FrontendKey("10.96.0.7", "TCP", 80): None}, causes=[cause]))
+    assert desk.value("kubeproxy_sync_proxy_rules_service_changes_pending") == 0
+    assert desk.value("kubeproxy_sync_proxy_rules_service_changes_total") == 1
+    assert desk.value("kubeproxy_sync_partial_proxy_rules_duration_seconds_count", ip_family="IPv4") == 1
+    assert desk.value("kubeproxy_sync_partial_proxy_rules_duration_seconds_count", ip_family="IPv6") is None
+    assert desk.value("kubeproxy_sync_proxy_rules_last_timestamp_seconds", ip_family="IPv4") == desk.clock.now()
+    assert desk.value("fairway_proxy_programming_seconds_sum", kind="Service") == 0.5
+
+
+def test_a_repair_counts_only_when_it_changed_something() -> None:
+    desk = Desk()
+    desk.round(RoundKind.REPAIR, Batch(), commands=0)
+    desk.round(RoundKind.REPAIR, Batch(), commands=4)
+    assert desk.value("fairway_proxy_repairs_total") == 1
+    assert desk.value("kubeproxy_sync_full_proxy_rules_duration_seconds_count", ip_family="IPv6") == 2
+
+
+def test_programming_latency_is_measured_from_the_pods_change_but_not_from_before_our_time() -> None:
+    desk = Desk()
+    old, new = rfc3339(desk.clock.now() - 3600), rfc3339(desk.clock.now() + 2)
+    causes = [Cause("EndpointSlice", KEY, "1", desk.clock.monotonic(), one) for one in (old, new, "nonsense", "")]
+    desk.clock.advance(4)
+    desk.round(RoundKind.CHANGE, Batch(before={FrontendKey("10.96.0.7", "TCP", 80): None}, causes=causes))
+    assert desk.value("kubeproxy_network_programming_duration_seconds_count", ip_family="IPv4") == 1
+
+
+def test_failures_probes_and_forgotten_flows_are_counted() -> None:
+    desk = Desk()
+    desk.metrics.failed(RoundKind.CHANGE, ApplyFailed("no"))
+    desk.metrics.probed("healthz", 503)
+    desk.metrics.forgot_flows(3, 0.01)
+    assert desk.value("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
+    assert desk.value("kubeproxy_proxy_healthz_total", code="503") == 1
+    assert desk.value("kubeproxy_conntrack_reconciler_deleted_entries_total", ip_family="IPv4") == 3
+
+
+def test_a_scrape_counts_what_the_cache_holds() -> None:
+    desk = Desk()
+    service = Service(
+        metadata=ObjectMeta(namespace="shop", name="cart"),
+        spec=ServiceSpec(cluster_ip="10.96.0.7", ports=(ServicePort(port=80),)),
+    )
+    desk.cache.put_service(KEY, service, Cause("Service", KEY, "1", 0.0))
+    desk.cache.take()
+    page = desk.metrics.scrape().body.decode()
+    assert "fairway_proxy_frontends 2.0" in page
+    assert "fairway_proxy_services 1.0" in page
+    assert "# TYPE kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge" in page

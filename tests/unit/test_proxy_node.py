@@ -1,0 +1,79 @@
+"""Unit tests of `fairway.proxy.node`."""
+
+from __future__ import annotations
+
+from fairway.objects.cluster import Node, NodeAddress, NodeSpec, NodeStatus
+from fairway.objects.meta import ObjectMeta
+from fairway.proxy.configuration import Configuration, Flags, configure
+from fairway.proxy.node import doubts, primary_addresses, settings_of
+
+LOCAL = ("127.0.0.1", "192.168.0.2", "10.244.1.1", "::1", "fe80::1", "2001:db8::2")
+
+
+def configuration(**flags: str) -> Configuration:
+    return configure(Flags(**{"cluster_cidr": "10.244.0.0/16", **flags}), "node-a")  # type: ignore[arg-type]
+
+
+def node(*addresses: tuple[str, str], pod_cidr: str = "") -> Node:
+    return Node(
+        metadata=ObjectMeta(name="node-a", labels={"topology.kubernetes.io/zone": "east"}),
+        spec=NodeSpec(pod_cidr=pod_cidr),
+        status=NodeStatus(addresses=tuple(NodeAddress(type=kind, address=one) for kind, one in addresses)),
+    )
+
+
+HERE = node(("Hostname", "node-a"), ("ExternalIP", "198.51.100.7"), ("InternalIP", "192.168.0.2"))
+
+
+def test_the_node_object_gives_the_zone_and_the_primary_address() -> None:
+    found = settings_of(configuration(), HERE, LOCAL)
+    assert found.name == "node-a"
+    assert found.zone == "east"
+    assert found.node_port_addresses == ("192.168.0.2",)
+    assert found.pod_networks == ("10.244.0.0/16",)
+
+
+def test_link_local_addresses_do_not_count() -> None:
+    assert "fe80::1" not in settings_of(configuration(), HERE, LOCAL).addresses
+
+
+def test_the_order_of_interfaces_does_not_matter() -> None:
+    assert settings_of(configuration(), HERE, LOCAL) == settings_of(configuration(), HERE, LOCAL[::-1])
+
+
+def test_without_a_node_object_there_is_no_zone_and_no_node_port() -> None:
+    found = settings_of(configuration(), None, LOCAL)
+    assert found.zone == ""
+    assert found.node_port_addresses == ()
+    assert [one.partition(":")[0] for one in doubts(configuration(), None)] == [
+        "the API has no Node node-a",
+        "Node node-a has no address in its status",
+    ]
+
+
+def test_internal_addresses_come_before_external_ones_and_loopback_never_counts() -> None:
+    assert primary_addresses(HERE) == ("192.168.0.2",)
+    both = node(("InternalIP", "127.0.0.1"), ("ExternalIP", "198.51.100.7"), ("InternalIP", "2001:db8::2"))
+    assert primary_addresses(both) == ("198.51.100.7", "2001:db8::2")
+
+
+def test_node_cidr_reads_the_pod_networks_from_the_node() -> None:
+    told = configuration(detect_local_mode="NodeCIDR")
+    assert settings_of(told, node(pod_cidr="10.244.1.7/24"), LOCAL).pod_networks == ("10.244.1.0/24",)
+    assert settings_of(told, None, LOCAL).pod_networks == ()
+    assert any("no spec.podCIDRs" in one for one in doubts(told, HERE))
+
+
+def test_node_port_networks_choose_among_local_addresses() -> None:
+    told = configuration(nodeport_addresses="192.168.0.0/16,127.0.0.0/8,2001:db8::/32")
+    assert settings_of(told, HERE, LOCAL).node_port_addresses == ("192.168.0.2", "2001:db8::2")
+
+
+def test_zero_networks_of_both_families_mean_every_address() -> None:
+    assert settings_of(configuration(nodeport_addresses="0.0.0.0/0,::/0"), None, LOCAL).node_port_addresses is None
+    only_four = settings_of(configuration(nodeport_addresses="0.0.0.0/0"), None, LOCAL)
+    assert only_four.node_port_addresses == ("10.244.1.1", "192.168.0.2")
+
+
+def test_a_complete_node_leaves_no_doubts() -> None:
+    assert doubts(configuration(), HERE) == []

@@ -1,0 +1,254 @@
+"""Unit tests of `fairway.proxy.sync`: the real loop, a clock that the tests move, a kernel in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from fairway.model.view import FrontendKey, NodeSettings
+from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
+from fairway.objects.meta import Key, ObjectMeta
+from fairway.objects.service import Service, ServicePort, ServiceSpec
+from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.receipts import Receipt, Round, RoundKind
+from fairway.proxy.sync import ApplyFailed, Listener, Sync
+from fairway.runtime.clock import FakeClock
+from fairway.runtime.retry import Backoff, Patience
+from tests.unit.memory_mode import Fragment, MemoryFlows, MemoryKernel, MemoryMode, Plan, Program
+
+WAIT = 5.0
+
+
+@dataclass
+class Ear(Listener):
+    """Hears what happens, and lets a test wait for it."""
+
+    rounds: asyncio.Queue[tuple[Round, Sequence[Receipt]]] = field(default_factory=asyncio.Queue)
+    failures: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        self.rounds.put_nowait((done, receipts))
+
+    def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
+        self.failures.put_nowait(str(error))
+
+
+@dataclass
+class World:
+    """One proxy's middle."""
+
+    kernel: MemoryKernel = field(default_factory=MemoryKernel)
+    flows: MemoryFlows = field(default_factory=MemoryFlows)
+    clock: FakeClock = field(default_factory=FakeClock)
+    cache: Cache = field(default_factory=lambda: Cache(NodeSettings(name="node-a")))
+    ear: Ear = field(default_factory=Ear)
+
+    def __post_init__(self) -> None:
+        patience = Patience(Backoff(first=1.0, jitter=0.0), self.clock)
+        self.sync: Sync[Program, Fragment, Plan] = Sync(
+            MemoryMode(),
+            self.kernel,
+            self.cache,
+            self.flows,
+            clock=self.clock,
+            listeners=(self.ear,),
+            patience=patience,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Round]:
+        """The loop runs; yields its first round."""
+        task = asyncio.create_task(self.sync.run())
+        try:
+            yield (await self.round())[0]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def round(self) -> tuple[Round, Sequence[Receipt]]:
+        async with asyncio.timeout(WAIT):
+            return await self.ear.rounds.get()
+
+    async def failure(self) -> str:
+        async with asyncio.timeout(WAIT):
+            return await self.ear.failures.get()
+
+    def put(self, service: Service, *backends: str) -> None:
+        seen = self.clock.monotonic()
+        key = Key(service.key.namespace, f"{service.key.name}-1")
+        one = EndpointSlice(
+            metadata=ObjectMeta(
+                namespace=key.namespace,
+                name=key.name,
+                resource_version="8",
+                labels={"kubernetes.io/service-name": service.key.name},
+            ),
+            endpoints=tuple(Endpoint(addresses=(address,)) for address in backends),
+            ports=(
+                EndpointPort(name="", port=53, protocol=service.spec.ports[0].protocol if service.spec.ports else ""),
+            ),
+        )
+        self.cache.put_service(service.key, service, Cause("Service", service.key, "7", seen))
+        self.cache.put_slice(key, one, Cause("EndpointSlice", key, "8", seen))
+        self.sync.changed()
+
+
+def service(name: str, address: str, protocol: str = "TCP") -> Service:
+    return Service(
+        metadata=ObjectMeta(namespace="shop", name=name),
+        spec=ServiceSpec(cluster_ip=address, ports=(ServicePort(port=53, protocol=protocol),)),
+    )
+
+
+CART = service("cart", "10.96.0.7")
+DNS = service("dns", "10.96.0.10", "UDP")
+
+
+def key(one: Service) -> FrontendKey:
+    return FrontendKey(one.spec.cluster_ip, (one.spec.ports or ())[0].protocol, 53)
+
+
+async def test_the_start_applies_the_difference_to_what_the_kernel_holds() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    stale = key(service("old", "10.96.0.99"))
+    async with world.running():
+        first = dict(world.kernel.held)
+    again = World(kernel=MemoryKernel(held={**first, stale: first[key(CART)]}))
+    again.put(CART, "10.244.1.2")
+    async with again.running() as done:
+        assert done.kind is RoundKind.START
+        assert again.kernel.applied == [Plan({stale: None})]
+        assert again.sync.is_ready
+
+
+async def test_a_change_touches_only_itself_and_does_not_read_the_kernel_back() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        world.put(DNS, "10.244.1.3")
+        done, receipts = await world.round()
+        assert done.kind is RoundKind.CHANGE
+        assert {one.address for one in world.kernel.applied[-1].changes} == {"10.96.0.10"}
+        assert world.kernel.read_backs == 1
+        assert [(one.kind, one.resource_version, one.commands) for one in receipts] == [
+            ("Service", "7", 2),
+            ("EndpointSlice", "8", 2),
+        ]
+
+
+async def test_changes_that_come_together_go_out_together() -> None:
+    world = World()
+    async with world.running():
+        for number in range(5):
+            world.put(service(f"s{number}", f"10.96.1.{number}"))
+        done, receipts = await world.round()
+        assert done.frontends == 10
+        assert len(receipts) == 10
+
+
+async def test_an_event_without_consequences_gets_its_receipt_and_no_command() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        world.put(CART, "10.244.1.2")
+        done, receipts = await world.round()
+        assert done.commands == 0
+        assert len(receipts) == 2
+        assert len(world.kernel.applied) == 1
+
+
+async def test_what_somebody_else_removed_is_put_back_and_the_log_says_who(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        wanted = dict(world.kernel.held)
+        del world.kernel.held[key(CART)]
+        world.sync.kernel_changed("nft (pid 123)")
+        done, _ = await world.round()
+        assert done.kind is RoundKind.REPAIR
+        assert done.commands == 1
+        assert world.kernel.held == wanted
+        assert "changed by nft (pid 123): put back with 1 commands" in caplog.text
+
+
+async def test_somebody_elses_change_of_something_else_is_looked_at_and_left_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    async with world.running():
+        world.sync.kernel_changed("firewalld (pid 7)")
+        done, _ = await world.round()
+        assert (done.kind, done.commands) == (RoundKind.REPAIR, 0)
+        assert "firewalld" not in caplog.text
+
+
+async def test_a_refused_change_keeps_the_old_state_is_told_once_and_comes_later(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    async with world.running():
+        caplog.set_level(logging.INFO)
+        world.kernel.refusals = ["add element: ENOMEM", "add element: ENOMEM"]
+        world.put(CART, "10.244.1.2")
+        assert await world.failure() == "add element: ENOMEM"
+        assert world.kernel.held == {}
+        for _ in range(2):
+            world.clock.advance(await world.clock.sleeper())
+        done, receipts = await world.round()
+        assert done.kind is RoundKind.REPAIR
+        assert world.kernel.held == world.sync.program
+        assert min(one.seconds for one in receipts) >= 2.9
+    assert caplog.text.count("the kernel keeps its old state") == 1
+    assert "follows again, after 2 failures" in caplog.text
+
+
+async def test_a_change_of_the_node_compares_the_whole() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        world.cache.put_settings(NodeSettings(name="node-a", zone="east"))
+        world.sync.changed()
+        done, _ = await world.round()
+        assert done.kind is RoundKind.NODE
+        assert {zone for _, zone in world.kernel.held.values()} == {"east"}
+
+
+async def test_flows_of_changed_udp_frontends_are_looked_at_after_the_rules() -> None:
+    world = World()
+    world.put(DNS, "10.244.1.2", "10.244.1.3")
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        assert [one.frontend for one in world.flows.asked] == [key(DNS)]
+        world.flows.asked.clear()
+        world.put(DNS, "10.244.1.2")
+        await world.round()
+        assert [(one.frontend, one.keep) for one in world.flows.asked] == [(key(DNS), frozenset({("10.244.1.2", 53)}))]
+
+
+async def test_rules_do_not_wait_for_connection_tracking_that_does_not_work(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(flows=MemoryFlows(broken=True))
+    world.put(DNS, "10.244.1.2")
+    async with world.running():
+        world.put(DNS, "10.244.1.3")
+        await world.round()
+        assert caplog.text.count("stale UDP flows stay until they time out") == 1
+        world.flows.broken = False
+        world.put(CART, "10.244.1.3")
+        await world.round()
+        assert [one.frontend for one in world.flows.asked] == [key(DNS)]
+
+
+async def test_what_the_mode_cannot_do_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    sctp = service("signal", "10.96.0.20", "SCTP")
+    world.put(sctp, "10.244.1.2")
+    async with world.running():
+        world.put(sctp, "10.244.1.3")
+        await world.round()
+    assert caplog.text.count("shop/signal: SCTP is not for this memory") == 1
