@@ -1,0 +1,120 @@
+"""``fairway up``: Services for this very machine, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from fairway.cli.output import CommandError, Output, print_json
+from fairway.cli.proxy import checked
+from fairway.proxy.configuration import Flags
+
+if TYPE_CHECKING:
+    from fairway.apiserver.settings import Settings
+    from fairway.cli.standalone import Standing
+
+_EVERY_ADDRESS = "0.0.0.0/0,::/0"
+
+
+def up(  # noqa: PLR0913 - one for each flag
+    *,
+    data_dir: Path = Path("/var/lib/fairway"),
+    bind_address: str = "127.0.0.1",
+    secure_port: Annotated[int, Parameter(validator=Number(gte=1, lte=65535))] = 6443,
+    service_cluster_ip_range: str = "10.96.0.0/16",
+    service_node_port_range: str = "30000-32767",
+    cluster_cidr: str = "",
+    nodeport_addresses: str = _EVERY_ADDRESS,
+    node_name: str = "",
+    healthz_bind_address: str = "127.0.0.1:10256",
+    metrics_bind_address: str = "127.0.0.1:10249",
+    add_route: bool = False,
+    output: Output = "text",
+) -> int:
+    """Give Services to this machine: API server, controllers and proxy in one process, until Ctrl-C.
+
+    kubectl then works as with any cluster. A Service without a selector and an EndpointSlice that names any reachable
+    addresses make a stable address on this machine, balanced over them. When it ends the rules stay and Services keep
+    answering; the next start goes on with the same state. `fairway proxy --cleanup` removes the rules.
+
+    Example: fairway up
+
+    Parameters
+    ----------
+    data_dir
+        Where the database, the certificates and the kubeconfig (admin.conf) lie.
+    bind_address
+        The address the API listens on.
+    secure_port
+        The port the API listens on.
+    service_cluster_ip_range
+        The network of the cluster IPs; two of different families, with a comma between them, for dual-stack Services.
+    service_node_port_range
+        The node ports, FIRST-LAST.
+    cluster_cidr
+        Networks of pods or containers on this machine, whose packets keep their source address.
+    nodeport_addresses
+        Which addresses take node ports: networks, or "primary" for the Node's own. Loopback never does.
+    node_name
+        This machine's name as a Node; its host name by default.
+    healthz_bind_address
+        Where /healthz and /livez answer; empty: nowhere.
+    metrics_bind_address
+        Where /metrics, /proxyMode and /status answer; empty: nowhere.
+    add_route
+        Add a route to the cluster IPs when none leads there, which processes of this machine need to connect.
+    output
+        How to say where things are: text, or one JSON object.
+    """
+    from fairway.apiserver.settings import Settings
+
+    flags = Flags(
+        hostname_override=node_name,
+        cluster_cidr=cluster_cidr,
+        service_cluster_ip_range=service_cluster_ip_range,
+        nodeport_addresses=nodeport_addresses,
+        # Whoever connects to a cluster IP from this machine chose the source address for the way to the cluster IP,
+        # which may not be one that the backend can answer.
+        masquerade_all=True,
+        healthz_bind_address=healthz_bind_address,
+        metrics_bind_address=metrics_bind_address,
+    )
+    settings = Settings(
+        data_directory=data_dir,
+        bind_address=bind_address,
+        port=secure_port,
+        service_ranges=service_cluster_ip_range,
+        node_ports=service_node_port_range,
+        advertise_address=bind_address,
+    )
+    return _run(settings, flags, add_route=add_route, output=output)
+
+
+def _run(settings: Settings, flags: Flags, *, add_route: bool, output: Output) -> int:
+    from fairway.apiserver.certificates import CertificateError
+    from fairway.apiserver.server import ServerError
+    from fairway.apiserver.storage.contract import StorageError
+    from fairway.cli.standalone import CannotStand, stand
+    from fairway.proxy.machine import Unsuitable
+    from fairway.proxy.main import configure_logging
+
+    configuration = checked(flags)
+    configure_logging(0)
+
+    def tell(standing: Standing) -> None:
+        if output == "json":
+            print_json(standing.as_json())
+        else:
+            print(standing.as_text(), flush=True)
+
+    try:
+        asyncio.run(stand(settings, configuration, add_route=add_route, on_ready=tell))
+    except (CannotStand, Unsuitable, ServerError, StorageError, CertificateError) as error:
+        raise CommandError(str(error)) from None
+    if output == "text":
+        print("Stopped. The rules stay and Services keep answering; `fairway proxy --cleanup` removes them.")
+    return 0
