@@ -144,10 +144,10 @@ def validate_counts(workload: Document) -> Errors:
     for field in _COUNTS:
         errors += nonnegative(f"status.{field}", status.get(field))
     for field in _COUNTS[1:4]:
-        if status.get(field, 0) > status.get("replicas", 0):
+        if field in status and status[field] > status.get("replicas", 0):
             words = "cannot be greater than status.replicas"
             errors.append(invalid(f"status.{field}", status[field], words))
-    if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
+    if "availableReplicas" in status and status["availableReplicas"] > status.get("readyReplicas", 0):
         words = "cannot be greater than readyReplicas"
         errors.append(invalid("status.availableReplicas", status["availableReplicas"], words))
     return errors
