@@ -40,6 +40,8 @@ def _hop_lines(hop: Hop) -> Iterator[str]:
         for rule, effects in rules.items():
             yield f"    {rule}"
             yield from (f"      {effect}" for effect in effects)
+    if hop.outcome.verdict is Verdict.PASS:
+        yield "  no rule of a Service applies here"
 
 
 def _by_rule(steps: Iterable[Step]) -> dict[str, dict[str, list[str]]]:
@@ -62,7 +64,9 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         frontend = hop.view.frontends[outcome.frontend]
         yield f"{frontend_words(hop, outcome.frontend)}, because of {frontend.origin}"
     if outcome.verdict is Verdict.DELIVER:
-        yield f"delivered to one of {len(outcome.choices)}, drawn at random: {outcome.because}"
+        count = len(outcome.choices)
+        how = "its only backend" if count == 1 else f"one of {count} backends, drawn at random"
+        yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
         assert outcome.frontend is not None
         for choice in outcome.choices:

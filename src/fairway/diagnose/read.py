@@ -15,6 +15,8 @@ async def from_api(client: Client, networks: Networks) -> Cluster:
         client.list(SERVICES), client.list(ENDPOINT_SLICES), client.list(NODES), client.list(PODS)
     )
     cluster = Cluster(networks=networks)
-    for one in (*services.items, *slices.items, *nodes.items, *pods.items):
-        cluster.add(one)
+    cluster.extend(services.items)
+    cluster.extend(slices.items)
+    cluster.extend(nodes.items)
+    cluster.extend(pods.items)
     return cluster
