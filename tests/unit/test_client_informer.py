@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
 
 from fairway.client.asgi import AsgiTransport
 from fairway.client.http import Client, Event
@@ -20,6 +19,7 @@ from fairway.objects.resources import SERVICES
 from fairway.objects.service import Service
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
+from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
 
 A, B = Key("shop", "a"), Key("shop", "b")
 
@@ -182,9 +182,22 @@ async def test_while_the_server_is_away_the_cache_stays_and_the_log_is_short(cap
         await it.told.get()
     messages = [record.message for record in caplog.records]
     assert messages == [
-        "services: cannot reach the API server at this process: the answer broke off; retrying",
-        "services: following the API server again",
+        "cannot reach the API server at this process: the answer broke off; retrying",
+        "the API server at this process answers again",
     ]
+
+
+async def test_a_server_that_refuses_is_named_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fairway")
+    async with following() as it:
+        for wait in (1, 2):
+            await it.list(failure(403, "Forbidden"), 403)
+            assert await it.clock.sleeper() == pytest.approx(wait)
+            it.clock.advance(wait)
+        await it.list(service_list(5))
+        await it.informer.synced()
+    messages = [record.message for record in caplog.records]
+    assert messages == ["services: it is Forbidden; retrying", "services: following the API server again"]
 
 
 async def test_a_listener_that_fails_ends_the_informer_loudly() -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from fairway import __version__
-from fairway.client.transport import Lines, Request, Stream, Transport
+from fairway.client.transport import Lines, Request, ServerUnreachable, Stream, Transport
 from fairway.objects.codec import DecodeError, Document, decode, encode
 from fairway.objects.meta import KubernetesObject, ObjectMeta
 from fairway.objects.resources import Resource
@@ -81,6 +81,7 @@ class Client:
         self._transport = transport
         self._headers = {"User-Agent": user_agent, "Accept": "application/json"}
         self._timeout = timeout
+        self._away = False
 
     @property
     def server(self) -> str:
@@ -94,6 +95,18 @@ class Client:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    def note_away(self, error: ServerUnreachable) -> None:
+        """Those who follow the server tell that it is away: the log gets one line, however many they are."""
+        if not self._away:
+            log.warning("%s; retrying", error)
+        self._away = True
+
+    def note_back(self) -> None:
+        """Those who follow the server tell that it answers."""
+        if self._away:
+            log.info("the API server at %s answers again", self.server)
+        self._away = False
 
     async def get(self, resource: Resource[T], name: str, namespace: str = "") -> T:
         return decode(await self._call("GET", _path(resource, namespace, name)), resource.type)
@@ -164,6 +177,19 @@ class Client:
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
         await self._call("DELETE", _path(resource, namespace, name), body=encode(options))
+
+    async def delete_if_there(self, resource: Resource[T], name: str, namespace: str = "", *, uid: str) -> None:
+        """Delete that very object, if it is still there."""
+        try:
+            await self.delete(resource, name, namespace, uid=uid)
+        except ApiError as error:
+            # Gone, or another one has its name by now.
+            if error.code not in (404, 409):
+                raise
+
+    async def delete_collection(self, resource: Resource[T], namespace: str = "") -> None:
+        """Delete all objects, of one namespace or of all."""
+        await self._call("DELETE", _path(resource, namespace))
 
     async def watch(
         self,

@@ -157,6 +157,7 @@ class Informer(Generic[T]):
         self._reflection: Reflection[T] = Reflection()
         self._synced = asyncio.Event()
         self._failures = 0
+        self._refused = False
 
     @property
     def cache(self) -> Mapping[Key, T]:
@@ -234,12 +235,16 @@ class Informer(Generic[T]):
         if isinstance(error, ApiError) and error.code == 410:
             self._reflection.expire()
             log.info("%s: the revision of the watch is too old, listing again", self._resource.qualified)
-        elif not self._failures:
+        elif isinstance(error, ServerUnreachable):
+            self._client.note_away(error)
+        elif not self._refused:
+            self._refused = True
             log.warning("%s: %s; retrying", self._resource.qualified, error)
         self._failures += 1
         await self._patience.wait(self._failures)
 
     def _recovered(self) -> None:
-        if self._failures:
+        self._client.note_back()
+        if self._refused:
             log.info("%s: following the API server again", self._resource.qualified)
-        self._failures = 0
+        self._failures, self._refused = 0, False

@@ -82,6 +82,13 @@ def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT
     )
 
 
+def find_connection(file: Path | None, environment: Mapping[str, str]) -> Connection:
+    """The connection a program uses: the file its user names, else a pod's own, else where kubectl would look."""
+    if file is not None:
+        return load_kubeconfig([file])
+    return in_cluster(environment) or load_kubeconfig(default_files(environment))
+
+
 def write_kubeconfig(connection: Connection, *, name: str = "fairway") -> str:
     """A kubeconfig file for the connection, with certificates and keys inside it. The caller keeps it private."""
     cluster: dict[str, Any] = {"server": connection.server}
