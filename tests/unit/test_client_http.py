@@ -8,7 +8,6 @@ import logging
 from typing import Any
 
 import pytest
-from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
 
 from fairway.client.asgi import AsgiTransport
 from fairway.client.http import Client, Event
@@ -16,6 +15,7 @@ from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.resources import DEPLOYMENTS, NODES, SERVICES
 from fairway.objects.service import Service, ServiceSpec
 from fairway.objects.status import ApiError
+from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.scripted_server import Message, ScriptedServer
 
 from fairway.client.asgi import AsgiTransport
 from fairway.client.transport import Lines, Request, ServerUnreachable
+from tests.unit.scripted_server import Message, ScriptedServer
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])

@@ -1,0 +1,114 @@
+"""One cache a kind, which all controllers of a process share.
+
+API server ══watch══▶ Feed ──▶ listener, listener, …      (key, old, new)
+     ▲                  ▲
+     └── a controller's write ──┘ the answer goes in at once: a controller reads what it wrote
+
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from fairway.client.http import Client
+from fairway.client.informer import Informer
+from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS
+from fairway.objects import resources
+from fairway.objects.meta import Key, KubernetesObject
+from fairway.objects.resources import Resource
+from fairway.runtime.retry import Patience
+
+T = TypeVar("T", bound=KubernetesObject)
+Listener = Callable[[Key, T | None, T | None], None]
+
+
+class Feed(Generic[T]):
+    """The objects of one kind, by key and by owner, and those that like to hear of changes.
+
+    Objects that we have asked the server to delete are remembered as *going* until the server says that they are gone,
+    so that nobody counts on them, or deletes them twice.
+    """
+
+    def __init__(self, client: Client, resource: Resource[T], patience: Patience) -> None:
+        self.resource = resource
+        self.informer = Informer(client, resource, on_change=self._tell, patience=patience)
+        self._listeners: list[Listener[T]] = []
+        self._by_owner: defaultdict[str, set[Key]] = defaultdict(set)
+        self._going: set[str] = set()
+
+    @property
+    def cache(self) -> Mapping[Key, T]:
+        return self.informer.cache
+
+    def listen(self, listener: Listener[T]) -> None:
+        self._listeners.append(listener)
+
+    def owned_by(self, uid: str) -> list[T]:
+        """The objects that name this owner, in the order of their names, without those that are going."""
+        return [one for one in self.left_of(uid) if not self.is_going(one)]
+
+    def left_of(self, uid: str) -> list[T]:
+        """The objects that name this owner, in the order of their names."""
+        return [self.cache[key] for key in sorted(self._by_owner.get(uid, ()))]
+
+    def written(self, answer: T) -> T:
+        """The server's answer to a write goes into the cache."""
+        self.informer.observe(answer)
+        return answer
+
+    def deleted(self, asked: T) -> None:
+        """The server has accepted to delete this object."""
+        current = self.cache.get(asked.metadata.key)
+        if current is not None and current.metadata.uid == asked.metadata.uid:
+            self._going.add(asked.metadata.uid)
+
+    def is_going(self, one: T) -> bool:
+        return one.metadata.uid in self._going
+
+    def _tell(self, key: Key, old: T | None, new: T | None) -> None:
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            self._going.discard(old.metadata.uid)
+        self._index(key, old, new)
+        for listener in self._listeners:
+            listener(key, old, new)
+
+    def _index(self, key: Key, old: T | None, new: T | None) -> None:
+        before = {owner.uid for owner in (old.metadata.owner_references if old else None) or ()}
+        after = {owner.uid for owner in (new.metadata.owner_references if new else None) or ()}
+        for uid in before - after:
+            self._by_owner[uid].discard(key)
+            if not self._by_owner[uid]:
+                del self._by_owner[uid]
+        for uid in after - before:
+            self._by_owner[uid].add(key)
+
+
+class Feeds:
+    """All the kinds that controllers follow."""
+
+    def __init__(self, client: Client, patience: Patience) -> None:
+        self.namespaces = Feed(client, resources.NAMESPACES, patience)
+        self.nodes = Feed(client, resources.NODES, patience)
+        self.pods = Feed(client, resources.PODS, patience)
+        self.services = Feed(client, resources.SERVICES, patience)
+        self.slices = Feed(client, resources.ENDPOINT_SLICES, patience)
+        self.deployments = Feed(client, DEPLOYMENTS, patience)
+        self.replica_sets = Feed(client, REPLICA_SETS, patience)
+
+    def __iter__(self) -> Iterator[Feed[KubernetesObject]]:
+        yield from (
+            self.namespaces,
+            self.nodes,
+            self.pods,
+            self.services,
+            self.slices,
+            self.deployments,
+            self.replica_sets,
+        )  # type: ignore[misc]
+
+    async def synced(self) -> None:
+        """Wait until every cache holds its first list."""
+        await asyncio.gather(*(feed.informer.synced() for feed in self))
