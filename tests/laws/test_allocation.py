@@ -24,22 +24,21 @@ port = st.fixed_dictionaries(
     {"name": st.sampled_from("abc"), "port": st.integers(1, 3)},
     optional={"protocol": st.sampled_from(["TCP", "UDP"]), "nodePort": st.integers(29999, 30012)},
 )
-spec = st.fixed_dictionaries(
-    {
-        "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
-        "ports": st.lists(port, min_size=1, max_size=3, unique_by=lambda one: one["name"]),
-        "externalName": st.just("a.example"),
-    },
-    optional={
-        "clusterIP": st.sampled_from(["None", "10.96.0.1", "10.96.0.2", "10.96.0.15", "fd00::1", "nonsense"]),
-        "ipFamilyPolicy": st.sampled_from(["SingleStack", "PreferDualStack", "RequireDualStack"]),
-        "ipFamilies": st.lists(st.sampled_from(["IPv4", "IPv6"]), min_size=1, max_size=2, unique=True),
-        "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
-        "healthCheckNodePort": st.integers(30000, 30011),
-        "allocateLoadBalancerNodePorts": st.booleans(),
-        "selector": st.just({"app": "a"}),
-    },
-)
+always: dict[str, st.SearchStrategy[Any]] = {
+    "type": st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
+    "ports": st.lists(port, min_size=1, max_size=3, unique_by=lambda one: one["name"]),
+    "externalName": st.just("a.example"),
+}
+sometimes: dict[str, st.SearchStrategy[Any]] = {
+    "clusterIP": st.sampled_from(["None", "10.96.0.1", "10.96.0.2", "10.96.0.15", "fd00::1", "nonsense"]),
+    "ipFamilyPolicy": st.sampled_from(["SingleStack", "PreferDualStack", "RequireDualStack"]),
+    "ipFamilies": st.lists(st.sampled_from(["IPv4", "IPv6"]), min_size=1, max_size=2, unique=True),
+    "externalTrafficPolicy": st.sampled_from(["Cluster", "Local"]),
+    "healthCheckNodePort": st.integers(30000, 30011),
+    "allocateLoadBalancerNodePorts": st.booleans(),
+    "selector": st.just({"app": "a"}),
+}
+spec = st.fixed_dictionaries(always, optional=sometimes)
 
 
 class Services(RuleBasedStateMachine):
