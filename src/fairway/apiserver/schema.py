@@ -177,6 +177,8 @@ def _unknown(here: Shape, value: Any, path: str, found: list[str]) -> None:
 def type_errors(api_version: str, kind: str, document: Document) -> list[str]:
     """What the real server says of values that its types cannot hold; it answers with the first, code 400.
 
+    A field that is null counts as not there; null in a list is refused (the real server takes it as an empty value).
+
     ``Service in version "v1" cannot be handled as a Service: json: cannot unmarshal string into Go struct field
     ServicePort.spec.ports.port of type int32``
     """
@@ -213,6 +215,8 @@ def _word(value: Any) -> str:
             return "string"
         case list():
             return "array"
+        case None:
+            return "null"
         case _:
             return "object"
 
@@ -222,11 +226,12 @@ def _mistyped(here: Shape, value: Any, place: _Place, found: list[str]) -> None:
         case "object" if isinstance(value, dict):
             struct = here.name.rpartition(".")[2]
             for field, one in value.items():
-                if field in here.fields:
+                if field in here.fields and one is not None:
                     _mistyped(here.fields[field], one, place.below(struct, field), found)
         case "map" if isinstance(value, dict):
             for one in value.values():
-                _mistyped(here.item, one, place, found)
+                if one is not None:
+                    _mistyped(here.item, one, place, found)
         case "list" if isinstance(value, list):
             for one in value:
                 _mistyped(here.item, one, place, found)
