@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from fairway.apiserver.kinds import Kind, Kinds
+from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
 from fairway.objects.codec import DecodeError, Document, decode, read_yaml
 from fairway.objects.status import bad_request, too_large, unsupported_media_type
 
@@ -18,7 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 BODY_LIMIT = 3 * 1024 * 1024
 JSON = "application/json"
 YAML = "application/yaml"
-_BODY_TYPES = (JSON, YAML)
+_BODY_TYPES = (JSON, YAML, PROTOBUF)
 _TRUE = ("1", "true", "True", "TRUE", "t", "T")
 _FALSE = ("0", "false", "False", "FALSE", "f", "F", "")
 
@@ -96,7 +97,7 @@ class Request:
         return self.header(b"content-type", JSON).partition(";")[0].strip().lower()
 
     async def document(self) -> Document:
-        """The object in the body, JSON or YAML; raises `ApiError`."""
+        """The object in the body, JSON, YAML or protobuf; raises `ApiError`."""
         if self.content_type not in _BODY_TYPES:
             raise unsupported_media_type(self.content_type, _BODY_TYPES)
         return parse_document(await self.body(), self.content_type)
@@ -107,6 +108,8 @@ def parse_document(data: bytes, content_type: str) -> Document:
     if not data.strip():
         raise bad_request("the request has no body; expected an object")
     try:
+        if content_type == PROTOBUF:
+            return decode_protobuf(data)
         if content_type != YAML:
             return decode(data, dict)
         documents = read_yaml(data)
