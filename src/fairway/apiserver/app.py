@@ -11,6 +11,7 @@ from fairway import __version__
 from fairway.apiserver import discovery
 from fairway.apiserver.authentication import Authenticator
 from fairway.apiserver.kinds import Kinds
+from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, find_target
 from fairway.apiserver.respond import Response, error_response
@@ -109,6 +110,7 @@ def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
             pages[f"/apis/{group}"] = _fixed(discovery.group(group, served))
         root = f"/apis/{group}/{served}" if group else f"/api/{served}"
         pages[root] = _fixed(discovery.resource_list(rows))
+    pages.update(_openapi_pages(OpenApi(kinds)))
     pages["/"] = _fixed({"paths": sorted(pages)})
     return pages
 
@@ -137,3 +139,21 @@ def _discovered(kinds: Kinds, legacy: dict[str, Any], *, core: bool) -> Callable
         return Response(200, encode(legacy))
 
     return page
+
+
+def _openapi_pages(documents: OpenApi) -> dict[str, Callable[[Request], Response]]:
+    def index(_: Request) -> Response:
+        return Response(200, encode(documents.v3_index()))
+
+    def version_2(request: Request) -> Response:
+        if "protobuf" in request.header(b"accept"):
+            return Response(200, documents.v2_protobuf(), PROTOBUF_V2)
+        return Response(200, documents.v2())
+
+    def version_3(root: str) -> Callable[[Request], Response]:
+        # The URLs in the index carry a hash of the document: what was fetched once never has to be fetched again.
+        forever = ((b"cache-control", b"public, max-age=31536000, immutable"),)
+        return lambda request: Response(200, documents.v3(root), headers=forever if "hash" in request.query else ())
+
+    pages = {f"/openapi/v3/{root}": version_3(root) for root in documents.roots}
+    return {"/openapi/v3": index, "/openapi/v2": version_2, **pages}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fairway.apiserver.schema import Shape
 from fairway.apiserver.strategic import strategic_merge
 from fairway.objects.codec import DecodeError, Document, decode
-from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError, bad_request
 
 JSON_PATCH = "application/json-patch+json"
@@ -37,13 +38,13 @@ class Patch:
             raise ApiError(413, "RequestEntityTooLarge", f"a patch may have {_OPERATIONS_LIMIT} operations at most")
         return cls(content_type, content)
 
-    def apply(self, resource: Resource, document: Document) -> Document:
-        """The patched document; the given one may be changed. Raises `ApiError`."""
+    def apply(self, shape: Shape | None, document: Document) -> Document:
+        """The patched document; the given one may be changed, ``shape`` is its kind's. Raises `ApiError`."""
         if self.type == JSON_PATCH:
             return json_patch(document, self.content)
         if self.type == MERGE_PATCH:
             return merge_patch(document, self.content)
-        return strategic_merge(resource, document, self.content)
+        return strategic_merge(shape, document, self.content)
 
 
 def merge_patch(document: Document, patch: Document) -> Document:
@@ -84,29 +85,41 @@ class _Impossible(Exception):
 def _operate(root: list[Any], operation: Any) -> None:
     if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
         raise _Impossible('expected an object with "op" and "path"')
-    path = operation["path"]
-    match operation.get("op"):
-        case "add":
-            _add(root, path, _value(operation))
-        case "remove":
-            _remove(root, path)
-        case "replace":
-            _read(root, path)
-            _remove(root, path) if path else None
-            _add(root, path, _value(operation))
-        case "move":
-            if path.startswith(_from(operation) + "/"):
-                raise _Impossible("cannot move a value into itself")
-            value = _read(root, _from(operation))
-            _remove(root, _from(operation))
-            _add(root, path, value)
-        case "copy":
-            _add(root, path, _copy(_read(root, _from(operation))))
-        case "test":
-            if _read(root, path) != _value(operation):
-                raise _Impossible(f"testing value {path} failed")
-        case other:
-            raise _Impossible(f"unknown operation {other!r}")
+    do = _OPERATIONS.get(str(operation.get("op")))
+    if do is None:
+        raise _Impossible(f"unknown operation {operation.get('op')!r}")
+    do(root, operation["path"], operation)
+
+
+def _replace(root: list[Any], path: str, operation: dict[str, Any]) -> None:
+    _read(root, path)
+    if path:
+        _remove(root, path)
+    _add(root, path, _value(operation))
+
+
+def _move(root: list[Any], path: str, operation: dict[str, Any]) -> None:
+    source = _from(operation)
+    if path.startswith(source + "/"):
+        raise _Impossible("cannot move a value into itself")
+    value = _read(root, source)
+    _remove(root, source)
+    _add(root, path, value)
+
+
+def _test(root: list[Any], path: str, operation: dict[str, Any]) -> None:
+    if _read(root, path) != _value(operation):
+        raise _Impossible(f"testing value {path} failed")
+
+
+_OPERATIONS: dict[str, Callable[[list[Any], str, dict[str, Any]], None]] = {
+    "add": lambda root, path, operation: _add(root, path, _value(operation)),
+    "remove": lambda root, path, operation: _remove(root, path),
+    "replace": _replace,
+    "move": _move,
+    "copy": lambda root, path, operation: _add(root, path, _copy(_read(root, _from(operation)))),
+    "test": _test,
+}
 
 
 def _value(operation: dict[str, Any]) -> Any:

@@ -18,11 +18,12 @@ from fairway.apiserver.allocation import Ledger
 from fairway.apiserver.claims import PREFIX, claim_key, claim_value, claims_in
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.schema import type_errors
 from fairway.apiserver.storage.contract import Conflict, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
 from fairway.objects import resources
-from fairway.objects.codec import DecodeError, Document, decode, encode, view
+from fairway.objects.codec import Document, decode, encode
 from fairway.objects.status import (
     FieldError,
     already_exists,
@@ -252,10 +253,6 @@ def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
 
 def _check_types(kind: Kind, document: Document) -> None:
     """What reads the document from here on relies on its types; raises `ApiError` naming the field that is wrong."""
-    try:
-        view(document, kind.resource.type)
-    except DecodeError as error:
-        resource = kind.resource
-        raise bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
-        ) from None
+    errors = type_errors(kind.resource.api_version, kind.resource.kind, document)
+    if errors:
+        raise bad_request(errors[0])

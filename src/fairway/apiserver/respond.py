@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,9 +33,10 @@ class Response:
         headers = [
             (b"content-type", self.content_type.encode("latin-1")),
             (b"content-length", str(len(self.body)).encode()),
-            (b"cache-control", b"no-cache, private"),
             *self.headers,
         ]
+        if not any(name == b"cache-control" for name, _ in self.headers):
+            headers.append((b"cache-control", b"no-cache, private"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -74,3 +76,14 @@ def error_response(error: ApiError) -> Response:
     if "retryAfterSeconds" in error.details:
         headers = ((b"retry-after", str(error.details["retryAfterSeconds"]).encode()),)
     return Response(error.code, encode(error.status()), headers=headers)
+
+
+def warning_headers(warnings: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """What kubectl prints as ``Warning: …`` (RFC 7234 with the code that Kubernetes uses)."""
+    return tuple((b"warning", b'299 - "%s"' % _quoted(text)) for text in dict.fromkeys(warnings))
+
+
+def _quoted(text: str) -> bytes:
+    """Text for a quoted string in a header: without control characters, in ASCII."""
+    printable = "".join(one if one.isprintable() else " " for one in text)
+    return printable.encode("ascii", "replace").replace(b"\\", b"\\\\").replace(b'"', b'\\"')

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import yaml
 
+from fairway.apiserver.field_validation import check_fields
 from fairway.apiserver.filters import parse_filter
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.listing import Page, Selection, read_page
@@ -15,11 +16,13 @@ from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.patch import PATCH_TYPES, Patch
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.requests import JSON, YAML, Receive, Request, Send, Target, parse_document
-from fairway.apiserver.respond import Response, Wanted, wanted
+from fairway.apiserver.respond import Response, Wanted, wanted, warning_headers
 from fairway.apiserver.scale import scale_of, scaled
+from fairway.apiserver.schema import shape
 from fairway.apiserver.storage.contract import Compacted, FutureRevision
 from fairway.apiserver.storage.contract import Watch as StorageWatch
 from fairway.apiserver.stored import Stored
+from fairway.apiserver.strategies import warnings
 from fairway.apiserver.tables import partial, table
 from fairway.apiserver.watch import Lines, Start, Stream, Type, encode_line, send_error, timeout_seconds
 from fairway.objects.codec import DecodeError, Document, decode, encode
@@ -77,17 +80,20 @@ class Verbs:
     async def _create(self, request: Request, target: Target) -> Response:
         form = wanted(request)
         document = await request.document()
+        notes = check_fields(request, target.kind, document)
         namespace = target.namespace or _namespace_of(target.kind, document)
         stored = await self._registry.create(target.kind, namespace, document, dry_run=request.dry_run)
-        return self._object(201, stored, request, form)
+        return self._written(201, stored, request, form, notes)
 
     async def _put(self, request: Request, target: Target) -> Response:
         form = wanted(request)
         document = await request.document()
         if target.subresource == "scale":
             return await self._change_scale(request, target, lambda _: document)
+        notes = check_fields(request, target.kind, document)
         try:
-            return self._object(200, await self._update(request, target, lambda _: _copy(document)), request, form)
+            stored = await self._update(request, target, lambda _: _copy(document))
+            return self._written(200, stored, request, form, notes)
         except ApiError as error:
             creates = target.kind.put_creates and not target.subresource and error.reason == "NotFound"
             if not creates or await self._registry.find(target.kind, target.namespace, target.name):
@@ -97,7 +103,7 @@ class Verbs:
             metadata.setdefault("name", target.name)
             metadata.pop("resourceVersion", None)
         stored = await self._registry.create(target.kind, target.namespace, document, dry_run=request.dry_run)
-        return self._object(201, stored, request, form)
+        return self._written(201, stored, request, form, notes)
 
     async def _patch(self, request: Request, target: Target) -> Response:
         form = wanted(request)
@@ -105,9 +111,16 @@ class Verbs:
             raise unsupported_media_type(request.content_type, PATCH_TYPES)
         patch = Patch.parse(request.content_type, await request.body())
         if target.subresource == "scale":
-            return await self._change_scale(request, target, lambda scale: patch.apply(target.kind.resource, scale))
-        stored = await self._update(request, target, lambda old: patch.apply(target.kind.resource, old))
-        return self._object(200, stored, request, form)
+            return await self._change_scale(request, target, lambda scale: patch.apply(_SCALE, scale))
+        kind, notes = target.kind, []
+
+        def change(old: Document) -> Document:
+            patched = patch.apply(shape(kind.resource.api_version, kind.name), old)
+            notes[:] = check_fields(request, kind, patched)
+            return patched
+
+        stored = await self._update(request, target, change)
+        return self._written(200, stored, request, form, notes)
 
     async def _change_scale(self, request: Request, target: Target, change: Callable[[Document], Document]) -> Response:
         def workload(old: Document) -> Document:
@@ -147,6 +160,11 @@ class Verbs:
                 continue
             gone.append(deleted.stored)
         return self._page(Page(gone, self._registry.storage.revision), target.kind, request, wanted(request))
+
+    def _written(self, status: int, stored: Stored, request: Request, form: Wanted, notes: list[str]) -> Response:
+        """The answer to a write, with what its author should know."""
+        response = self._object(status, stored, request, form)
+        return replace(response, headers=warning_headers([*notes, *warnings(stored.document())]))
 
     def _object(self, status: int, stored: Stored, request: Request, form: Wanted | None = None) -> Response:
         form = form or wanted(request)
@@ -260,6 +278,9 @@ class Verbs:
             return encode_line(type_, encode(row))
 
         return line
+
+
+_SCALE = shape("autoscaling/v1", "Scale")
 
 
 def _json(status: int, document: Document, form: Wanted) -> Response:

@@ -50,6 +50,10 @@ class Cluster:
             case Pod():
                 self.pods[one.key] = one
 
+    def extend(self, many: Iterable[Member]) -> None:
+        for one in many:
+            self.add(one)
+
     @property
     def pod_networks(self) -> tuple[str, ...]:
         """The ranges that pods have addresses from: as configured, else what the Nodes were given."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.journey import Hop, Journey, after_pass, frontend_words
 from fairway.model.decide import client_of
-from fairway.model.packet import Choice, Verdict
+from fairway.model.packet import Choice, Step, Verdict
 from fairway.model.view import Client, Frontend
 from fairway.objects.codec import Document
 
@@ -35,13 +35,25 @@ def _hop_lines(hop: Hop) -> Iterator[str]:
     packet = hop.trace.packet
     client = _CLIENTS[client_of(packet, hop.view.settings)]
     yield f"on node {hop.node}: {packet}   (from {client})"
-    where = ""
-    for step in hop.trace.steps:
-        if step.where != where:
-            where = step.where
-            yield f"  {where}"
-        yield f"    {step.what}"
-        yield f"      {step.effect}" + (f"   [{step.origin}]" if step.origin else "")
+    for where, rules in _by_rule(hop.trace.steps).items():
+        yield f"  {where}"
+        for rule, effects in rules.items():
+            yield f"    {rule}"
+            yield from (f"      {effect}" for effect in effects)
+    if hop.outcome.verdict is Verdict.PASS:
+        yield "  no rule of a Service applies here"
+
+
+def _by_rule(steps: Iterable[Step]) -> dict[str, dict[str, list[str]]]:
+    """Chain → rule → what it did, each once: the ways of several choices differ in a few steps only."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for step in steps:
+        effects = found.setdefault(step.where, {}).setdefault(step.what, [])
+        effect = f"{step.effect}   [{step.origin}]" if step.origin else step.effect
+        # A rule that says itself what it does needs no second line.
+        if effect and not step.what.endswith(effect) and effect not in effects:
+            effects.append(effect)
+    return found
 
 
 def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
@@ -52,7 +64,9 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         frontend = hop.view.frontends[outcome.frontend]
         yield f"{frontend_words(hop, outcome.frontend)}, because of {frontend.origin}"
     if outcome.verdict is Verdict.DELIVER:
-        yield f"delivered to one of {len(outcome.choices)}, drawn at random: {outcome.because}"
+        count = len(outcome.choices)
+        how = "its only backend" if count == 1 else f"one of {count} backends, drawn at random"
+        yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
         assert outcome.frontend is not None
         for choice in outcome.choices:

@@ -11,9 +11,12 @@ from fairway.objects.resources import ENDPOINT_SLICES, NODES, PODS, SERVICES
 
 async def from_api(client: Client, networks: Networks) -> Cluster:
     """Everything that decides where packets go. Raises what the client raises."""
-    lists = await asyncio.gather(*(client.list(one) for one in (SERVICES, ENDPOINT_SLICES, NODES, PODS)))
+    services, slices, nodes, pods = await asyncio.gather(
+        client.list(SERVICES), client.list(ENDPOINT_SLICES), client.list(NODES), client.list(PODS)
+    )
     cluster = Cluster(networks=networks)
-    for found in lists:
-        for one in found.items:
-            cluster.add(one)
+    cluster.extend(services.items)
+    cluster.extend(slices.items)
+    cluster.extend(nodes.items)
+    cluster.extend(pods.items)
     return cluster

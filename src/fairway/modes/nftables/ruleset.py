@@ -18,7 +18,7 @@ import ipaddress
 import sys
 from collections.abc import Iterable
 
-from fairway.model.address import is_loopback, of_family
+from fairway.model.address import of_family
 from fairway.model.view import Client, NodeSettings
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import Expression, Jump, Lookup, Verdict
@@ -139,9 +139,8 @@ def _settings_elements(family: Family, settings: NodeSettings) -> Iterable[Eleme
 
 def node_port_addresses(settings: NodeSettings) -> tuple[str, ...]:
     """The addresses that take node ports, written out."""
-    if settings.node_port_addresses is not None:
-        return settings.node_port_addresses
-    return tuple(address for address in settings.addresses if not is_loopback(address))
+    may = settings.addresses if settings.node_port_addresses is None else settings.node_port_addresses
+    return tuple(address for address in may if settings.takes_node_ports(address))
 
 
 def _intervals(name: str, networks: tuple[str, ...]) -> Iterable[Element]:
