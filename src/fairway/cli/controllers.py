@@ -1,4 +1,4 @@
-"""``fairway controllers``: EndpointSlices, Deployments, scheduling and garbage collection, as a process."""
+"""``fairway controllers``: EndpointSlices, Deployments and scheduling, as a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def controllers(*, kubeconfig: Path | None = None, ready_fd: int | None = None, verbose: bool = False) -> None:
     """Keep a cluster's objects true, until SIGTERM or SIGINT: EndpointSlices follow Services and Pods, Pods follow
-    ReplicaSets and Deployments, pending Pods get a node, and what lost its owner or its namespace goes.
+    ReplicaSets and Deployments, pending Pods get a node.
 
     Run one at a time. Two do no harm to the objects, because every write is refused if somebody else was faster,
     but there is no leader election yet, so they do all work twice.

@@ -187,10 +187,6 @@ class Client:
             if error.code not in (404, 409):
                 raise
 
-    async def delete_collection(self, resource: Resource[T], namespace: str = "") -> None:
-        """Delete all objects, of one namespace or of all."""
-        await self._call("DELETE", _path(resource, namespace))
-
     async def watch(
         self,
         resource: Resource[T],

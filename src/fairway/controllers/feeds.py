@@ -90,7 +90,6 @@ class Feeds:
     """All the kinds that controllers follow."""
 
     def __init__(self, client: Client, patience: Patience) -> None:
-        self.namespaces = Feed(client, resources.NAMESPACES, patience)
         self.nodes = Feed(client, resources.NODES, patience)
         self.pods = Feed(client, resources.PODS, patience)
         self.services = Feed(client, resources.SERVICES, patience)
@@ -100,7 +99,6 @@ class Feeds:
 
     def __iter__(self) -> Iterator[Feed[KubernetesObject]]:
         yield from (
-            self.namespaces,
             self.nodes,
             self.pods,
             self.services,

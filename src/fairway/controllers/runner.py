@@ -7,12 +7,10 @@ from collections.abc import Callable
 
 from fairway.client.http import Client
 from fairway.controllers.binder import Binder
-from fairway.controllers.collector import Collector
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.replicator import Replicator
 from fairway.controllers.roller import Roller
 from fairway.controllers.slicer import Slicer
-from fairway.controllers.sweeper import Sweeper
 from fairway.controllers.working import Controller
 from fairway.runtime.retry import Backoff, Patience
 
@@ -35,8 +33,6 @@ async def run_controllers(
         Roller(client, feeds, patience),
         Replicator(client, feeds, patience),
         Binder(client, feeds, patience),
-        Sweeper(client, feeds, patience),
-        *(Collector(client, feed, feeds, patience) for feed in feeds),
     ]
     async with asyncio.TaskGroup() as group:
         for feed in feeds:
