@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -20,17 +20,14 @@ from fairway.lab.probe import Answer
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import SERVICE_NETWORK, LabNode, Topology
 from fairway.model.decide import decide
-from fairway.model.packet import Outcome, Packet, Verdict
-from fairway.model.view import Frontend, NodeView
-from fairway.modes.nftables.compile import compile_frontend, unsupported
-from fairway.modes.nftables.plan import accept, build, plan, plan_changes
-from fairway.modes.nftables.program import Program
-from fairway.modes.nftables.ruleset import base
+from fairway.model.packet import Outcome, Packet, Trace, Verdict
+from fairway.modes.nftables import NftablesMode, Program
 from tests.scenarios.report import explain
 from tests.scenarios.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step, scenarios
 
 pytestmark = pytest.mark.kernel
 
+MODE = NftablesMode()
 ROUTED_TO_NODE = (str(SERVICE_NETWORK), "198.51.100.0/24", "203.0.113.0/24")
 AT_ONCE = 2.0  # seconds: for answers that come at once, with room for a busy machine
 NOTHING = 0.3  # seconds: how long silence must last
@@ -47,19 +44,19 @@ class Node:
 
     def load(self, step: Step) -> None:
         view = step.views[self.place.name]
-        fragments = {key: compile_frontend(one, view.settings) for key, one in view.frontends.items()}
-        if step.suffix > "-1" and self.held.settings == view.settings:
+        if step.suffix > "-1":
+            fragments = {key: MODE.compile(one, view.settings) for key, one in view.frontends.items()}
             changes = {key: fragments.get(key) for key in self.held.fragments.keys() | fragments.keys()}
-            self.kernel.apply(plan_changes(self.held, changes))
-            accept(self.held, changes)
+            self.kernel.apply(MODE.plan_changes(self.held, changes))
+            MODE.accept(self.held, changes)
             return
-        wanted = build(Program(base(view.settings), view.settings), fragments.values())
-        self.kernel.apply(plan(self.held, wanted))
+        wanted = MODE.program(view)
+        self.kernel.apply(MODE.plan(self.held, wanted))
         self.held = wanted
 
     def drift(self) -> str:
         """What would have to be done for the kernel to hold what we think it holds."""
-        return plan(Program(self.kernel.read(), self.held.settings), self.held).render()
+        return MODE.plan(Program(self.kernel.read(), self.held.settings), self.held).render()
 
 
 @dataclass
@@ -81,12 +78,11 @@ def stage(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]
         with Links(network.network.router) as links:
             for destination in ROUTED_TO_NODE:
                 links.add_route(destination, via=PLACES[NODE_UNDER_TEST].address)
-        first = scenarios()[0].steps[0]
         nodes = {
             node.name: Node(
                 node,
                 stack.enter_context(network.network.node(node.name).run(Nftables)),
-                Program({}, first.settings(node)),
+                MODE.empty(),
             )
             for node in STAGE.nodes
         }
@@ -114,43 +110,38 @@ def _try(stage: Stage, step: Step, line: Expectation) -> str:
     """Send one packet, several times if it may go several ways; the report of what went wrong, or nothing."""
     journey = _Journey(step)
     outcome = line.journey(journey.answer)
-    wanting = [reason for frontend in journey.frontends for reason in unsupported(frontend)]
-    if wanting:
-        return _try_unsupported(stage, line)
     if line.verdict is not Verdict.DELIVER:
         answer = stage.send(line, NOTHING if line.verdict is Verdict.DROP else AT_ONCE)
-        return "" if _ends_as(line.verdict, answer) else explain(line, str(answer))
+        return "" if _ends_as(line.verdict, answer) else explain(line, str(answer), journey.traces)
+    answered: set[str] = set()
     for _ in range(2 * len(outcome.choices) + 1):
         answer = stage.send(line, AT_ONCE)
         if not answer.ok or not _is_expected(line, answer, journey.node):
-            return explain(line, str(answer))
+            return explain(line, str(answer), journey.traces)
+        answered.add(answer.pod)
+    if journey.sticks and len(answered) > 1:
+        return explain(line, f"answers from {', '.join(sorted(answered))}, one after the other", journey.traces)
     return ""
-
-
-def _try_unsupported(stage: Stage, line: Expectation) -> str:
-    """What the mode says it does not do, it must at least not do wrong: nobody gets in who may not."""
-    answer = stage.send(line, NOTHING)
-    backend, _, port = answer.pod.rpartition(":")
-    allowed = {(address, number) for address, number, _ in line.backends}
-    return "" if not answer.ok or (PLACES[backend].address, int(port)) in allowed else explain(line, str(answer))
 
 
 @dataclass
 class _Journey:
-    """Asks the model on each node that handles the packet, and remembers the last."""
+    """Asks the mode on each node that handles the packet, and remembers the way."""
 
     step: Step
     node: str = ""
-
-    def __post_init__(self) -> None:
-        self.frontends: list[Frontend] = []
+    traces: list[Trace] = field(default_factory=list)
+    sticks: bool = False
+    """Whether a client must get the same backend again."""
 
     def answer(self, node: str, packet: Packet) -> Outcome:
         self.node = node
-        view: NodeView = self.step.views[node]
+        view = self.step.views[node]
+        self.traces.append(MODE.evaluate(MODE.program(view), packet))
         outcome = decide(view, packet)
         if outcome.frontend is not None:
-            self.frontends.append(view.frontends[outcome.frontend])
+            frontend = view.frontends[outcome.frontend]
+            self.sticks = frontend.affinity_seconds > 0 and not MODE.unsupported(frontend)
         return outcome
 
 

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from fairway.model.decide import decide
-from fairway.model.packet import PROTOCOLS
+from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace
+from fairway.model.view import NodeView
+from tests.scenarios.modes import MODES, AnyMode, what_services_add
 from tests.scenarios.report import explain
-from tests.scenarios.scenario import Expectation, ScenarioError, Step, read_packets, scenarios
+from tests.scenarios.scenario import FOLDER, Expectation, ScenarioError, Step, read_packets, scenarios
 
 STEPS = [pytest.param(step, id=step.name) for one in scenarios() for step in one.steps]
+BY_NAME = [pytest.param(mode, id=mode.name) for mode in MODES]
 LINES = [
     pytest.param(step, line, id=f"{line.place} {line.packet}")
     for one in scenarios()
@@ -27,6 +31,54 @@ LINES = [
 def test_the_model_answers(step: Step, line: Expectation) -> None:
     outcome = line.journey(lambda node, packet: decide(step.views[node], packet))
     assert outcome.essence == line.essence, explain(line, outcome)
+
+
+@pytest.mark.parametrize("mode", BY_NAME)
+@pytest.mark.parametrize("step, line", LINES)
+def test_the_modes_program_answers(mode: AnyMode, step: Step, line: Expectation) -> None:
+    traces: list[Trace] = []
+
+    def answer(node: str, packet: Packet) -> Outcome:
+        traces.append(mode.evaluate(mode.program(step.views[node]), packet))
+        return traces[-1].outcome
+
+    outcome = line.journey(answer)
+    assert outcome.essence == line.essence, explain(line, outcome, traces)
+
+
+@pytest.mark.parametrize("mode", BY_NAME)
+@pytest.mark.parametrize("step", STEPS)
+def test_the_modes_program_reads_as_it_did(mode: AnyMode, step: Step) -> None:
+    _compare(step.file(mode.name, "golden"), what_services_add(mode, step.view))
+
+
+@pytest.mark.parametrize("mode", BY_NAME)
+def test_the_program_of_a_node_without_services_reads_as_it_did(mode: AnyMode) -> None:
+    empty = NodeView(settings=scenarios()[0].steps[0].view.settings, frontends={})
+    _compare(FOLDER / f"{mode.name}.golden", mode.render(mode.program(empty)))
+
+
+def _compare(golden: Path, text: str) -> None:
+    if os.environ.get("FAIRWAY_UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert golden.exists(), f"{golden.name} is missing: run `make update-golden`, and read what it writes"
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("mode", BY_NAME)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_program_is_at_rest(mode: AnyMode, step: Step) -> None:
+    program = mode.program(step.view)
+    assert not mode.plan(program, mode.program(step.view))
+    assert not mode.plan_changes(
+        program, {key: mode.compile(one, step.view.settings) for key, one in step.view.frontends.items()}
+    )
+
+
+def test_no_golden_file_is_left_over() -> None:
+    """A program of a step or a mode that is gone would look as if it were still tested."""
+    wanted = {step.file(mode.name, "golden") for one in scenarios() for step in one.steps for mode in MODES}
+    assert set(FOLDER.glob("*/*.golden")) == wanted
 
 
 @pytest.mark.parametrize("step", STEPS)

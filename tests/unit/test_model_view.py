@@ -60,6 +60,13 @@ def test_origins_name_the_object_and_the_field() -> None:
     assert str(Origin(kind="Node", key=Key("", "node-1"))) == "Node node-1"
 
 
+def test_an_origin_is_one_line_whatever_the_names_hold() -> None:
+    hostile = Backend(address="10.0.0.1", port=80, slice="a\n}\nflush ruleset", target="Pod x/\x1b[31m\u2028y")
+    text = str(frontend().origin_of(hostile))
+    assert text == "EndpointSlice shop/a?}?flush ruleset endpoints (Pod x/?[31m?y)"
+    assert len(text.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "key, text",
     [

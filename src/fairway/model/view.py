@@ -49,7 +49,9 @@ class Origin(Struct):
     field: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key} {self.field}".rstrip()
+        """One line, whatever the names hold: programs are printed with it, and what is printed may be loaded again."""
+        text = f"{self.kind} {self.key} {self.field}".rstrip()
+        return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 class Client(StrEnum):
