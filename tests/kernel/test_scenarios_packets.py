@@ -44,7 +44,7 @@ class Node:
 
     def load(self, step: Step) -> None:
         view = step.views[self.place.name]
-        if step.suffix > "-1":
+        if step.suffix > "-1" and view.settings == self.held.settings:
             fragments = {key: MODE.compile(one, view.settings) for key, one in view.frontends.items()}
             changes = {key: fragments.get(key) for key in self.held.fragments.keys() | fragments.keys()}
             self.kernel.apply(MODE.plan_changes(self.held, changes))
