@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fairway.apiserver.settings import Settings
 
 
-def apiserver(  # noqa: PLR0913 - one for each flag
+def apiserver(
     *,
     data_dir: Path = Path("/var/lib/fairway"),
     bind_address: str = "127.0.0.1",

@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,6 +15,9 @@ from fairway.client.kubeconfig import default_files, load_kubeconfig
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
 from fairway.model.address import canonical_network
 from fairway.objects.codec import DecodeError, Document, read_yaml
+
+if TYPE_CHECKING:
+    from fairway.lab.network import Network
 
 DEFAULT_SERVICE_NETWORK = "10.96.0.0/16"
 LAB_KUBECONFIG = Path("/run/fairway/lab/lab/kubeconfig")
@@ -47,6 +50,18 @@ class Source:
             return from_documents([one for file in self.filename for one in read_manifest(file)], networks)
         except DecodeError as error:
             raise CommandError(str(error), EXIT_USAGE) from None
+
+    def lab(self) -> Network | None:
+        """The lab on this machine that the cluster is, if it is one."""
+        from fairway.lab.network import Network
+        from fairway.lab.state import State, names
+
+        used = [] if self.filename else find_kubeconfigs(self.kubeconfig)
+        for name in names():
+            state = State(name)
+            if any(file.absolute() == state.kubeconfig for file in used):
+                return Network(state.topology())
+        return None
 
 
 DEFAULT_SOURCE = Source()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
 from fairway.cli.source import DEFAULT_SOURCE, Source
+
+if TYPE_CHECKING:
+    from fairway.diagnose.cluster import Cluster
+    from fairway.diagnose.journey import Journey
+    from fairway.lab.follow import Followed
+    from fairway.lab.network import Network
 
 
 def trace(
@@ -18,6 +24,7 @@ def trace(
     protocol: Annotated[str | None, Parameter(name="--protocol")] = None,
     mode: Annotated[str, Parameter(name="--mode")] = "nftables",
     via: Annotated[str | None, Parameter(name="--via")] = None,
+    send: Annotated[int, Parameter(name="--send")] = 0,
     source: Source = DEFAULT_SOURCE,
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -25,7 +32,8 @@ def trace(
 
     Example: fairway trace frontend shop/cart:http
 
-    Exit code 0 when the packet gets to somebody, 1 when it is refused or dropped.
+    Exit code 0 when the packet gets to somebody, 1 when it is refused or dropped, or when real packets (--send)
+    did something else than was predicted.
 
     Parameters
     ----------
@@ -40,25 +48,54 @@ def trace(
         The proxy mode whose rules are walked.
     via
         The node by which a packet from outside comes in, when its destination does not say.
+    send
+        In a lab: also make that many real connections from there, and hold what happens against the prediction.
     source
         Which cluster.
     """
     from fairway.diagnose.explain import document, explain
     from fairway.diagnose.journey import travel
     from fairway.diagnose.places import UnknownPlace, find_start, find_target
+    from fairway.lab.follow import place_names
     from fairway.modes.registry import MODES
 
     if mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    lab = source.lab()
+    if send and lab is None:
+        raise CommandError("--send needs a lab on this machine (fairway lab up)", EXIT_USAGE)
+    aliases = place_names(lab.topology) if lab else {}
     cluster = source.read()
     try:
         target = find_target(cluster, to, protocol)
-        start = find_start(cluster, from_, target, via)
+        start = find_start(cluster, aliases.get(from_, from_), target, via)
     except UnknownPlace as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     journey = travel(cluster, start, target, mode)
+    followed = _follow(journey, cluster, lab, send) if lab and send else None
     if output == "json":
-        print_json(document(journey, cluster))
+        print_json({**document(journey, cluster), **({"sent": followed} if followed else {})})
     else:
         print(explain(journey, cluster))
-    return 0 if journey.reaches else EXIT_FAILED
+        if followed:
+            print("\n" + _words(followed))
+    return 0 if journey.reaches and not (followed and followed.surprises) else EXIT_FAILED
+
+
+def _follow(journey: Journey, cluster: Cluster, lab: Network, times: int) -> Followed:
+    from fairway.lab.errors import LabError
+    from fairway.lab.follow import follow
+
+    try:
+        return follow(journey, cluster, lab, times)
+    except LabError as error:
+        raise CommandError(str(error)) from None
+
+
+def _words(followed: Followed) -> str:
+    counts = ", ".join(f"{who} {count}" for who, count in followed.counts.items())
+    seen = f"; the backends saw {', '.join(sorted(followed.seen))}" if followed.seen else ""
+    lines = [f"{sum(followed.counts.values())} real connections: {counts}{seen}"]
+    verdict = "  as predicted" if followed.judged else "  nothing was predicted: the address and port are no Service's"
+    lines += [f"  not as predicted: {words}" for words in followed.surprises] or [verdict]
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _EVERY_ADDRESS = "0.0.0.0/0,::/0"
 
 
-def up(  # noqa: PLR0913 - one for each flag
+def up(
     *,
     data_dir: Path = Path("/var/lib/fairway"),
     bind_address: str = "127.0.0.1",

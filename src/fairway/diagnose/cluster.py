@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fairway.model.address import canonical
+from fairway.model.address import canonical, contains
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.cluster import Node, Pod
@@ -57,9 +57,7 @@ class Cluster:
     @property
     def pod_networks(self) -> tuple[str, ...]:
         """The ranges that pods have addresses from: as configured, else what the Nodes were given."""
-        return self.networks.pods or tuple(
-            cidr for node in self.nodes.values() for cidr in node.spec.pod_cidrs or (node.spec.pod_cidr,) if cidr
-        )
+        return self.networks.pods or tuple(cidr for node in self.nodes.values() for cidr in _pod_cidrs(node))
 
     def settings(self, name: str) -> NodeSettings:
         """A node as the API knows it: node ports are taken on its internal addresses, as the proxy does by default."""
@@ -94,12 +92,20 @@ class Cluster:
         """The node that has this address."""
         return next((name for name, node in self.nodes.items() if address in node.internal_addresses), None)
 
+    def node_of_network(self, address: str) -> str | None:
+        """The node in whose pod network this address is, whoever has it."""
+        return next((name for name, node in self.nodes.items() if contains(_pod_cidrs(node), address)), None)
+
     def pod_at(self, address: str) -> Pod | None:
         """The pod that has this address for itself."""
         for pod in self.pods.values():
             if address in pod.addresses and not pod.spec.host_network:
                 return pod
         return None
+
+
+def _pod_cidrs(node: Node) -> tuple[str, ...]:
+    return node.spec.pod_cidrs or tuple(cidr for cidr in (node.spec.pod_cidr,) if cidr)
 
 
 def from_documents(documents: Iterable[Document], networks: Networks) -> Cluster:

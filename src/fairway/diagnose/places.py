@@ -63,6 +63,8 @@ def _start_at(cluster: Cluster, address: str, target: Target, entry: str | None)
         return _start_in_pod(cluster, pod, target)
     if node := cluster.node_at(address):
         return Start(f"node {node}", address, node, local=True)
+    if node := cluster.node_of_network(address):
+        return Start(f"client {address}", address, node, local=False)
     node = entry or cluster.node_at(target.address) or min(cluster.nodes)
     return Start(f"outside client {address}", address, node, local=False)
 

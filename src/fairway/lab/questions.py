@@ -92,7 +92,10 @@ def problems(question: Question, answers: Sequence[Answer]) -> list[str]:
     """What is wrong with the answers, each thing once; empty when all is as it should be."""
     match question.outcome.verdict:
         case Verdict.DELIVER:
-            found = [*_wrong_answers(question, answers), *_wrong_spread(question, answers)]
+            found = [
+                *wrong_answers(question.targets, question.source, answers),
+                *_wrong_spread(question, answers),
+            ]
         case Verdict.REJECT:
             found = [_unlike("refused", answer) for answer in answers if answer.result != "refused"]
         case _:
@@ -100,14 +103,15 @@ def problems(question: Question, answers: Sequence[Answer]) -> list[str]:
     return list(dict.fromkeys(f"{question}: {words}" for words in found))
 
 
-def _wrong_answers(question: Question, answers: Iterable[Answer]) -> Iterator[str]:
-    expected = {target.pod: hidden for target, hidden in question.targets}
+def wrong_answers(targets: Iterable[tuple[Target, bool]], source: str, answers: Iterable[Answer]) -> Iterator[str]:
+    """What is wrong with answers to ``source`` of which only ``targets`` may come, each hiding ``source`` or not."""
+    expected = {target.pod: hidden for target, hidden in targets}
     for answer in answers:
         if not answer.ok:
             yield f"{answer.result}, expected an answer of {', '.join(sorted(expected))}"
         elif answer.pod not in expected:
             yield f"{answer.pod} answered, which is none of {', '.join(sorted(expected))}"
-        elif expected[answer.pod] == (answer.client_address == question.source):
+        elif expected[answer.pod] == (answer.client_address == source):
             seen = "the node's" if expected[answer.pod] else "ours"
             yield f"{answer.pod} saw the address {answer.client_address}, expected {seen}"
 
@@ -132,7 +136,7 @@ class _Questions:
         self._cluster = cluster
         self._nodes = [node for node in topology.nodes if node.name in cluster.nodes]
         self._views = {node.name: cluster.view(node.name) for node in self._nodes}
-        self._targets = dict(_targets(cluster))
+        self._targets = dict(targets(cluster))
 
     def all(self) -> Iterator[Question]:
         for node in self._nodes:
@@ -200,7 +204,8 @@ class _Questions:
         return self._targets.get((backend.address, backend.port, protocol))
 
 
-def _targets(cluster: Cluster) -> Iterator[tuple[tuple[str, int, str], Target]]:
+def targets(cluster: Cluster) -> Iterator[tuple[tuple[str, int, str], Target]]:
+    """Whoever may answer on ``address, port, protocol``."""
     for pod in cluster.pods.values():
         port: ServedPort
         for port in served_ports(pod):

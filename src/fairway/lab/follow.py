@@ -1,0 +1,84 @@
+"""Send what a journey only tells: real connections in a lab, held against the prediction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fairway.diagnose.cluster import Cluster
+from fairway.diagnose.journey import Journey
+from fairway.lab.network import Network
+from fairway.lab.ports import Language
+from fairway.lab.probe import Answer, ask
+from fairway.lab.questions import Target, targets, wrong_answers
+from fairway.lab.topology import OUTSIDE_CLIENT, Topology
+from fairway.model.packet import Verdict
+
+_TIMEOUT = 1.0
+_EXPECTED = {Verdict.REJECT: "refused", Verdict.DROP: "timed out"}
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What came of the connections: how often each pod answered or what else happened, and what was not foreseen."""
+
+    counts: Mapping[str, int]
+    seen: frozenset[str]
+    surprises: tuple[str, ...]
+    judged: bool = True
+    """False when nothing was predicted: what listens on an address that is no Service's, nobody told us."""
+
+
+def place_names(topology: Topology) -> dict[str, str]:
+    """The lab's own clients, which the API does not know: their names and addresses."""
+    return {"outside": OUTSIDE_CLIENT, **{node.client.name: node.client.address for node in topology.nodes}}
+
+
+def follow(journey: Journey, cluster: Cluster, network: Network, times: int) -> Followed:
+    """Connect ``times`` times from where the journey starts. Raises `LabError` when that is not in the lab."""
+    place = network.place(_place(journey.start.address, journey.start.name, network.topology))
+    target = journey.target
+    expected = _expected(journey, cluster)
+    language: Language = next((one.language for one, _ in expected), "line")
+    answers = [
+        ask(place, target.address, target.port, protocol=target.protocol, language=language, timeout=_TIMEOUT)
+        for _ in range(times)
+    ]
+    counts = Counter(answer.pod if answer.ok else answer.result for answer in answers)
+    seen = frozenset(answer.client_address for answer in answers if answer.ok)
+    surprises = tuple(dict.fromkeys(_surprises(journey, expected, answers)))
+    judged = bool(expected) or journey.outcome.verdict in _EXPECTED
+    return Followed(dict(counts.most_common()), seen, surprises, judged)
+
+
+def _place(address: str, name: str, topology: Topology) -> str:
+    """The lab's word for where a journey starts: ``pod shop/cart-1``, ``node node-1``, or a client's address."""
+    for place, own in place_names(topology).items():
+        if own == address:
+            return place
+    return name.partition(" ")[2]
+
+
+def _expected(journey: Journey, cluster: Cluster) -> list[tuple[Target, bool]]:
+    known = dict(targets(cluster))
+    protocol = journey.target.protocol
+    found = [
+        (target, choice.masquerade)
+        for choice in journey.outcome.choices
+        if (target := known.get((choice.backend.address, choice.backend.port, protocol)))
+    ]
+    direct = known.get((journey.target.address, journey.target.port, protocol))
+    return found or ([(direct, False)] if direct else [])
+
+
+def _surprises(journey: Journey, expected: list[tuple[Target, bool]], answers: list[Answer]) -> list[str]:
+    verdict = journey.outcome.verdict
+    if verdict in _EXPECTED:
+        wanted = _EXPECTED[verdict]
+        return [f"{one.pod or 'it'} {one.result}, foreseen: {wanted}" for one in answers if one.result != wanted]
+    if not expected:
+        return []
+    if journey.start.local:  # masqueraded or not, what is seen is an address of this node
+        return list(wrong_answers([(target, True) for target, _ in expected], "", answers))
+    return list(wrong_answers(expected, journey.start.address, answers))
