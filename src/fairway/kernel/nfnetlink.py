@@ -213,10 +213,11 @@ class Netfilter:
         """For an event loop: readable when a notification waits."""
         return self._socket.fileno()
 
-    def batch(self, requests: Sequence[Request], generation: int | None = None) -> None:
+    def batch(self, requests: Sequence[Request], generation: int | None = None, commit: bool = True) -> None:
         """Send all requests as one transaction. KernelRefused names each one that was refused.
 
         `generation` makes the kernel refuse (ERESTART) when the ruleset has moved on since that generation id was read.
+        Without `commit` the kernel checks everything and then forgets it.
         """
         if not requests:
             return
@@ -228,7 +229,8 @@ class Netfilter:
         for index, request in enumerate(requests):
             # the acknowledgement of the last request comes after the commit, so it stands for the whole batch
             parts.append(request.pack(first + 1 + index, F_ACK if index == last else 0))
-        parts.append(Request(0, _BATCH_END, b"", "", 0, 0, subsystem).pack(first + 2 + last))
+        if commit:  # a batch that does not end is undone
+            parts.append(Request(0, _BATCH_END, b"", "", 0, 0, subsystem).pack(first + 2 + last))
         data = b"".join(parts)
         self._room_for(len(data), len(requests))
         self._send(data)

@@ -71,6 +71,10 @@ class Nftables:
         """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then."""
         self._netlink.batch(list(requests(plan)), generation)
 
+    def check(self, plan: p.Plan) -> None:
+        """Whether the kernel would accept the Plan (KernelRefused when not); nothing is changed."""
+        self._netlink.batch(list(requests(plan)), commit=False)
+
     def generation(self) -> Generation:
         reply = self._netlink.get(codec.request(codec.GET_GENERATION, "ip", b"", "read the generation id"))
         return read_generation(reply)

@@ -95,7 +95,7 @@ class Program:
         for family, base in self.base.items():
             chains = dict(base.chains)
             elements = {name: dict(base.elements.get(name, {})) for name in base.sets}
-            for number in sorted(self.numbers[family]):
+            for number in sorted(self.numbers.get(family, ())):
                 chain, entries = balancing(family, number)
                 chains[chain.name] = chain
                 for element in entries:
