@@ -1,0 +1,244 @@
+"""`fairway proxy` as a node runs it: objects in, packets delivered; killed, flushed, refused, and still right."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fairway.kernel.command import CommandFailed, run
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.ports import ServedPort
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology, cluster
+from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Conversation, Proxy, nft, proxy, until
+
+pytestmark = pytest.mark.kernel
+
+SERVED = (ServedPort(8080), ServedPort(8080, "UDP"))
+
+
+@dataclass
+class World:
+    network: RunningNetwork
+    api: Api
+    directory: Path
+
+    @property
+    def node(self) -> NetworkNamespace:
+        return self.network.network.place(NODE)
+
+    @property
+    def web(self) -> list[str]:
+        return [self.network.address("web-1"), self.network.address("web-2")]
+
+    def proxy(self, *flags: str, ready: bool = True) -> AbstractContextManager[Proxy]:
+        networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
+        return proxy(self.node, self.api.kubeconfig, self.directory / "proxy.log", *networks, *flags, ready=ready)
+
+    def cleanup(self) -> str:
+        return run([sys.executable, "-m", "fairway.cli.main", "proxy", "--cleanup"], namespace=self.node)
+
+    def converse(self, address: str = VIP, port: int = 80) -> Conversation:
+        place = self.network.network.place
+        return Conversation(place("shell"), (address, port), [place("talk-1"), place("talk-2")])
+
+    def until_answers(self, expected: set[str], what: str, *, times: int = 16) -> None:
+        until(self.node, lambda: self.answers(times=times) == expected, what)
+
+    def answers(self, address: str = VIP, *, place: str = "shell", times: int = 16, port: int = 80) -> set[str]:
+        """Who answers there, asked so often that each of two would be heard; ``refused`` and ``timed out`` too."""
+        client = self.network.client_from(place)
+        found = (client.ask(address, port, timeout=1.0) for _ in range(times))
+        return {one.pod or one.result for one in found}
+
+
+@pytest.fixture(scope="module")
+def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
+    pods = [(name, NODE) for name in ("web-1", "web-2", "talk-1", "talk-2", "shell")]
+    made = make_network(cluster(nodes=1, pods=pods))
+    for name in ("web-1", "web-2"):
+        made.serve(name, *SERVED)
+    return made
+
+
+@pytest.fixture
+def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
+    """An API server that knows the node and nothing else; a kernel that holds nothing."""
+    with Api(network.network.place(NODE), tmp_path / "api") as api:
+        api.node()
+        found = World(network, api, tmp_path)
+        nft(found.node, "flush", "ruleset")
+        yield found
+
+
+def test_what_is_applied_answers_and_what_goes_stops_answering(world: World) -> None:
+    with world.proxy():
+        world.api.service("web")
+        world.until_answers({"refused"}, "a Service without endpoints refuses")
+        world.api.endpoints("web", *world.web)
+        world.until_answers({"web-1", "web-2"}, "both answer")
+        world.api.endpoints("web", world.web[1])
+        world.until_answers({"web-2"}, "only the second answers")
+        world.api.delete("web")
+        world.until_answers({"timed out"}, "nobody has the address", times=1)
+
+
+def test_a_node_port_answers_at_the_nodes_own_address(world: World) -> None:
+    world.api.service("web", node_port=30080)
+    world.api.endpoints("web", *world.web)
+    with world.proxy():
+        assert world.answers(NODE_ADDRESS, place="outside", port=30080) == {"web-1", "web-2"}
+        assert world.answers("127.0.0.1", place=NODE, port=30080, times=1) == {"refused"}
+
+
+def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", world.network.address("talk-1"), world.network.address("talk-2"))
+    with world.proxy() as first:
+        talk = world.converse()
+        first.kill()
+        assert talk.still_works()
+    with talk, world.proxy() as second:
+        assert talk.still_works()
+        assert "it held all of it already" in second.said()
+        assert second.status()["rounds"][0]["commands"] == 0
+
+
+def test_what_changed_while_there_was_no_proxy_is_caught_up_with(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", world.web[0])
+    with world.proxy() as first:
+        assert first.stop() == 0
+        assert "the rules stay" in first.said()
+    assert world.answers() == {"web-1"}
+    world.api.endpoints("web", world.web[1])
+    with world.proxy():
+        assert world.answers() == {"web-2"}
+
+
+@pytest.mark.parametrize(
+    "intrusion",
+    [("flush", "ruleset"), ("delete", "table", "ip", "fairway"), ("flush", "table", "ip", "fairway")],
+    ids=lambda words: " ".join(words),
+)
+def test_what_somebody_removes_comes_back_and_the_log_names_who(world: World, intrusion: tuple[str, ...]) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", *world.web)
+    with world.proxy() as running:
+        wanted = nft(world.node, "list", "table", "ip", "fairway")
+        talk = world.network.client_from("shell")
+        nft(world.node, *intrusion)
+        until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
+        assert nft(world.node, "list", "table", "ip", "fairway") == wanted
+        assert talk.ask(VIP, 80).ok
+        assert "kernel state changed by nft (pid " in running.said()
+        assert running.status()["rounds"][-1]["kind"] == "repair"
+
+
+def test_an_open_connection_survives_the_loss_of_all_rules(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", world.network.address("talk-1"))
+    with world.proxy() as running, world.converse() as talk:
+        nft(world.node, "flush", "ruleset")
+        until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
+        assert talk.still_works()
+
+
+def test_other_peoples_tables_are_none_of_its_business(world: World) -> None:
+    with world.proxy() as running:
+        nft(world.node, "add", "table", "ip", "theirs")
+        world.api.service("web")
+        world.until_answers({"refused"}, "a Service without endpoints refuses")
+        assert "put back" not in running.said()
+        assert running.stop() == 0
+        assert world.cleanup() == "removed Fairway's 2 nftables tables\n"
+        assert nft(world.node, "list", "tables").split("\n") == ["table ip theirs", ""]
+        assert world.cleanup() == "there was nothing of Fairway's here\n"
+
+
+def test_two_proxies_do_not_work_against_each_other(world: World) -> None:
+    with world.proxy() as first:
+        with world.proxy(ready=False) as second:
+            assert second.process.wait(PATIENCE) == 1
+            assert f"works in this network namespace already: process {first.process.pid}" in second.said()
+        with pytest.raises(CommandFailed, match="works in this network namespace already"):
+            world.cleanup()
+
+
+def test_a_kernel_that_refuses_is_told_of_once_and_asked_again(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", *world.web)
+    start = partial(subprocess.Popen, ["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    with world.node.run(start) as owner:
+        assert owner.stdin
+        # The kernel lets nobody else touch a table that has an owner, until the owner's socket closes.
+        owner.stdin.write("add table ip fairway { flags owner; }\n")
+        owner.stdin.flush()
+        until(world.node, lambda: "fairway" in nft(world.node, "list", "tables"), "somebody owns our table")
+        with world.proxy(ready=False) as running:
+            until(world.node, lambda: "trying again" in running.said(), "the refusal is in the log")
+            assert "EPERM" in running.said()
+            assert running.status()["ready"] is False
+            owner.stdin.close()
+            owner.wait(PATIENCE)
+            world.until_answers({"web-1", "web-2"}, "the kernel has let us")
+            assert running.said().count("trying again") == 1
+            until(world.node, lambda: "the kernel follows again" in running.said(), "the log tells of the recovery")
+
+
+def test_it_does_without_the_api_server_and_goes_on_when_that_is_back(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", world.web[0])
+    with world.proxy() as running:
+        world.api.close()
+        until(world.node, lambda: "cannot reach the API server" in running.said(), "the log tells that it is away")
+        assert world.answers() == {"web-1"}
+        assert running.get("/livez", 10256)[0] == 200
+        with Api(world.node, world.directory / "api") as again:
+            again.node()
+            again.service("web")
+            again.endpoints("web", world.web[1])
+            world.until_answers({"web-2"}, "the new state is followed")
+
+
+def test_a_udp_client_that_keeps_its_port_follows_its_service(world: World) -> None:
+    with world.proxy(), world.network.client_from("shell").namespace.socket(kind=socket.SOCK_DGRAM) as client:
+        client.settimeout(1.0)
+        client.connect((VIP, 80))
+
+        def answer() -> str:
+            try:
+                client.send(b"who?")
+                return client.recv(512).decode().split()[0]
+            except OSError:
+                return "nobody"
+
+        assert answer() == "nobody"
+        world.api.service("web", protocol="UDP")
+        world.api.endpoints("web", world.web[0], protocol="UDP")
+        until(world.node, lambda: answer() == "web-1", "a flow from before the Service reaches its first backend")
+        world.api.endpoints("web", world.web[1], protocol="UDP")
+        until(world.node, lambda: answer() == "web-2", "a flow to a backend that left reaches the one that is there")
+
+
+def test_probes_and_scrapes_are_answered(world: World) -> None:
+    with world.proxy() as running:
+        world.api.service("web")
+        world.until_answers({"refused"}, "a Service without endpoints refuses")
+        assert running.get("/healthz", 10256)[0] == 200
+        assert running.get("/proxyMode") == (200, "nftables")
+        assert 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}' in running.get("/metrics")[1]
+        status = running.status()
+        assert status["node"]["node_port_addresses"] == [NODE_ADDRESS]
+        receipt = status["receipts"][-1]
+        assert (receipt["kind"], receipt["object"]) == ("Service", "default/web")
+        assert 0 < receipt["seconds"] < PATIENCE
+        assert receipt["commands"] > 0
