@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError
 from fairway.proxy.configuration import Configuration, ConfigurationError, Flags, configure
-
-if TYPE_CHECKING:
-    from fairway.client.kubeconfig import Connection
 
 _DEFAULTS = Flags()
 
@@ -47,7 +44,9 @@ def proxy(
         How much to say: 0 what an operator should know, 2 every round, 4 everything.
     """
     import asyncio
+    import os
 
+    from fairway.client.kubeconfig import find_connection
     from fairway.proxy.machine import Unsuitable, open_machine
     from fairway.proxy.main import configure_logging, serve
 
@@ -59,7 +58,7 @@ def proxy(
                 removed = machine.clean()
             print(f"removed Fairway's {removed} nftables tables" if removed else "there was nothing of Fairway's here")
         else:
-            asyncio.run(serve(configuration, connection(kubeconfig), ready_fd=ready_fd))
+            asyncio.run(serve(configuration, find_connection(kubeconfig, os.environ), ready_fd=ready_fd))
     except Unsuitable as error:
         raise CommandError(str(error)) from None
     return 0
@@ -73,17 +72,3 @@ def checked(flags: Flags) -> Configuration:
         return configure(flags, socket.gethostname())
     except ConfigurationError as error:
         raise CommandError("\n".join(error.problems), EXIT_USAGE) from None
-
-
-def connection(kubeconfig: Path | None) -> Connection:
-    """The API server that the flag or the environment names."""
-    import os
-
-    from fairway.client.kubeconfig import KubeconfigError, default_files, in_cluster, load_kubeconfig
-
-    try:
-        if kubeconfig is not None:
-            return load_kubeconfig([kubeconfig])
-        return in_cluster(os.environ) or load_kubeconfig(default_files(os.environ))
-    except KubeconfigError as error:
-        raise CommandError(f"--kubeconfig: {error}", EXIT_USAGE) from None

@@ -7,12 +7,13 @@ ApiServer ◀── https, admin.conf ──┬── controllers
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -24,6 +25,7 @@ from fairway.apiserver.settings import Settings
 from fairway.client.http import Client
 from fairway.client.kubeconfig import load_kubeconfig
 from fairway.client.network import NetworkTransport
+from fairway.controllers.runner import run_controllers
 from fairway.kernel.links import LinkError, Links, sysctl
 from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES
@@ -117,7 +119,14 @@ async def stand(
 
             async with Client(NetworkTransport(connection), user_agent="fairway-up") as client:
                 await register(client, configuration.node_name, addresses)
-                await until_signalled(agent.run(client, ready))
+                await until_signalled(_together(run_controllers(client), agent.run(client, ready)))
+
+
+async def _together(*works: Coroutine[Any, Any, None]) -> None:
+    """Until all of them end; when one fails the others are cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for work in works:
+            group.create_task(work)
 
 
 async def register(client: Client, name: str, addresses: tuple[str, ...]) -> Node:

@@ -33,7 +33,7 @@ def up(
     healthz_bind_address: str = "127.0.0.1:10256",
     metrics_bind_address: str = "127.0.0.1:10249",
     add_route: bool = False,
-    output: Output = "text",
+    output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
     """Give Services to this machine: API server, controllers and proxy in one process, until Ctrl-C.
 

@@ -33,6 +33,9 @@ class Round(Struct):
     commands: int
     frontends: int
 
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.commands} commands for {self.frontends} frontends in {self.seconds * 1000:.1f} ms"
+
 
 class Receipt(NamedTuple):
     """The kernel has what follows from this version of an object (nothing, when ``commands`` is 0).

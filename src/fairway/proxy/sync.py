@@ -216,6 +216,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         receipts = self.receipts.add(batch.causes, at=done.at, monotonic=now, commands=commands)
         for conflict in batch.conflicts:
             log.warning("%s and %s both ask for %s: %s has it", *conflict[1:], conflict.frontend, conflict.holder)
+        log.debug("%s", done)
         for listener in self._listeners:
             listener.finished(done, receipts, batch)
 
