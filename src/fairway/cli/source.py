@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fairway.lab.network import Network
 
 DEFAULT_SERVICE_NETWORK = "10.96.0.0/16"
-LAB_KUBECONFIG = Path("/run/fairway/lab/lab/kubeconfig")
 UP_KUBECONFIG = Path("/var/lib/fairway/kubeconfig")
 
 
@@ -84,14 +83,25 @@ def find_kubeconfigs(given: Path | None) -> list[Path]:
         return [given]
     if os.environ.get("KUBECONFIG"):
         return default_files(os.environ)
-    for usual in (LAB_KUBECONFIG, UP_KUBECONFIG):
-        if usual.exists():
-            return [usual]
+    if running := _running():
+        return [running]
     raise CommandError(
         "no cluster to read: no --kubeconfig, no $KUBECONFIG, and neither a lab nor `fairway up` runs here.\n"
         "Start one (fairway lab up), or read files (-f objects.yaml).",
         EXIT_USAGE,
     )
+
+
+def _running() -> Path | None:
+    """The kubeconfig of what runs here: the only lab (or the one called ``lab``), else `fairway up`."""
+    from fairway.lab.state import State, names
+
+    labs = {name: State(name).kubeconfig for name in names() if State(name).kubeconfig.exists()}
+    if len(labs) > 1 and "lab" not in labs:
+        listed = "\n".join(f"--kubeconfig {file}" for file in labs.values())
+        raise CommandError(f"several labs run here; say which:\n{listed}", EXIT_USAGE)
+    found = labs.get("lab", next(iter(labs.values()), UP_KUBECONFIG))
+    return found if found.exists() else None
 
 
 async def _from_api(kubeconfigs: list[Path], networks: Networks) -> Cluster:
