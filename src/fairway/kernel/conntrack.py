@@ -1,23 +1,21 @@
-"""The kernel's memory of connections, as far as Services need it: find and forget flows.
+"""The kernel's connection-tracking table: find flows, forget flows. Nothing here decides which.
 
-A frontend's rules see only the first packet of a flow; the rest is conntrack's. When a backend goes away, what
-conntrack remembers must go too, or a UDP client keeps sending to an address that nobody has any more.
-
-    client ──▶ 10.96.0.10:53   original destination: the frontend
-    client ◀── 10.244.1.4:53   reply source: the backend (or the frontend itself, when nothing was rewritten)
+CTA_TUPLE_ORIG   client ──▶ destination:port             as the client sent it
+CTA_TUPLE_REPLY  backend:port ──▶ client                 as the answer comes, so its source is who answers
 """
 
 from __future__ import annotations
 
 import errno
+import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import NamedTuple
 
 from fairway.kernel.nfnetlink import (
     SUBSYSTEM_CONNTRACK,
+    Interrupted,
     KernelRefused,
     Netfilter,
     Request,
@@ -26,48 +24,40 @@ from fairway.kernel.nfnetlink import (
     nested,
     number,
 )
-from fairway.model.address import ANY, family_of
-from fairway.model.view import FrontendKey
-from fairway.modes.nftables.tables import PROTOCOL_NUMBERS, address_bytes, read_address
 
 _GET, _DELETE = 1, 2
-_ORIGINAL, _REPLY, _FILTER = 1, 2, 25
-_IP, _PROTOCOL = 1, 2
-_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
-_NFPROTO = {"IPv4": 2, "IPv6": 10}
-_SOURCE = {"IPv4": 1, "IPv6": 3}
-_DESTINATION = {"IPv4": 2, "IPv6": 4}
-# bits of CTA_FILTER: which fields of a tuple must match
-_MATCH_SOURCE, _MATCH_DESTINATION, _MATCH_PROTOCOL, _MATCH_SOURCE_PORT, _MATCH_DESTINATION_PORT = 1, 2, 8, 16, 32
-_PROTOCOL_NAMES = {value: name for name, value in PROTOCOL_NUMBERS.items()}
+_TUPLE_ORIGINAL, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
+_TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
+_PROTOCOL_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+_FILTER_ORIGINAL, _FILTER_REPLY = 1, 2
+_MATCH_DESTINATION, _MATCH_PROTOCOL, _MATCH_DESTINATION_PORT = 2, 8, 32
+
+_PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+_SOURCE = {socket.AF_INET: 1, socket.AF_INET6: 3}
+_DESTINATION = {socket.AF_INET: 2, socket.AF_INET6: 4}
+_ATTEMPTS = 5
 
 
-class End(NamedTuple):
-    address: str
-    port: int
-
-
-class Flow(NamedTuple):
-    """One remembered connection: who asked whom, and who answers."""
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One entry. ``reply_source`` is who answers: the same as ``destination`` when nobody translated the flow."""
 
     protocol: str
-    client: End
-    frontend: End
-    answers: End
-    answered: End
-
-    @property
-    def rewritten(self) -> bool:
-        return self.frontend != self.answers
+    source: str
+    source_port: int
+    destination: str
+    port: int
+    reply_source: str
+    reply_port: int
+    identity: bytes = field(repr=False)
+    """The attributes that name exactly this entry to the kernel."""
 
 
 @dataclass(slots=True)
 class Conntrack:
-    """Conntrack of this thread's network namespace. Close it, or use it in a `with`."""
+    """The table of this thread's network namespace. Close it, or use it in a `with`. Raises `KernelRefused`."""
 
     _netlink: Netfilter = field(default_factory=Netfilter)
-    _can_flush: bool = True
-    """Whether this kernel forgets by filter in one request (6.8 and later); learned when first refused."""
 
     def __enter__(self) -> Conntrack:
         return self
@@ -78,108 +68,85 @@ class Conntrack:
     def close(self) -> None:
         self._netlink.close()
 
-    def flows(self, frontend: FrontendKey, backend: End | None = None) -> list[Flow]:
-        """Flows to a frontend, all or those that a backend answers. The kernel picks them; others are not copied.
+    def flows(self, protocol: str, destination: str = "", port: int = 0) -> list[Flow]:
+        """The flows of a protocol, all of them or those to one destination and port.
 
-        A node port's key (any address) finds flows to that port of every address.
+        Raises `Interrupted` when the kernel could not give a whole list in several attempts.
         """
-        request = _request(_GET, frontend, backend, "list flows")
-        found = (_read(reply.body) for reply in self._netlink.dump(request))
-        return [flow for flow in found if flow is not None]
-
-    def forget(self, frontend: FrontendKey, backend: End) -> None:
-        """Forget the flows to a frontend that a backend answers: the next packet of each is a first packet again.
-
-        For flows that began before the frontend had rules and so were never rewritten, the backend is the frontend's
-        own address and port.
-        """
-        if self._can_flush:
-            try:
-                self._netlink.request(_request(_DELETE, frontend, backend, "forget flows"))
-                return
-            except KernelRefused as refused:
-                # before 6.8 a filter is not for deleting: the request is taken for one about a single flow
-                if refused.code not in (errno.EINVAL, errno.EOPNOTSUPP):
-                    raise
-                self._can_flush = False
-        self.delete(self.flows(frontend, backend))
+        families = [socket.AF_INET6 if ":" in destination else socket.AF_INET] if destination else list(_SOURCE)
+        return [flow for family in families for flow in self._list(family, protocol, destination, port)]
 
     def delete(self, flows: Iterable[Flow]) -> int:
-        """Forget these flows one by one; how many were still there."""
-        forgotten = 0
+        """Forget these entries; returns how many were still there."""
+        count = 0
         for flow in flows:
+            family = socket.AF_INET6 if ":" in flow.destination else socket.AF_INET
+            words = f"delete {flow.protocol} flow {flow.source} to {flow.destination} port {flow.port}"
             try:
-                self._netlink.request(_delete_one(flow))
-                forgotten += 1
+                self._netlink.request(Request(SUBSYSTEM_CONNTRACK, _DELETE, flow.identity, words, family=family))
             except KernelRefused as refused:
-                if refused.code != errno.ENOENT:  # it ended by itself meanwhile
+                if refused.code != errno.ENOENT:
                     raise
-        return forgotten
+            else:
+                count += 1
+        return count
+
+    def _list(self, family: socket.AddressFamily, protocol: str, destination: str, port: int) -> Iterator[Flow]:
+        asked = _question(family, protocol, destination, port)
+        for attempt in range(_ATTEMPTS):
+            try:
+                replies = self._netlink.dump(asked)
+                break
+            except Interrupted:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        for reply in replies:
+            flow = _read(family, reply.body)
+            # Kernels before 5.8 do not know the filter and say everything.
+            if flow is not None and flow.protocol == protocol and (not destination or flow.destination == destination):
+                yield flow
 
 
-def _request(kind: int, frontend: FrontendKey, backend: End | None, does: str) -> Request:
-    family = family_of(frontend.address)
-    protocol = attribute(_NUMBER, bytes((PROTOCOL_NUMBERS[frontend.protocol],)))
-    port = attribute(_DESTINATION_PORT, frontend.port.to_bytes(2, "big"))
-    original = [nested(_PROTOCOL, protocol, port)]
-    original_match = _MATCH_PROTOCOL | _MATCH_DESTINATION_PORT
-    if frontend.address != ANY[family]:
-        original.insert(0, nested(_IP, attribute(_DESTINATION[family], address_bytes(frontend.address))))
-        original_match |= _MATCH_DESTINATION
-    parts = [nested(_ORIGINAL, *original)]
-    reply_match = 0
-    if backend is not None:
-        address = nested(_IP, attribute(_SOURCE[family], address_bytes(backend.address)))
-        source_port = attribute(_SOURCE_PORT, backend.port.to_bytes(2, "big"))
-        parts.append(nested(_REPLY, address, nested(_PROTOCOL, protocol, source_port)))
-        reply_match = _MATCH_SOURCE | _MATCH_PROTOCOL | _MATCH_SOURCE_PORT
-    parts.append(nested(_FILTER, _host32(1, original_match), _host32(2, reply_match)))
-    answered = f" answered by {backend.address}:{backend.port}" if backend else ""
-    says = f"{does} to {frontend}{answered}"
-    return Request(SUBSYSTEM_CONNTRACK, kind, b"".join(parts), says, 0, _NFPROTO[family])
-
-
-def _delete_one(flow: Flow) -> Request:
-    family = family_of(flow.client.address)
-    addresses = nested(
-        _IP,
-        attribute(_SOURCE[family], address_bytes(flow.client.address)),
-        attribute(_DESTINATION[family], address_bytes(flow.frontend.address)),
+def _question(family: socket.AddressFamily, protocol: str, destination: str, port: int) -> Request:
+    match = _MATCH_PROTOCOL
+    where = b""
+    which = attribute(_PROTOCOL_NUMBER, bytes([_PROTOCOLS[protocol]]))
+    if destination:
+        match |= _MATCH_DESTINATION | _MATCH_DESTINATION_PORT
+        packed = socket.inet_pton(family, destination)
+        # The kernel reads both addresses and both ports, and then compares those that the filter names.
+        where = nested(
+            _TUPLE_IP, attribute(_SOURCE[family], bytes(len(packed))), attribute(_DESTINATION[family], packed)
+        )
+        which += attribute(_SOURCE_PORT, bytes(2)) + attribute(_DESTINATION_PORT, struct.pack("!H", port))
+    body = nested(_TUPLE_ORIGINAL, where, nested(_TUPLE_PROTOCOL, which)) + nested(
+        _FILTER,
+        attribute(_FILTER_ORIGINAL, struct.pack("=I", match)),
+        attribute(_FILTER_REPLY, struct.pack("=I", 0)),
     )
-    ports = nested(
-        _PROTOCOL,
-        attribute(_NUMBER, bytes((PROTOCOL_NUMBERS[flow.protocol],))),
-        attribute(_SOURCE_PORT, flow.client.port.to_bytes(2, "big")),
-        attribute(_DESTINATION_PORT, flow.frontend.port.to_bytes(2, "big")),
-    )
-    says = f"forget the flow from {flow.client.address}:{flow.client.port}"
-    return Request(SUBSYSTEM_CONNTRACK, _DELETE, nested(_ORIGINAL, addresses, ports), says, 0, _NFPROTO[family])
+    words = f"list {protocol} flows" + (f" to {destination} port {port}" if destination else "")
+    return Request(SUBSYSTEM_CONNTRACK, _GET, body, words, family=family)
 
 
-def _read(body: bytes) -> Flow | None:
-    """The flow in a message; None for a protocol without ports."""
-    at = attributes(body)
-    original, reply = _read_tuple(at[_ORIGINAL]), _read_tuple(at[_REPLY])
-    if original is None or reply is None:
-        return None
-    protocol, client, frontend = original
-    return Flow(protocol, client, frontend, reply[1], reply[2])
-
-
-def _read_tuple(data: bytes) -> tuple[str, End, End] | None:
-    at = attributes(data)
-    addresses, ports = attributes(at[_IP]), attributes(at[_PROTOCOL])
-    protocol = _PROTOCOL_NAMES.get(number(ports[_NUMBER]))
+def _read(family: socket.AddressFamily, body: bytes) -> Flow | None:
+    entry = attributes(body)
+    original, reply = attributes(entry[_TUPLE_ORIGINAL]), attributes(entry[_TUPLE_REPLY])
+    sent, answered = attributes(original[_TUPLE_PROTOCOL]), attributes(reply[_TUPLE_PROTOCOL])
+    protocol = next((name for name, value in _PROTOCOLS.items() if value == number(sent[_PROTOCOL_NUMBER])), None)
     if protocol is None:
         return None
-    source = addresses.get(1) or addresses[3]
-    destination = addresses.get(2) or addresses[4]
-    return (
-        protocol,
-        End(read_address(source), number(ports[_SOURCE_PORT])),
-        End(read_address(destination), number(ports[_DESTINATION_PORT])),
+    addresses, answering = attributes(original[_TUPLE_IP]), attributes(reply[_TUPLE_IP])
+    identity = nested(_TUPLE_ORIGINAL, entry[_TUPLE_ORIGINAL])
+    for kind in (_ID, _ZONE):
+        if kind in entry:
+            identity += attribute(kind, entry[kind])
+    return Flow(
+        protocol=protocol,
+        source=socket.inet_ntop(family, addresses[_SOURCE[family]]),
+        source_port=number(sent[_SOURCE_PORT]),
+        destination=socket.inet_ntop(family, addresses[_DESTINATION[family]]),
+        port=number(sent[_DESTINATION_PORT]),
+        reply_source=socket.inet_ntop(family, answering[_SOURCE[family]]),
+        reply_port=number(answered[_SOURCE_PORT]),
+        identity=identity,
     )
-
-
-def _host32(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("=I", value))
