@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fairway.lab.network import Network
 
 DEFAULT_SERVICE_NETWORK = "10.96.0.0/16"
-UP_KUBECONFIG = Path("/var/lib/fairway/kubeconfig")
+UP_KUBECONFIG = Path("/var/lib/fairway/admin.conf")
 
 
 @Parameter(name="*")
