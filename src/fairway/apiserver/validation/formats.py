@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_LABEL_1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
-_QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
-_LABEL_VALUE = f"({_QUALIFIED})?"
-_PERCENT = "[0-9]+%"
+_LABEL = re.compile("[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABEL_1035 = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
+_QUALIFIED = re.compile("([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_LABEL_VALUE = re.compile(f"({_QUALIFIED.pattern})?")
+_PERCENT = re.compile("[0-9]+%")
+_PORT_NAME = re.compile("[-a-z0-9]+")
+_DOTTED = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
+_PREFIX_LENGTH = re.compile(r"\d{1,3}", re.ASCII)
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII
 )
@@ -35,22 +39,18 @@ Problems = list[str]
 Format = Callable[[str], Problems]
 
 
-def _matches(pattern: str, text: str) -> bool:
-    return re.fullmatch(pattern, text, re.ASCII) is not None
-
-
-def _wanted(sentence: str, pattern: str, *examples: str) -> str:
+def _wanted(sentence: str, pattern: re.Pattern[str], *examples: str) -> str:
     shown = " or ".join(f"'{example}', " for example in examples)
-    return f"{sentence} (e.g. {shown}regex used for validation is '{pattern}')"
+    return f"{sentence} (e.g. {shown}regex used for validation is '{pattern.pattern}')"
 
 
 def _longer_than(limit: int, text: str) -> Problems:
     return [f"must be no more than {limit} bytes"] if len(text.encode()) > limit else []
 
 
-def _shape(text: str, limit: int, pattern: str, sentence: str, examples: Sequence[str]) -> Problems:
+def _shape(text: str, limit: int, pattern: re.Pattern[str], sentence: str, examples: Sequence[str]) -> Problems:
     found = _longer_than(limit, text)
-    if not _matches(pattern, text):
+    if not pattern.fullmatch(text):
         found.append(_wanted(sentence, pattern, *examples))
     return found
 
@@ -119,7 +119,7 @@ def port_number(number: int) -> Problems:
 def port_name(text: str) -> Problems:
     """An IANA service name: what a ``targetPort`` may say instead of a number."""
     found = _longer_than(15, text)
-    if not _matches("[-a-z0-9]+", text):
+    if not _PORT_NAME.fullmatch(text):
         found.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not re.search("[a-z]", text):
         found.append("must contain at least one letter (a-z)")
@@ -136,16 +136,17 @@ def port_number_or_name(value: int | str) -> Problems:
 
 def percent(text: str) -> Problems:
     sentence = "a valid percent string must be a numeric string followed by an ending '%'"
-    return [] if _matches(_PERCENT, text) else [_wanted(sentence, _PERCENT, "1%", "93%")]
+    return [] if _PERCENT.fullmatch(text) else [_wanted(sentence, _PERCENT, "1%", "93%")]
 
 
 def _without_leading_zeros(text: str) -> str:
     return ".".join(part.lstrip("0") or "0" for part in text.split("."))
 
 
+@lru_cache(maxsize=16384)
 def parse_address(text: str) -> Address | None:
     """The address, read as leniently as Kubernetes reads stored ones: IPv4 with leading zeros, no zone."""
-    lenient = _without_leading_zeros(text) if _matches(r"\d+\.\d+\.\d+\.\d+", text) else text
+    lenient = _without_leading_zeros(text) if _DOTTED.fullmatch(text) else text
     try:
         return ip_address(lenient) if "%" not in lenient else None
     except ValueError:
@@ -193,7 +194,7 @@ def parse_network(text: str) -> Network | None:
     """The network an address with a prefix length belongs to; host bits are tolerated."""
     base, slash, length = text.partition("/")
     parsed = parse_address(base)
-    if parsed is None or not slash or not _matches(r"\d{1,3}", length):
+    if parsed is None or not slash or not _PREFIX_LENGTH.fullmatch(length):
         return None
     try:
         return ip_network(f"{parsed}/{int(length)}", strict=False)
