@@ -112,7 +112,8 @@ class Verbs:
         patch = Patch.parse(request.content_type, await request.body())
         if target.subresource == "scale":
             return await self._change_scale(request, target, lambda scale: patch.apply(_SCALE, scale))
-        kind, notes = target.kind, []
+        kind = target.kind
+        notes: list[str] = []
 
         def change(old: Document) -> Document:
             patched = patch.apply(shape(kind.resource.api_version, kind.name), old)
