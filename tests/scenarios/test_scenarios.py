@@ -13,12 +13,13 @@ import pytest
 from fairway.model.decide import decide
 from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace
 from fairway.model.view import NodeView
-from tests.scenarios.modes import MODES, AnyMode, what_services_add
+from fairway.modes.registry import MODES
+from tests.scenarios.modes import AnyMode, what_services_add
 from tests.scenarios.report import explain
 from tests.scenarios.scenario import FOLDER, Expectation, ScenarioError, Step, read_packets, scenarios
 
 STEPS = [pytest.param(step, id=step.name) for one in scenarios() for step in one.steps]
-BY_NAME = [pytest.param(mode, id=mode.name) for mode in MODES]
+BY_NAME = [pytest.param(mode, id=mode.name) for mode in MODES.values()]
 LINES = [
     pytest.param(step, line, id=f"{line.place} {line.packet}")
     for one in scenarios()
@@ -77,7 +78,7 @@ def test_a_program_is_at_rest(mode: AnyMode, step: Step) -> None:
 
 def test_no_golden_file_is_left_over() -> None:
     """A program of a step or a mode that is gone would look as if it were still tested."""
-    wanted = {step.file(mode.name, "golden") for one in scenarios() for step in one.steps for mode in MODES}
+    wanted = {step.file(mode.name, "golden") for one in scenarios() for step in one.steps for mode in MODES.values()}
     assert set(FOLDER.glob("*/*.golden")) == wanted
 
 
