@@ -150,6 +150,12 @@ def test_a_running_pod_beats_a_terminating_one_with_its_address(running_first: b
     assert backend.node == "node-1"
 
 
+def test_a_pod_that_is_not_ready_yet_still_replaces_a_terminating_one_that_was_published_as_ready() -> None:
+    waiting = slice_(at(ONE, "node-1", ready=False, serving=False, terminating=False), name="a")
+    leaving = slice_(at(ONE, "node-2", ready=True, serving=True, terminating=True), name="z")
+    assert only(service(), waiting, leaving).cluster == ()
+
+
 def test_an_address_on_two_ports_is_two_backends() -> None:
     slices = (slice_(ONE), slice_(ONE, name="web-b", ports=[{"name": "http", "port": 9090}]))
     assert backends(only(service(), *slices)) == [f"{ONE}:8080", f"{ONE}:9090"]
