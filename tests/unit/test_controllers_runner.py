@@ -1,0 +1,359 @@
+"""The controllers at work against the real API server, in memory: `fairway.controllers.runner` and all it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairway.apiserver.collect import Collector
+from fairway.apiserver.server import create_app
+from fairway.apiserver.settings import Settings
+from fairway.apiserver.storage.memory import MemoryStorage
+from fairway.client.asgi import Application, AsgiTransport
+from fairway.client.http import Client
+from fairway.controllers.runner import run_controllers
+from fairway.objects.cluster import Pod
+from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.resources import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, REPLICA_SETS, SERVICES
+from fairway.objects.status import ApiError
+
+
+class Door:
+    """The way to the server: it notes the writes that come through, and it can be shut."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._open: set[asyncio.Task[None]] = set()
+        self._shut = False
+        self.writes: list[str] = []
+        self.refused = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._shut:
+            self.refused.set()
+            raise ConnectionRefusedError("the server is away")
+        if scope["method"] != "GET":
+            self.writes.append(f"{scope['method']} {scope['path']}")
+        answering = asyncio.ensure_future(self._app(scope, receive, send))
+        self._open.add(answering)
+        try:
+            await asyncio.wait([answering])
+        finally:
+            answering.cancel()
+            self._open.discard(answering)
+
+    def shut(self) -> None:
+        """End every conversation, watches too, and let nobody in."""
+        self._shut = True
+        for answering in self._open:
+            answering.cancel()
+
+    def reopen(self) -> None:
+        self._shut = False
+
+
+class World:
+    """A cluster in memory: its server, the controllers, and this test as its user and its kubelet."""
+
+    def __init__(self, app: Any) -> None:
+        self.door = Door(app)
+        self.client = Client(AsgiTransport(app))
+        self._app = app
+        self._controllers: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        ready = asyncio.Event()
+        client = Client(AsgiTransport(self.door))
+        self._controllers = asyncio.create_task(run_controllers(client, on_ready=ready.set))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({waiting, self._controllers}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._controllers.done():
+            self._controllers.result()
+
+    async def stop(self) -> None:
+        if self._controllers is not None:
+            self._controllers.cancel()
+            await asyncio.wait([self._controllers])
+
+    async def until(self, resource: Any, holds: Callable[[list[Any]], bool]) -> list[Any]:
+        """Wait until the objects of a kind are as they should be; returns them."""
+        listed = await self.client.list(resource)
+        found = {one.metadata.key: one for one in listed.items}
+        if holds(list(found.values())):
+            return list(found.values())
+        async for events in self.client.watch(resource, listed.metadata.resource_version):
+            for event in events:
+                if event.type == "DELETED":
+                    found.pop(event.metadata.key, None)
+                elif event.object is not None:
+                    found[event.metadata.key] = event.object
+            if holds(list(found.values())):
+                return list(found.values())
+        raise AssertionError("the watch has ended")
+
+    async def nodes(self, *names: str) -> None:
+        for name in names:
+            status = {"conditions": [{"type": "Ready", "status": "True"}]}
+            await self.client.create(NODES, {"metadata": {"name": name}, "status": status})
+
+    async def deploy(self, name: str, replicas: int, **spec: Any) -> None:
+        labels = {"app": name}
+        container = {"name": "c", "image": "v1", "ports": [{"name": "http", "containerPort": 8080}]}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
+        document = {
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template, **spec},
+        }
+        await self.client.create(DEPLOYMENTS, document)
+
+    async def expose(self, name: str) -> None:
+        spec = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": "http"}]}
+        await self.client.create(SERVICES, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+
+    async def pods(self, count: int) -> list[Pod]:
+        """Wait until there are so many pods, all with a node, and none on its way out."""
+        return await self.until(
+            PODS,
+            lambda pods: len(pods) == count and all(pod.spec.node_name and not pod.terminating for pod in pods),
+        )
+
+    async def answering(self, pods: list[Pod]) -> None:
+        """Be the kubelet: the pods have addresses and are ready."""
+        for number, pod in enumerate(pods):
+            address = f"10.244.{number // 250}.{number % 250 + 1}"
+            status = {
+                "phase": "Running",
+                "podIP": address,
+                "podIPs": [{"ip": address}],
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"}],
+            }
+            await self.client.patch_status(PODS, pod.metadata.name, {"status": status}, "default")
+
+    async def endpoints(self, service: str, count: int) -> list[Endpoint]:
+        """Wait until so many endpoints of the Service are ready, and no others."""
+
+        def of_service(slices: list[EndpointSlice]) -> list[Endpoint]:
+            return [e for one in slices if one.service_name == service for e in one.endpoints or ()]
+
+        slices = await self.until(
+            ENDPOINT_SLICES,
+            lambda slices: len(of_service(slices)) == count and all(e.ready for e in of_service(slices)),
+        )
+        return of_service(slices)
+
+
+@asynccontextmanager
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    app = await create_app(MemoryStorage(), Settings(data_directory=tmp_path, storage="memory"))
+    collector = asyncio.create_task(Collector(app.registry).run())
+    made = World(app)
+    try:
+        async with asyncio.timeout(20):
+            await made.start()
+            yield made
+    finally:
+        await made.stop()
+        collector.cancel()
+        await asyncio.wait([collector])
+
+
+async def test_a_deployment_becomes_pods_on_nodes_and_endpoints_of_its_service(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1", "n2", "n3")
+        await it.deploy("web", 3)
+        await it.expose("web")
+        pods = await it.pods(3)
+        assert Counter(pod.spec.node_name for pod in pods) == {"n1": 1, "n2": 1, "n3": 1}
+        assert all(pod.metadata.name.startswith("web-") for pod in pods)
+        await it.answering(pods)
+        endpoints = await it.endpoints("web", 3)
+        assert {e.target_ref.name for e in endpoints if e.target_ref} == {pod.metadata.name for pod in pods}
+        await it.until(
+            DEPLOYMENTS, lambda all_: all_[0].status.available_replicas == all_[0].status.updated_replicas == 3
+        )
+
+
+async def test_a_scale_goes_all_the_way_to_the_endpoints(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1", "n2")
+        await it.deploy("web", 1)
+        await it.expose("web")
+        await it.answering(await it.pods(1))
+        await it.endpoints("web", 1)
+        await it.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 5}}, "default")
+        await it.answering(await it.pods(5))
+        await it.endpoints("web", 5)
+
+
+async def test_a_restart_writes_nothing_when_nothing_has_changed(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1", "n2")
+        for name in ("web", "cart"):
+            await it.deploy(name, 2)
+            await it.expose(name)
+        await it.answering(await it.pods(4))
+        await it.endpoints("web", 2)
+        await it.endpoints("cart", 2)
+        await it.until(DEPLOYMENTS, lambda all_: all(one.status.available_replicas == 2 for one in all_))
+        await it.stop()
+        it.door.writes.clear()
+        await it.start()
+        # A new Service shows that everything before it in the queues has been worked on.
+        await it.expose("late")
+        await it.until(ENDPOINT_SLICES, lambda slices: any(one.service_name == "late" for one in slices))
+        assert it.door.writes == ["POST /apis/discovery.k8s.io/v1/namespaces/default/endpointslices"]
+
+
+async def test_a_restart_in_the_middle_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1")
+        await it.deploy("web", 20)
+        await it.until(PODS, lambda pods: len(pods) >= 3)
+        await it.stop()
+        await it.start()
+        await it.pods(20)
+        await it.until(REPLICA_SETS, lambda sets: len(sets) == 1 and sets[0].status.replicas == 20)
+        assert len((await it.client.list(PODS)).items) == 20
+        assert not any(write.startswith("DELETE") for write in it.door.writes)
+
+
+async def test_what_happens_while_the_server_is_away_is_caught_up(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fairway")
+    async with world(tmp_path) as it:
+        await it.nodes("n1")
+        await it.deploy("web", 1)
+        await it.pods(1)
+        it.door.shut()
+        await it.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 3}}, "default")
+        await it.door.refused.wait()
+        it.door.reopen()
+        await it.pods(3)
+    messages = [record.message for record in caplog.records]
+    assert sum("cannot reach the API server" in message for message in messages) == 1
+    assert sum("answers again" in message for message in messages) == 1
+
+
+async def test_a_new_version_rolls_out_without_a_gap(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1", "n2")
+        await it.deploy("web", 2)
+        await it.answering(await it.pods(2))
+        await it.until(DEPLOYMENTS, lambda all_: all_[0].status.available_replicas == 2)
+        image = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "v2"}]
+        await it.client.patch(DEPLOYMENTS, "web", image, "default", kind="json")
+        kubelet = asyncio.create_task(_kubelet(it))
+        try:
+            sets = await it.until(
+                REPLICA_SETS,
+                lambda sets: (
+                    sorted((one.spec.replicas or 0, one.status.available_replicas) for one in sets) == [(0, 0), (2, 2)]
+                ),
+            )
+            await it.until(DEPLOYMENTS, lambda all_: _progressing(all_[0]) == "NewReplicaSetAvailable")
+        finally:
+            kubelet.cancel()
+            await asyncio.wait([kubelet])
+        revisions = {
+            one.metadata.annotation("deployment.kubernetes.io/revision"): one.spec.replicas or 0 for one in sets
+        }
+        assert revisions == {"1": 0, "2": 2}
+
+
+async def _kubelet(it: World) -> None:
+    """Make every pod answer, and end those that are asked to leave."""
+    listed = await it.client.list(PODS)
+    async for events in it.client.watch(PODS, listed.metadata.resource_version):
+        for event in events:
+            pod = event.object
+            if pod is None or event.type == "DELETED":
+                continue
+            try:
+                if pod.terminating:
+                    await it.client.delete(PODS, pod.metadata.name, "default", grace_seconds=0)
+                elif pod.spec.node_name and not pod.ready:
+                    await it.answering([pod])
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+
+
+def _progressing(deployment: Any) -> str:
+    return next((one.reason for one in deployment.status.conditions or () if one.type == "Progressing"), "")
+
+
+async def test_a_pod_that_fits_nowhere_says_why_until_a_node_comes(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.deploy("web", 1)
+
+        def told(pods: list[Pod]) -> bool:
+            return any(
+                condition.reason == "Unschedulable" and "no nodes available" in condition.message
+                for pod in pods
+                for condition in pod.status.conditions or ()
+            )
+
+        await it.until(PODS, told)
+        await it.nodes("n1")
+        assert (await it.pods(1))[0].spec.node_name == "n1"
+
+
+async def test_endpoints_leave_with_their_pods_and_slices_with_their_service(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1")
+        await it.deploy("web", 2)
+        await it.expose("web")
+        await it.answering(await it.pods(2))
+        await it.endpoints("web", 2)
+        await it.client.patch(DEPLOYMENTS, "web", {"spec": {"replicas": 1}}, "default")
+        slices = await it.until(
+            ENDPOINT_SLICES,
+            lambda slices: any(e.terminating for one in slices for e in one.endpoints or ()),
+        )
+        leaving = [e for one in slices for e in one.endpoints or () if e.terminating]
+        assert [(e.ready, e.serving) for e in leaving] == [(False, True)]
+        await it.client.delete(SERVICES, "web", "default")
+        await it.until(ENDPOINT_SLICES, lambda slices: all(one.service_name != "web" for one in slices))
+
+
+async def test_a_selectorless_service_keeps_the_slices_that_somebody_wrote(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        spec = {"ports": [{"port": 80}]}
+        await it.client.create(SERVICES, {"metadata": {"name": "mine", "namespace": "default"}, "spec": spec})
+        made = await it.client.create(
+            ENDPOINT_SLICES,
+            {
+                "metadata": {
+                    "name": "mine-1",
+                    "namespace": "default",
+                    "labels": {"kubernetes.io/service-name": "mine"},
+                },
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["192.0.2.1"]}],
+                "ports": [{"port": 80}],
+            },
+        )
+        await it.expose("other")
+        await it.until(ENDPOINT_SLICES, lambda slices: any(one.service_name == "other" for one in slices))
+        found = await it.client.get(ENDPOINT_SLICES, "mine-1", "default")
+        assert found.metadata.resource_version == made.metadata.resource_version
+
+
+async def test_a_pod_that_is_deleted_is_replaced(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1")
+        await it.deploy("web", 2)
+        pods = await it.pods(2)
+        gone = pods[0].metadata
+        await it.client.delete(PODS, gone.name, "default", grace_seconds=0)
+        names = {pod.metadata.name for pod in await it.pods(2)}
+        assert gone.name not in names
