@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import NamedTuple
 
 NETLINK_NETFILTER = 12
 SUBSYSTEM_CONNTRACK = 1
@@ -34,7 +35,7 @@ _BATCH_BEGIN, _BATCH_END, _BATCH_GENID = 0x10, 0x11, 1
 _SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _EXT_ACK_TEXT, _EXT_ACK_OFFSET = 1, 2
-_RECEIVE_BYTES = 1 << 18
+_RECEIVE_BYTES = 1 << 17
 _MINIMUM_BUFFER = 1 << 20
 
 HEADER = struct.Struct("=IHHII")
@@ -96,8 +97,7 @@ def string(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="replace")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One message to send, and the words for it in an error."""
 
     subsystem: int
@@ -175,6 +175,9 @@ class Interrupted(Exception):
     """What was being dumped changed meanwhile: the answer is not one moment's state; ask again."""
 
 
+_COMMIT = Request(0, 0, b"", "commit of the batch")
+
+
 @dataclass(slots=True)
 class Netfilter:
     """A netlink socket to netfilter in the caller's network namespace. Close it, or use it in a `with`."""
@@ -186,6 +189,7 @@ class Netfilter:
     _socket: socket.socket = field(init=False, repr=False)
     _sequence: int = field(init=False, default=1)
     _sndbuf: int = field(init=False, default=0)
+    _buffer: memoryview = field(init=False, repr=False, default_factory=lambda: memoryview(bytearray(_RECEIVE_BYTES)))
 
     def __post_init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
@@ -193,7 +197,10 @@ class Netfilter:
             self._socket.bind((0, 0))
             self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
             self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
-            self._socket.settimeout(self.timeout)
+            # the kernel's own timeout: Python's would ask poll() before each call
+            seconds, fraction = divmod(self.timeout, 1)
+            limit = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             for group in self.groups:
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
         except OSError:
@@ -296,21 +303,23 @@ class Netfilter:
         self._socket.sendto(data, (0, 0))
 
     def _settle(self, first: int, requests: Sequence[Request]) -> None:
-        """Wait for the answer to a batch: refusals first, in order, then either the last request's or the commit's."""
+        """Wait for the answer to a batch.
+
+        Refusals come first, in order, then the acknowledgement of the last request. An answer to the batch's beginning
+        stands for the batch as a whole: a commit that failed, a generation that has passed, a missing privilege.
+        """
         refusals: list[Refusal] = []
         last = first + len(requests)
         settled = False
-        while not settled or self._waiting():
+        while not settled:
             for reply in self._receive():
                 index = reply.sequence - first - 1
                 if reply.kind != ERROR or not -1 <= index < len(requests):
                     continue
-                request = requests[index] if index >= 0 else Request(0, 0, b"", "commit of the batch")
-                refusal = _refusal(reply, request)
+                refusal = _refusal(reply, requests[index] if index >= 0 else _COMMIT)
                 if refusal.code:
                     refusals.append(refusal)
-                # index -1: the batch as a whole was refused (a commit that failed, or a generation that has passed)
-                settled = settled or reply.sequence == last or index == -1
+                settled = reply.sequence == last or (index == -1 and not self._waiting())
         self._raise_if_refused(refusals)
 
     def _waiting(self) -> bool:
@@ -329,7 +338,11 @@ class Netfilter:
                     yield reply
 
     def _receive(self) -> Iterator[Reply]:
-        return split(self._socket.recv(_RECEIVE_BYTES))
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            raise TimeoutError(errno.ETIMEDOUT, f"the kernel did not answer within {self.timeout:g} seconds") from None
+        return split(bytes(self._buffer[:size]))
 
 
 def split(data: bytes) -> Iterator[Reply]:

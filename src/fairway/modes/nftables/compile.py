@@ -18,7 +18,6 @@ from fairway.modes.nftables.ruleset import (
     LOCAL,
     REFUSE,
     THROW_AWAY,
-    node_port_addresses,
     number_bytes,
     spans,
 )
@@ -107,7 +106,7 @@ def _masquerade(frontend: Frontend, actions: dict[Client, Action]) -> Iterator[E
 
 def _on_node_address(frontend: Frontend, settings: NodeSettings) -> Iterator[Element]:
     """Keeps such a frontend from being masqueraded because a node port with its number is."""
-    if frontend.kind is not FrontendKind.NODE_PORT and frontend.address in node_port_addresses(settings):
+    if frontend.kind is not FrontendKind.NODE_PORT and settings.takes_node_ports(frontend.address):
         yield Element("node-address-frontends", frontend_bytes(frontend.key))
 
 

@@ -246,7 +246,9 @@ def accept(program: Program, changes: Changes) -> None:
 
 def build(program: Program, fragments: Iterable[Fragment]) -> Program:
     """The Program with these Fragments in it, for a start from nothing."""
-    accept(program, {one.frontend.key: one for one in fragments})
+    for fragment in fragments:
+        program.fragments[fragment.frontend.key] = fragment
+        program.numbers[fragment.family] |= fragment.numbers
     return program
 
 
@@ -311,13 +313,10 @@ class _Change:
             missing = new.numbers - self.program.numbers[new.family]
             if missing:
                 self.numbers.setdefault(new.family, set()).update(missing)
-        before, after = _elements(old), _elements(new)
-        for (name, key), element in before.items():
-            if old is not None and after.get((name, key)) != element:
-                self.leaving.setdefault((old.family, name), []).append(element)
-        for (name, key), element in after.items():
-            if new is not None and before.get((name, key)) != element:
-                self.coming.setdefault((new.family, name), []).append(element)
+        for family, element in _only_in(old, new):
+            self.leaving.setdefault((family, element.set), []).append(element)
+        for family, element in _only_in(new, old):
+            self.coming.setdefault((family, element.set), []).append(element)
 
     def plan(self) -> Plan:
         commands: list[Command] = [
@@ -346,12 +345,21 @@ class _Change:
             yield AddElements(family, *self.place(family, element.set), (element,))
 
 
-def _elements(fragment: Fragment | None) -> dict[tuple[str, bytes], Element]:
-    if fragment is None:
-        return {}
-    found = {(one.set, one.key): one for one in fragment.elements}
-    found.update((("slots", one.key), one) for one in fragment.all_slots())
-    return found
+def _only_in(these: Fragment | None, others: Fragment | None) -> Iterator[tuple[Family, Element]]:
+    """What one Fragment of a frontend has and the other has not, or has with other data."""
+    if these is None:
+        return
+    there = {(one.set, one.key): one for one in others.elements} if others else {}
+    for element in these.elements:
+        if there.get((element.set, element.key)) != element:
+            yield these.family, element
+    for first, backends in these.slots.items():
+        other = others.slots.get(first, ()) if others else ()
+        if backends == other:
+            continue
+        for index, data in enumerate(backends):
+            if index >= len(other) or other[index] != data:
+                yield these.family, these.slot(first + index, data)
 
 
 __all__ = ["Command", "Jump", "Plan", "accept", "build", "plan", "plan_changes", "settle"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
@@ -46,7 +47,7 @@ class Fragment:
     numbers: frozenset[int] = frozenset()
     """The actions this frontend needs a balancing chain for."""
 
-    @property
+    @cached_property
     def key(self) -> bytes:
         """The frontend as the start of every key that is about it."""
         return frontend_bytes(self.frontend.key)
@@ -56,8 +57,8 @@ class Fragment:
 
     def all_slots(self) -> Iterator[Element]:
         for first, backends in self.slots.items():
-            for index, data in enumerate(backends):
-                yield self.slot(first + index, data)
+            for index, data in enumerate(backends, first):
+                yield self.slot(index, data)
 
     def find(self, name: str, key: bytes) -> Element | None:
         """The element of a set that this frontend put there."""
