@@ -6,6 +6,7 @@ Written for every kubectl from 1.20 (Debian 12's, which knows OpenAPI 2 only and
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -179,3 +180,16 @@ async def test_a_deprecated_value_is_warned_about(kubectl: Kubectl) -> None:
     code, output = await kubectl("patch", "service", "web", "-p", '{"spec":{"trafficDistribution":"PreferClose"}}')
     assert code == 0
     assert 'Warning: spec.trafficDistribution: "PreferClose" is deprecated, use "PreferSameZone" instead' in output
+
+
+async def test_the_address_of_a_load_balancer_is_for_the_proxy_unless_it_says_otherwise(kubectl: Kubectl) -> None:
+    await kubectl("apply", "-f", "-", stdin=SERVICE.replace("NodePort", "LoadBalancer"))
+    raw = "/api/v1/namespaces/default/services/web"
+    _, stored = await kubectl("get", "--raw", raw)
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    changed = json.dumps(json.loads(stored) | {"status": status})
+    code, output = await kubectl("replace", "--raw", f"{raw}/status", "-f", "-", stdin=changed)
+    assert code == 0, output
+    assert json.loads(output)["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1", "ipMode": "VIP"}]
+    _, table = await kubectl("get", "svc", "web")
+    assert table.splitlines()[1].split()[3] == "192.0.2.1"

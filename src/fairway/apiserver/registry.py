@@ -157,6 +157,7 @@ class Registry:
         _check_types(kind, new)
         _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
         if subresource == "status":
+            new = rules.default(new)
             _refuse(kind, new, rules.validate_status(old, new))
             return Allocation(new)
         if subresource == "finalize":
