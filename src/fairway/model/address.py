@@ -7,12 +7,16 @@ small. Parsing happens once, at the border.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
 IPv4, IPv6 = "IPv4", "IPv6"
 FAMILIES = (IPv4, IPv6)
 ANY = {IPv4: "0.0.0.0", IPv6: "::"}
+
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_CANONICAL_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 def family_of(address: str) -> str:
@@ -26,6 +30,8 @@ def canonical(text: str) -> str | None:
     IPv4 octets with leading zeros are read as decimal, as the reference does for objects that were stored before
     they were refused (reference, section 1.A, "sloppy"); an IPv4 address written as an IPv6 one is IPv4.
     """
+    if _CANONICAL_IPV4.fullmatch(text):  # nearly all are, and parsing one takes ten times as long
+        return text
     if "%" in text:  # a zone means something on one machine only, and Python lets any text follow the sign
         return None
     try:
