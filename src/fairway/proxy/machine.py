@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fairway.kernel.addresses import Addresses
 from fairway.kernel.conntrack import Conntrack, Flow
+from fairway.kernel.features import nftables_features
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.nftables import Nftables, Watcher
 from fairway.model.address import ANY
@@ -33,17 +34,26 @@ class Unsuitable(Exception):
     """This machine, or this user, cannot do it; the message says what helps."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class NftablesKernel:
-    """nf_tables, for the loop."""
+    """nf_tables, for the loop. Counts commits: each of anybody's moves the ruleset on by one generation."""
 
     nftables: Nftables
+    _generation: int | None = None
+    """The one that we know nobody else's commit lies before; None when somebody's may."""
 
     def read_back(self) -> Program:
+        self._generation = _or_fail(self.nftables.generation).number
         return replace(MODE.empty(), base=_or_fail(self.nftables.read))
 
     def apply(self, plan: Plan) -> None:
         _or_fail(lambda: self.nftables.apply(plan))
+        now = _or_fail(self.nftables.generation).number
+        self._generation = now if self._generation is not None and now == self._generation + 1 else None
+
+    def undisturbed(self) -> bool:
+        """Whether nobody but us has committed anything since the last `read_back`."""
+        return _or_fail(self.nftables.generation).number == self._generation
 
 
 @dataclass(frozen=True)
@@ -63,22 +73,24 @@ class KernelFlows:
         return [flow for key in keys for flow in self.conntrack.flows("UDP", key.address, key.port)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class KernelWatch:
     """Who else changes what is ours."""
 
     watcher: Watcher
+    kernel: NftablesKernel
 
     def fileno(self) -> int:
         return self.watcher.fileno()
 
     def others(self) -> list[str]:
-        found = [
-            f"{one.generation.program or 'a process'} (pid {one.generation.process})" for one in self.watcher.wait(0)
-        ]
+        changes = (one.generation for one in self.watcher.wait(0))
+        found = [f"{one.program or 'a process'} (pid {one.process})" for one in changes]
         if self.watcher.lost:
+            # A great change of our own brings more notifications than the kernel keeps for us.
             self.watcher.lost = False
-            found.append("somebody, perhaps (more notifications than the kernel kept)")
+            if not self.kernel.undisturbed():
+                found.append("somebody, perhaps (the kernel had more to tell than it keeps)")
         return found
 
 
@@ -93,12 +105,13 @@ class Machine:
 
     def agent(self, configuration: Configuration) -> Agent[Any, Any, Any]:
         """A proxy for this machine; it must not outlive what it stands on."""
+        kernel = NftablesKernel(self.nftables)
         return Agent(
             configuration,
             MODE,
-            NftablesKernel(self.nftables),
+            kernel,
             flows=KernelFlows(self.conntrack),
-            watch=KernelWatch(self.watcher),
+            watch=KernelWatch(self.watcher, kernel),
             addresses=self.addresses,
         )
 
@@ -117,21 +130,15 @@ def open_machine() -> Iterator[Machine]:
     with ExitStack() as stack:
         try:
             stack.enter_context(Claim())
-            nftables = stack.enter_context(Nftables())
-            # The kernel's number for us, which is another one than os.getpid() in a container.
-            ours = nftables.generation().process
-            watcher = Watcher(ours)
-            stack.callback(watcher.close)
-            conntrack = stack.enter_context(Conntrack())
-            addresses = stack.enter_context(Addresses())
         except Taken as error:
             raise Unsuitable(f"{error}; stop it first") from None
-        except (KernelRefused, OSError) as error:
-            raise Unsuitable(
-                f"this kernel's nf_tables cannot be used: {error}\n"
-                "It takes root (or CAP_NET_ADMIN) and a kernel with nf_tables (try: modprobe nf_tables)."
-            ) from None
-        yield Machine(nftables, watcher, conntrack, addresses)
+        if lacks := [feature.because for feature in nftables_features() if not feature.works]:
+            raise Unsuitable("\n".join(["this machine cannot do the nftables mode:", *lacks]))
+        nftables = stack.enter_context(Nftables())
+        # The kernel's number for us, which is another one than os.getpid() in a container.
+        watcher = Watcher(nftables.generation().process)
+        stack.callback(watcher.close)
+        yield Machine(nftables, watcher, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
 
 
 def _or_fail(work: Callable[[], T]) -> T:
