@@ -23,8 +23,8 @@ app = App(
     help="A cluster of network namespaces on this machine: real packets, real programs, stand-ins for the pods.",
 )
 
-Name = Annotated[str, Parameter(name="--name")]
-OutputFlag = Annotated[Output, Parameter(name=("--output", "-o"))]
+Name = Annotated[str, Parameter(name="--name", help="The lab's name; several labs do not disturb each other.")]
+OutputFlag = Annotated[Output, Parameter(name=("--output", "-o"), help="text or json.")]
 
 
 @app.command
@@ -51,12 +51,8 @@ def up(
         The proxy mode of every node.
     manifest
         A manifest, or a directory of them; may be repeated. By default the example shop.
-    name
-        The lab's name; several labs do not disturb each other.
     replace
         Remove a lab of this name first, if there is one.
-    output
-        text or json.
     """
     from fairway.cli.lab_output import Progress, print_report, print_skipped
     from fairway.lab import remains
@@ -125,9 +121,9 @@ def status(*, name: Name = "lab", output: OutputFlag = "text") -> int:
     return 0 if found.healthy else EXIT_FAILED
 
 
-@app.command
+@app.command(usage="Usage: fairway lab exec [--name NAME] POD|NODE|outside -- CMD [ARG...]")
 def exec(
-    place: Annotated[str, Parameter(name="POD|NODE|outside")],
+    place: Annotated[str, Parameter(name="PLACE")],
     /,
     *command: Annotated[str, Parameter(name="CMD", allow_leading_hyphen=True)],
     name: Name = "lab",
@@ -138,6 +134,13 @@ def exec(
 
     Only the network is the pod's: files and programs are this machine's. A pod may be named shop/cart-6f7d or just
     cart-6f7d; client-NODE is a client in the place of a pod on that node. The exit code is the program's.
+
+    Parameters
+    ----------
+    place
+        A pod, a node, client-NODE, outside (the client that is not part of the cluster), or router.
+    command
+        The program and its arguments.
     """
     from fairway.lab.network import Network
     from fairway.lab.state import State
@@ -153,13 +156,16 @@ def exec(
         raise CommandError(f"{command[0]}: {error.strerror}", 127) from None
 
 
-@app.command
+@app.command(usage="Usage: fairway lab restart [OPTIONS] [PROGRAM...]")
 def restart(*role: Annotated[str, Parameter(name="PROGRAM")], name: Name = "lab", output: OutputFlag = "text") -> int:
     """Start again the programs of a lab that have died.
 
     Example: fairway lab restart proxy-node-2
 
-    Without a name: all that do not run (see `fairway lab status`).
+    Parameters
+    ----------
+    role
+        Which programs, as `fairway lab status` calls them; by default all that do not run.
     """
     from fairway.lab.cluster import restart as again
     from fairway.lab.state import State
@@ -175,11 +181,16 @@ def restart(*role: Annotated[str, Parameter(name="PROGRAM")], name: Name = "lab"
     return 0
 
 
-@app.command
+@app.command(usage="Usage: fairway lab logs [OPTIONS] [PROGRAM]")
 def logs(role: Annotated[str, Parameter(name="PROGRAM")] = "", /, *, name: Name = "lab") -> int:
     """Print what a program of the lab said; without a name, which programs there are.
 
     Example: fairway lab logs proxy-node-1
+
+    Parameters
+    ----------
+    role
+        A program, as `fairway lab status` calls it.
     """
     from fairway.lab.state import State
 

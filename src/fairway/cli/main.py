@@ -34,8 +34,8 @@ app = App(
     name="fairway",
     help="Kubernetes Services, whole: stable virtual IPs, the pods behind them, and rules that explain themselves.",
     version=__version__,
-    help_format="plaintext",
-    default_parameter=Parameter(negative=""),
+    help_format="markdown",
+    default_parameter=Parameter(negative="", show_default=lambda value: str(value) if value else None),
 )
 for _name, _target, _group in COMMANDS:
     app.command(_target, name=_name, group=_group)
@@ -43,7 +43,10 @@ for _name, _target, _group in COMMANDS:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code and never lets a traceback through."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if not given or given[0] in app.help_flags:
+            _load_all()
         result = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return EXIT_USAGE
@@ -62,6 +65,12 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         return _unexpected(error)
     return result if isinstance(result, int) else 0
+
+
+def _load_all() -> None:
+    """Only a command that is loaded can say in the table of commands what it does."""
+    for name, _, _ in COMMANDS:
+        app[name]
 
 
 def _unexpected(error: Exception) -> int:

@@ -20,7 +20,7 @@ def program(
 ) -> int:
     """Print what the kernel of a node should hold, each line with the object and field that caused it.
 
-    Example: fairway program n1
+    Example: fairway program node-1
 
     Parameters
     ----------
@@ -30,6 +30,8 @@ def program(
         The proxy mode to print.
     source
         Which cluster.
+    output
+        text, or json with the same text in it.
     """
     from fairway.modes.registry import MODES
 
@@ -38,9 +40,11 @@ def program(
     cluster = source.read()
     if node is None and len(cluster.nodes) == 1:
         node = next(iter(cluster.nodes))
+    if not cluster.nodes:
+        raise CommandError("there is no Node object, so there is no kernel to tell about", EXIT_USAGE)
     if node not in cluster.nodes:
         wrong = f"no node {node!r}" if node else "say which node"
-        raise CommandError(f"{wrong}; nodes are: {', '.join(sorted(cluster.nodes)) or 'none'}", EXIT_USAGE)
+        raise CommandError(f"{wrong}; nodes are: {', '.join(sorted(cluster.nodes))}", EXIT_USAGE)
     chosen = MODES[mode]
     view = cluster.view(node)
     text = chosen.render(chosen.program(view))

@@ -29,13 +29,13 @@ class Source:
     """Which cluster a command is about: the options that all explaining commands share."""
 
     filename: Annotated[list[Path] | None, Parameter(name=("--filename", "-f"))] = None
-    """Read the objects from files instead of a cluster; may be repeated."""
+    """Read the objects from YAML or JSON files instead of a cluster, - for standard input; may be repeated."""
     kubeconfig: Path | None = None
     """The cluster to read; by default $KUBECONFIG, then a running lab, then a running `fairway up`."""
     service_cluster_ip_range: str = DEFAULT_SERVICE_NETWORK
-    """The range of ClusterIPs (one a family, separated by a comma)."""
+    """The network of the cluster IPs; one of each family, with a comma between them."""
     cluster_cidr: str = ""
-    """The range of pod addresses; by default the Nodes' podCIDRs."""
+    """The network of the pods; one of each family, with a comma between them. By default the Nodes' podCIDRs."""
 
     def read(self) -> Cluster:
         """The cluster. Raises `CommandError` when it cannot be read."""

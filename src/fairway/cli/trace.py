@@ -52,6 +52,8 @@ def trace(
         In a lab: also make that many real connections from there, and hold what happens against the prediction.
     source
         Which cluster.
+    output
+        text, or json with every step.
     """
     from fairway.diagnose.explain import document, explain
     from fairway.diagnose.journey import travel
