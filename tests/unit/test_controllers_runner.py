@@ -238,6 +238,9 @@ async def test_what_happens_while_the_server_is_away_is_caught_up(
         await it.door.refused.wait()
         it.door.reopen()
         await it.pods(3)
+        # A new Service can only be heard of from a watch that has been taken up again.
+        await it.expose("late")
+        await it.until(ENDPOINT_SLICES, lambda slices: any(one.service_name == "late" for one in slices))
     messages = [record.message for record in caplog.records]
     assert sum("cannot reach the API server" in message for message in messages) == 1
     assert sum("answers again" in message for message in messages) == 1

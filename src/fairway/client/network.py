@@ -148,6 +148,8 @@ def _cause(error: Exception) -> str:
         return f"its certificate is not trusted: {getattr(error.certificate_error, 'verify_message', error)}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the name {error.host} does not resolve"
+    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
+        return "the connection broke off"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

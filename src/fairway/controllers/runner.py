@@ -14,8 +14,9 @@ from fairway.controllers.slicer import Slicer
 from fairway.controllers.working import Controller
 from fairway.runtime.retry import Backoff, Patience
 
-# The first retry comes soon: it mostly follows a conflict, which a fresh cache resolves.
-_BACKOFF = Backoff(first=0.01, most=10.0)
+# The first retry comes soon: it mostly follows a conflict, which a fresh cache resolves. The last ones are not far
+# apart, so that a server that comes back finds everybody there.
+_BACKOFF = Backoff(first=0.01, most=3.0)
 
 
 async def run_controllers(
