@@ -42,8 +42,9 @@ def test_conditions(ready: bool, terminating: bool, publish: bool, expected: tup
         pod("p", "10.0.0.1", status={"phase": "Succeeded"}),
         pod("p", "10.0.0.1", status={"phase": "Failed"}),
         pod("p", "fd00::1"),
+        pod("p", "10.0.0.999"),
     ],
-    ids=["no address", "succeeded", "failed", "no address of the family"],
+    ids=["no address", "succeeded", "failed", "no address of the family", "what is no address"],
 )
 def test_pods_that_cannot_answer_are_left_out(left_out: Pod) -> None:
     assert endpoints(service(), left_out) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -90,12 +91,21 @@ def family(address: str) -> str:
     return "IPv6" if ":" in address else "IPv4"
 
 
+@functools.lru_cache(maxsize=1 << 16)
+def _canonical(address: str) -> str:
+    """The one way to write an address; empty for what is none, so that one bad pod does not stop its Service."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
+
+
 def _can_answer(pod: Pod) -> bool:
     return bool(pod.addresses) and pod.status.phase not in ("Succeeded", "Failed")
 
 
 def _endpoint(service: Service, pod: Pod, node: Node | None, address_type: str) -> Endpoint | None:
-    addresses = tuple(str(ipaddress.ip_address(ip)) for ip in pod.addresses if family(ip) == address_type)
+    addresses = tuple(known for ip in pod.addresses if family(ip) == address_type and (known := _canonical(ip)))
     if not addresses:
         return None
     meta = pod.metadata
