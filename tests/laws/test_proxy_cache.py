@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairway.model.resolve import resolve
-from fairway.model.view import Frontend, FrontendKey, NodeSettings
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
@@ -28,11 +28,14 @@ class Objects:
     services: dict[Key, Service] = field(default_factory=dict)
     slices: dict[Key, EndpointSlice] = field(default_factory=dict)
 
-    def frontends(self) -> dict[FrontendKey, Frontend]:
+    def view(self) -> NodeView:
         by_service: dict[Key, list[EndpointSlice]] = {}
         for key, one in self.slices.items():
             by_service.setdefault(Key(key.namespace, one.service_name), []).append(one)
-        return resolve(self.services.values(), by_service, self.settings).frontends
+        return resolve(self.services.values(), by_service, self.settings)
+
+    def frontends(self) -> dict[FrontendKey, Frontend]:
+        return self.view().frontends
 
 
 @st.composite

@@ -46,7 +46,7 @@ class MemoryMode:
         return frontend, settings.zone
 
     def unsupported(self, frontend: Frontend) -> list[str]:
-        return ["SCTP is not for this memory"] if frontend.protocol == "SCTP" else []
+        return [f"{frontend.service}: SCTP is not for this memory"] if frontend.protocol == "SCTP" else []
 
     def plan(self, old: Program, new: Program) -> Plan:
         return self.plan_changes(old, {key: new.get(key) for key in {**old, **new}})

@@ -260,7 +260,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """Tell once what this mode does not do."""
         for frontend in frontends.values():
             for sentence in self._mode.unsupported(frontend):
-                self._complain(f"{frontend.service_port}: {sentence}")
+                self._complain(sentence)
 
     def _complain(self, message: str) -> None:
         if message not in self._complained:
