@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairway.model.view import FrontendKey, NodeSettings
-from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
+from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause, Conflict
@@ -127,3 +127,23 @@ def test_merged_batches_remember_the_oldest_state() -> None:
     first.add(put(cache, slice_("10.244.1.2")))
     assert first.before == {FRONTEND: None, OTHERS: None}
     assert [one.kind for one in first.causes] == ["Service", "EndpointSlice"]
+
+
+def test_a_udp_backend_that_has_drained_is_told_of_though_no_frontend_changes() -> None:
+    def dns(*draining: str) -> EndpointSlice:
+        ready = (Endpoint(addresses=("10.244.1.2",)),)
+        gone = EndpointConditions(ready=False, serving=True, terminating=True)
+        leaving = tuple(Endpoint(addresses=(one,), conditions=gone) for one in draining)
+        meta = slice_(of="dns", name="dns-1").metadata
+        return EndpointSlice(
+            metadata=meta, endpoints=ready + leaving, ports=(EndpointPort(name="", port=53, protocol="UDP"),)
+        )
+
+    cache, key = Cache(SETTINGS), FrontendKey("10.96.0.10", "UDP", 53)
+    spec = ServiceSpec(cluster_ip="10.96.0.10", ports=(ServicePort(port=53, protocol="UDP"),))
+    put(cache, Service(metadata=ObjectMeta(namespace="shop", name="dns"), spec=spec))
+    put(cache, dns("10.244.1.3"))
+    assert cache.draining(cache.frontends[key]) == {("10.244.1.3", 53)}
+    batch = put(cache, dns())
+    assert (batch.before, batch.drained) == ({}, {key})
+    assert cache.draining(cache.frontends[key]) == frozenset()

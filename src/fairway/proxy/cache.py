@@ -19,6 +19,7 @@ from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, 
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
+from fairway.proxy.flows import draining_endpoints
 
 
 class Cause(NamedTuple):
@@ -55,6 +56,8 @@ class Batch:
     causes: list[Cause] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     rebased: bool = False
+    drained: set[FrontendKey] = field(default_factory=set)
+    """Those of UDP whose Service lost a backend that had still served its old clients."""
 
     def __bool__(self) -> bool:
         return bool(self.before or self.causes or self.rebased)
@@ -66,6 +69,7 @@ class Batch:
         self.causes += later.causes
         self.conflicts += later.conflicts
         self.rebased = self.rebased or later.rebased
+        self.drained |= later.drained
 
 
 class Cache:
@@ -83,6 +87,7 @@ class Cache:
         self._held: dict[Key, dict[FrontendKey, Frontend]] = {}
         self._claims: dict[FrontendKey, list[Key]] = {}
         self._frontends: dict[FrontendKey, Frontend] = {}
+        self._draining: dict[Key, frozenset[tuple[str, str, int]]] = {}
         self._dirty: dict[Key, None] = {}
         self._causes: list[Cause] = []
         self._rebased = False
@@ -158,6 +163,11 @@ class Cache:
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch
 
+    def draining(self, frontend: Frontend) -> frozenset[tuple[str, int]]:
+        """Backends of a UDP frontend that get no new clients but still serve those they have, by address and port."""
+        found = self._draining.get(frontend.service, frozenset())
+        return frozenset((address, port) for name, address, port in found if name == frontend.port_name)
+
     def no_local_endpoints(self) -> Iterator[Frontend]:
         """Frontends whose policy keeps traffic on this node, where nobody is ready (for a metric; walks all)."""
         for frontend in self._frontends.values():
@@ -169,11 +179,14 @@ class Cache:
         service = self._services.get(key)
         old = self._held.pop(key, {})
         new: dict[FrontendKey, Frontend] = {}
+        draining: frozenset[tuple[str, str, int]] = frozenset()
         if service is not None:
-            for frontend in resolve_service(service, self._slices.get(key, {}).values(), self.settings):
-                new.setdefault(frontend.key, frontend)
+            slices = self._slices.get(key, {}).values()
+            new = {one.key: one for one in resolve_service(service, slices, self.settings)}
+            draining = draining_endpoints(service, slices)
         if new:
             self._held[key] = new
+        self._settle_draining(key, draining, batch)
         for frontend_key in old.keys() - new.keys():
             self._withdraw(frontend_key, key)
             self._publish(frontend_key, batch)
@@ -182,6 +195,13 @@ class Cache:
                 self._claim(frontend_key, key, batch)
             if old.get(frontend_key) != frontend:
                 self._publish(frontend_key, batch)
+
+    def _settle_draining(self, key: Key, new: frozenset[tuple[str, str, int]], batch: Batch) -> None:
+        old = self._draining.pop(key, frozenset())
+        if new:
+            self._draining[key] = new
+        if old - new:
+            batch.drained.update(one for one in self._held.get(key, ()) if one.protocol == "UDP")
 
     def _claim(self, frontend: FrontendKey, service: Key, batch: Batch) -> None:
         claimants = self._claims.setdefault(frontend, [])

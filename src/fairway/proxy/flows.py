@@ -7,11 +7,13 @@ TCP needs no help: the peer resets or the client gives up, and connects anew (re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
-from fairway.model.address import ANY, family_of
+from fairway.model.address import ANY, canonical, family_of
 from fairway.model.view import Frontend, FrontendKey, NodeSettings
+from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.service import Service
 
 
 class Flow(Protocol):
@@ -44,18 +46,45 @@ class Suspect(NamedTuple):
     keep: frozenset[tuple[str, int]]
 
 
-def suspects(before: Mapping[FrontendKey, Frontend | None], now: Mapping[FrontendKey, Frontend]) -> list[Suspect]:
+Draining = Callable[[Frontend], frozenset[tuple[str, int]]]
+"""The backends of a frontend that get no new clients but still serve the ones they have: they may keep their flows."""
+
+
+def draining_endpoints(service: Service, slices: Iterable[EndpointSlice]) -> frozenset[tuple[str, str, int]]:
+    """Name of the Service port, address and port of every UDP endpoint that terminates and still serves."""
+    if not any(port.protocol == "UDP" for port in service.spec.ports or ()):
+        return frozenset()
+    return frozenset(
+        (port.name, address, port.port)
+        for slice_ in slices
+        for port in slice_.ports or ()
+        if port.protocol == "UDP" and port.name is not None and port.port
+        for endpoint in slice_.endpoints or ()
+        if endpoint.terminating and endpoint.serving and endpoint.addresses
+        if (address := canonical(endpoint.addresses[0]))
+    )
+
+
+def suspects(
+    before: Mapping[FrontendKey, Frontend | None],
+    drained: Iterable[FrontendKey],
+    now: Mapping[FrontendKey, Frontend],
+    draining: Draining,
+) -> list[Suspect]:
     """The UDP frontends whose change can have left stale flows behind.
 
     A backend that is new beside others leaves none. One that is gone does; so does the first backend of all, because
-    flows from before it were not translated; and the last, and the frontend itself when it goes.
+    flows from before it were not translated; and the last, and the frontend itself when it goes. ``drained`` are those
+    that lost a draining backend.
     """
-    return [suspect for key, old in before.items() if (suspect := _suspect(key, old, now.get(key))) is not None]
+    found = [_suspect(key, old, now.get(key), draining) for key, old in before.items()]
+    found += [Suspect(key, _keep(now[key], draining)) for key in drained if key in now]
+    return [suspect for suspect in found if suspect is not None]
 
 
-def everything(now: Mapping[FrontendKey, Frontend]) -> list[Suspect]:
+def everything(now: Mapping[FrontendKey, Frontend], draining: Draining) -> list[Suspect]:
     """All UDP frontends: for the start of a process that cannot know what changed while there was none."""
-    return [Suspect(key, _keep(frontend)) for key, frontend in now.items() if key.protocol == "UDP"]
+    return [Suspect(key, _keep(frontend, draining)) for key, frontend in now.items() if key.protocol == "UDP"]
 
 
 def stale(flows: Iterable[FlowT], found: Iterable[Suspect], settings: NodeSettings) -> list[FlowT]:
@@ -71,15 +100,19 @@ def stale(flows: Iterable[FlowT], found: Iterable[Suspect], settings: NodeSettin
     return gone
 
 
-def _suspect(key: FrontendKey, old: Frontend | None, new: Frontend | None) -> Suspect | None:
+def _suspect(key: FrontendKey, old: Frontend | None, new: Frontend | None, draining: Draining) -> Suspect | None:
     if key.protocol != "UDP":
         return None
-    had, has = _keep(old), _keep(new)
+    had, has = _pools(old), _keep(new, draining)
     only_more = had and had <= has
     return None if only_more else Suspect(key, has)
 
 
-def _keep(frontend: Frontend | None) -> frozenset[tuple[str, int]]:
+def _keep(frontend: Frontend | None, draining: Draining) -> frozenset[tuple[str, int]]:
+    return _pools(frontend) | draining(frontend) if frontend else frozenset()
+
+
+def _pools(frontend: Frontend | None) -> frozenset[tuple[str, int]]:
     if frontend is None:
         return frozenset()
     return frozenset((one.address, one.port) for one in (*frontend.cluster, *frontend.local))

@@ -203,11 +203,11 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> None:
         state, now = self._state, self._clock.monotonic()
         batch, state.pending, state.doubt = state.pending, Batch(), ""
-        found = (
-            everything(self._cache.frontends)
-            if kind is RoundKind.START
-            else suspects(batch.before, self._cache.frontends)
-        )
+        frontends, draining = self._cache.frontends, self._cache.draining
+        if kind is RoundKind.START:
+            found = everything(frontends, draining)
+        else:
+            found = suspects(batch.before, batch.drained, frontends, draining)
         state.suspects.update((one.frontend, one) for one in found)
         done = Round(
             kind=kind, at=self._clock.now(), seconds=now - started, commands=commands, frontends=len(batch.before)
