@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, FLAGS, CommandError, Output, print_json
 
 if TYPE_CHECKING:
     from fairway.lab.check import Report
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = App(
     name="lab",
     help="A cluster of network namespaces on this machine: real packets, real programs, stand-ins for the pods.",
+    default_parameter=FLAGS,
 )
 
 Name = Annotated[str, Parameter(name="--name", help="The lab's name; several labs do not disturb each other.")]

@@ -6,10 +6,10 @@ import os
 import sys
 import traceback
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group
 
 from fairway import __version__
-from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, complain
+from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, FLAGS, CommandError, complain
 from fairway.client.kubeconfig import KubeconfigError
 from fairway.client.transport import ServerUnreachable
 from fairway.objects.codec import DecodeError
@@ -35,7 +35,7 @@ app = App(
     help="Kubernetes Services, whole: stable virtual IPs, the pods behind them, and rules that explain themselves.",
     version=__version__,
     help_format="markdown",
-    default_parameter=Parameter(negative="", show_default=lambda value: str(value) if value else None),
+    default_parameter=FLAGS,
 )
 for _name, _target, _group in COMMANDS:
     app.command(_target, name=_name, group=_group)

@@ -6,8 +6,12 @@ import sys
 from typing import Any, Literal
 
 import msgspec
+from cyclopts import Parameter
 
 Output = Literal["text", "json"]
+
+# No --no-FLAG beside each flag; a default that says nothing is not shown.
+FLAGS = Parameter(negative="", show_default=lambda value: str(value) if value else None)
 
 EXIT_FAILED = 1  # the answer is no, or something did not work
 EXIT_USAGE = 2  # the command line or a file it names makes no sense

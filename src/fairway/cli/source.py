@@ -28,7 +28,7 @@ UP_KUBECONFIG = Path("/var/lib/fairway/admin.conf")
 class Source:
     """Which cluster a command is about: the options that all explaining commands share."""
 
-    filename: Annotated[list[Path] | None, Parameter(name=("--filename", "-f"))] = None
+    filename: Annotated[list[Path] | None, Parameter(name=("--filename", "-f"), allow_leading_hyphen=True)] = None
     """Read the objects from YAML or JSON files instead of a cluster, - for standard input; may be repeated."""
     kubeconfig: Path | None = None
     """The cluster to read; by default $KUBECONFIG, then a running lab, then a running `fairway up`."""

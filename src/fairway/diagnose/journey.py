@@ -15,7 +15,7 @@ from fairway.diagnose.places import Start, Target
 from fairway.model.address import contains
 from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
-from fairway.model.view import FrontendKey, NodeView
+from fairway.model.view import FrontendKey, FrontendKind, NodeView
 from fairway.modes.registry import MODES
 
 
@@ -106,4 +106,6 @@ def after_pass(cluster: Cluster, packet: Packet) -> str:
 def frontend_words(hop: Hop, key: FrontendKey) -> str:
     """``shop/cart:http (cluster IP 10.96.0.7:80/TCP)``."""
     frontend = hop.view.frontends[key]
+    if frontend.kind is FrontendKind.OTHER_PORTS:
+        return f"{frontend.service} (cluster IP {key.address}, a port it does not have)"
     return f"{frontend.service_port} ({frontend.kind} {key})"
