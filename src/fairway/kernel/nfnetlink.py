@@ -8,6 +8,7 @@ A socket belongs to the network namespace of the thread that opens it and stays 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -33,7 +34,9 @@ ERROR, DONE = -_MSG_ERROR, -_MSG_DONE
 _F_DUMP_INTR, _F_CAPPED, _F_ACK_TLVS = 0x10, 0x100, 0x200
 _BATCH_BEGIN, _BATCH_END, _BATCH_GENID = 0x10, 0x11, 1
 _SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 32, 33, 26
+_BPF_LOAD_WORD, _BPF_JUMP_IF_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x06
+_PORT_OFFSET = 12
 _EXT_ACK_TEXT, _EXT_ACK_OFFSET = 1, 2
 _RECEIVE_BYTES = 1 << 17
 _MINIMUM_BUFFER = 1 << 20
@@ -219,6 +222,29 @@ class Netfilter:
     def fileno(self) -> int:
         """For an event loop: readable when a notification waits."""
         return self._socket.fileno()
+
+    @property
+    def port(self) -> int:
+        """The kernel's name for this socket; it stands in the notifications of what this socket did."""
+        port: int = self._socket.getsockname()[0]
+        return port
+
+    def deafen(self, port: int) -> None:
+        """Hear no more notifications of what the socket with this port does."""
+        wanted = int.from_bytes(struct.pack("=I", port), "big")  # the filter reads nlmsg_pid in network order
+        program = ctypes.create_string_buffer(
+            b"".join(
+                struct.pack("=HBBI", code, if_true, if_false, value)
+                for code, if_true, if_false, value in (
+                    (_BPF_LOAD_WORD, 0, 0, _PORT_OFFSET),
+                    (_BPF_JUMP_IF_EQUAL, 0, 1, wanted),
+                    (_BPF_RETURN, 0, 0, 0),
+                    (_BPF_RETURN, 0, 0, 0xFFFFFFFF),
+                )
+            )
+        )
+        filter_ = struct.pack("@HP", 4, ctypes.addressof(program))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
 
     def batch(self, requests: Sequence[Request], generation: int | None = None, commit: bool = True) -> None:
         """Send all requests as one transaction. KernelRefused names each one that was refused.

@@ -67,6 +67,11 @@ class Nftables:
     def close(self) -> None:
         self._netlink.close()
 
+    @property
+    def port(self) -> int:
+        """The kernel's name for the socket that Plans go through, for a `Watcher` that need not hear of them."""
+        return self._netlink.port
+
     def apply(self, plan: p.Plan, generation: int | None = None) -> None:
         """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then."""
         self._netlink.batch(list(requests(plan)), generation)
@@ -200,10 +205,16 @@ class Watcher:
     ours: int
     """Our process id, as this machine's kernel knows it."""
     table: str = TABLE
+    deaf_to: int = 0
+    """The port of the `Nftables` whose changes the kernel need not tell us: a full load would be megabytes of them."""
     lost: bool = False
     """More came than the kernel kept for us: compare the whole table to be sure."""
     _touched: bool = False
     _netlink: Netfilter = field(default_factory=lambda: Netfilter(groups=(_GROUP,)))
+
+    def __post_init__(self) -> None:
+        if self.deaf_to:
+            self._netlink.deafen(self.deaf_to)
 
     def close(self) -> None:
         self._netlink.close()

@@ -136,7 +136,7 @@ def open_machine() -> Iterator[Machine]:
             raise Unsuitable("\n".join(["this machine cannot do the nftables mode:", *lacks]))
         nftables = stack.enter_context(Nftables())
         # The kernel's number for us, which is another one than os.getpid() in a container.
-        watcher = Watcher(nftables.generation().process)
+        watcher = Watcher(nftables.generation().process, deaf_to=nftables.port)
         stack.callback(watcher.close)
         yield Machine(nftables, watcher, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
 
