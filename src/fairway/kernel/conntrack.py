@@ -103,7 +103,11 @@ class Conntrack:
         for reply in replies:
             flow = _read(family, reply.body)
             # Kernels before 5.8 do not know the filter and say everything.
-            if flow is not None and flow.protocol == protocol and (not destination or flow.destination == destination):
+            if (
+                flow is not None
+                and flow.protocol == protocol
+                and (not destination or (flow.destination, flow.port) == (destination, port))
+            ):
                 yield flow
 
 
@@ -112,12 +116,13 @@ def _question(family: socket.AddressFamily, protocol: str, destination: str, por
     where = b""
     which = attribute(_PROTOCOL_NUMBER, bytes([_PROTOCOLS[protocol]]))
     if destination:
-        match |= _MATCH_DESTINATION | _MATCH_DESTINATION_PORT
-        packed = socket.inet_pton(family, destination)
-        # The kernel reads both addresses and both ports, and then compares those that the filter names.
-        where = nested(
-            _TUPLE_IP, attribute(_SOURCE[family], bytes(len(packed))), attribute(_DESTINATION[family], packed)
-        )
+        match |= _MATCH_DESTINATION_PORT
+        # The kernel reads both addresses and both ports, and then compares those that the filter names. Of IPv6
+        # addresses it takes those that differ (still so in 6.18), so these are compared here.
+        if family == socket.AF_INET:
+            match |= _MATCH_DESTINATION
+            packed = socket.inet_pton(family, destination)
+            where = nested(_TUPLE_IP, attribute(_SOURCE[family], bytes(4)), attribute(_DESTINATION[family], packed))
         which += attribute(_SOURCE_PORT, bytes(2)) + attribute(_DESTINATION_PORT, struct.pack("!H", port))
     body = nested(_TUPLE_ORIGINAL, where, nested(_TUPLE_PROTOCOL, which)) + nested(
         _FILTER,
