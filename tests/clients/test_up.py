@@ -154,7 +154,7 @@ def test_a_service_without_a_selector_answers_at_its_cluster_ip_and_node_port(
 
 
 def test_it_says_where_everything_is(machine: NetworkNamespace, tmp_path: Path) -> None:
-    with up(machine, tmp_path / "data", "--node-name=homelab", "--secure-port=7443") as running:
+    with up(machine, tmp_path / "data", "--hostname-override=homelab", "--secure-port=7443") as running:
         assert running.said == {
             "server": "https://127.0.0.1:7443",
             "kubeconfig": str(tmp_path / "data" / "admin.conf"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from fairway.cli.output import CommandError, Output, print_json
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
 from fairway.cli.proxy import checked
 from fairway.proxy.configuration import Flags
 
@@ -29,7 +30,7 @@ def up(
     service_node_port_range: str = "30000-32767",
     cluster_cidr: str = "",
     nodeport_addresses: str = _EVERY_ADDRESS,
-    node_name: str = "",
+    hostname_override: str = "",
     healthz_bind_address: str = "127.0.0.1:10256",
     metrics_bind_address: str = "127.0.0.1:10249",
     add_route: bool = False,
@@ -59,7 +60,7 @@ def up(
         Networks of pods or containers on this machine, whose packets keep their source address.
     nodeport_addresses
         Which addresses take node ports: networks, or "primary" for the Node's own. Loopback never does.
-    node_name
+    hostname_override
         This machine's name as a Node; its host name by default.
     healthz_bind_address
         Where /healthz and /livez answer; empty: nowhere.
@@ -73,7 +74,7 @@ def up(
     from fairway.apiserver.settings import Settings
 
     flags = Flags(
-        hostname_override=node_name,
+        hostname_override=hostname_override,
         cluster_cidr=cluster_cidr,
         service_cluster_ip_range=service_cluster_ip_range,
         nodeport_addresses=nodeport_addresses,
@@ -89,7 +90,7 @@ def up(
         port=secure_port,
         service_ranges=service_cluster_ip_range,
         node_ports=service_node_port_range,
-        advertise_address=bind_address,
+        advertise_address=_reachable(bind_address),
     )
     return _run(settings, flags, add_route=add_route, output=output)
 
@@ -118,3 +119,13 @@ def _run(settings: Settings, flags: Flags, *, add_route: bool, output: Output) -
     if output == "text":
         print("Stopped. The rules stay and Services keep answering; `fairway proxy --cleanup` removes them.")
     return 0
+
+
+def _reachable(bind_address: str) -> str:
+    """Where the endpoints of default/kubernetes lead for a server that listens there."""
+    try:
+        address = ip_address(bind_address)
+    except ValueError:
+        raise CommandError(f"--bind-address: {bind_address!r} is no IP address", EXIT_USAGE) from None
+    loopback = "127.0.0.1" if address.version == 4 else "::1"
+    return loopback if address.is_unspecified else str(address)

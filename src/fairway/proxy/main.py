@@ -13,6 +13,7 @@ from typing import Any
 from fairway.client.http import Client
 from fairway.client.kubeconfig import Connection
 from fairway.client.network import NetworkTransport
+from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.machine import open_machine
@@ -30,6 +31,9 @@ async def serve(configuration: Configuration, connection: Connection, *, ready_f
         agent = machine.agent(configuration)
         ready = ready_line(agent, started)
         log.info("node %s, mode %s, API server %s", configuration.node_name, configuration.mode, connection.server)
+
+        if sysctl("net.ipv4.ip_forward") != "1":
+            log.warning("net.ipv4.ip_forward is off: only this node's own processes reach backends elsewhere")
 
         def on_ready() -> None:
             log.info("%s", ready())

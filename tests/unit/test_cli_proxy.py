@@ -1,0 +1,49 @@
+"""Unit tests of `fairway.cli.proxy` and `fairway.cli.up`: what a wrong command line is told, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fairway.cli.main import run
+from fairway.cli.output import EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--mode", "ipvs"], '--proxy-mode: mode "ipvs" does not exist in this version of Fairway; it has nftables'),
+        (["--proxy-mode=iptables"], "it has nftables"),
+        (["--cluster-cidr=10.244.0.0"], "--cluster-cidr: "),
+        (["--nodeport-addresses=everywhere"], "--nodeport-addresses: "),
+        (["--healthz-bind-address=:x"], "--healthz-bind-address: "),
+        (["--detect-local-mode=Guess"], "--detect-local-mode: "),
+    ],
+)
+def test_a_wrong_flag_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["proxy", *arguments]) == EXIT_USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["proxy", f"--kubeconfig={tmp_path / 'nowhere'}"]) != 0
+    assert f"{tmp_path / 'nowhere'}: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--service-cluster-ip-range=10.96.0.0"], "--service-cluster-ip-range: "),
+        (["--hostname-override=a b"], "--hostname-override: "),
+        (["--bind-address=localhost"], "--bind-address: 'localhost' is no IP address"),
+        (["--metrics-bind-address=x"], "--metrics-bind-address: "),
+    ],
+)
+def test_up_names_a_wrong_flag_too(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", *arguments]) == EXIT_USAGE
+    assert words in capsys.readouterr().err
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    assert run(["up", "--secure-port=70000"]) == EXIT_USAGE
