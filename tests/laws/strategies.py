@@ -39,6 +39,7 @@ from fairway.objects.service import (
     SessionAffinityConfig,
 )
 
+KEYS = (Key("bank", "cart"), Key("bank", "web"), Key("shop", "cart"), Key("shop", "web"))
 NODES = ("node-a", "node-b", "node-c")
 ZONES = ("east", "west")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -88,20 +89,20 @@ def settings(pods: st.SearchStrategy[tuple[str, ...]] | None = None) -> st.Searc
 
 
 def keys() -> st.SearchStrategy[Key]:
-    return st.builds(Key, st.sampled_from(["bank", "shop"]), st.sampled_from(["cart", "web"]))
+    return st.sampled_from(KEYS)
 
 
 @st.composite
 def services(draw: st.DrawFn, key: Key | None = None) -> Service:
     """A Service of any type and policy that the API server could have stored."""
     where = draw(keys()) if key is None else key
-    kind = draw(st.sampled_from(["ClusterIP", "ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]))
+    kind = draw(st.sampled_from(["ClusterIP", "NodePort", "LoadBalancer"] * 4 + ["ExternalName"]))
     families = draw(st.sampled_from([("IPv4",), ("IPv4",), ("IPv6",), ("IPv4", "IPv6")]))
     addresses = tuple(draw(st.sampled_from(CLUSTER_IPS[family])) for family in families)
-    headless = draw(st.integers(0, 9)) == 0
+    headless = draw(_seldom())
     affinity = draw(st.sampled_from(["None", "None", "ClientIP"]))
     ranges = draw(st.lists(st.sampled_from(SOURCE_RANGES), max_size=2, unique=True))
-    labels = {PROXY_NAME_LABEL: "other"} if draw(st.integers(0, 15)) == 0 else None
+    labels = {PROXY_NAME_LABEL: "other"} if draw(_seldom()) else None
     return Service(
         api_version="v1",
         kind="Service",
@@ -123,6 +124,10 @@ def services(draw: st.DrawFn, key: Key | None = None) -> Service:
             load_balancer=LoadBalancerStatus(ingress=draw(_ingress()) if kind == "LoadBalancer" else ())
         ),
     )
+
+
+def _seldom() -> st.SearchStrategy[bool]:
+    return st.sampled_from([False] * 15 + [True])
 
 
 def _affinity_configs() -> st.SearchStrategy[SessionAffinityConfig | None]:
@@ -181,9 +186,9 @@ def _node(name: str) -> ForNode:
 
 
 @st.composite
-def slices(draw: st.DrawFn, service: Key, name: str) -> EndpointSlice:
-    """One EndpointSlice of the Service, in either family."""
-    family = draw(st.sampled_from(["IPv4", "IPv4", "IPv6"]))
+def slices(draw: st.DrawFn, service: Key, name: str, families: tuple[str, ...] = ("IPv4", "IPv6")) -> EndpointSlice:
+    """One EndpointSlice of the Service, in one of the families."""
+    family = draw(st.sampled_from(families))
     names = draw(st.lists(st.sampled_from(PORT_NAMES), min_size=1, max_size=3, unique=True))
     ports = tuple(
         EndpointPort(name=one, protocol=draw(st.sampled_from(PROTOCOLS)), port=draw(st.sampled_from(TARGET_PORTS)))
@@ -195,15 +200,17 @@ def slices(draw: st.DrawFn, service: Key, name: str) -> EndpointSlice:
         metadata=ObjectMeta(name=name, namespace=service.namespace, labels={SERVICE_NAME_LABEL: service.name}),
         address_type=family,
         ports=ports,
-        endpoints=tuple(draw(st.lists(endpoints(family), max_size=5))),
+        endpoints=tuple(draw(st.lists(endpoints(family), min_size=draw(st.sampled_from([1, 2, 0])), max_size=5))),
     )
 
 
 @st.composite
 def slices_for(draw: st.DrawFn, service: Service) -> tuple[EndpointSlice, ...]:
-    """Up to three EndpointSlices of the Service; their ports are its own more often than not."""
-    found = [draw(slices(service.key, f"{service.key.name}-{number}")) for number in range(draw(st.integers(0, 3)))]
-    return tuple(_with_ports_of(service, one) if draw(st.integers(0, 3)) else one for one in found)
+    """Up to three EndpointSlices of the Service; their families and ports are its own more often than not."""
+    families = (service.spec.ip_families or ("IPv4",)) * 3 + ("IPv6",)
+    names = [f"{service.key.name}-{number}" for number in range(draw(st.sampled_from([1, 2, 3, 0])))]
+    found = [draw(slices(service.key, name, families)) for name in names]
+    return tuple(one if draw(_seldom()) else _with_ports_of(service, one) for one in found)
 
 
 def _with_ports_of(service: Service, one: EndpointSlice) -> EndpointSlice:
@@ -222,9 +229,10 @@ def _with_ports_of(service: Service, one: EndpointSlice) -> EndpointSlice:
 
 
 @st.composite
-def clusters(draw: st.DrawFn, node: st.SearchStrategy[NodeSettings] | None = None) -> Cluster:
-    """A node and up to four Services with their slices."""
-    found = [draw(services(key)) for key in draw(st.lists(keys(), max_size=4, unique=True))]
+def clusters(draw: st.DrawFn, node: st.SearchStrategy[NodeSettings] | None = None, least: int = 0) -> Cluster:
+    """A node and up to four Services, at least ``least``, with their slices."""
+    some = draw(st.permutations(KEYS))[: draw(st.sampled_from(range(least, len(KEYS) + 1)))]
+    found = [draw(services(key)) for key in some]
     return Cluster(
         settings=draw(settings() if node is None else node),
         services={one.key: one for one in found},

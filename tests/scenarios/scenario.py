@@ -46,7 +46,7 @@ PLACES: Mapping[str, Place] = {
     **{pod.name: Place(pod.address, pod.node) for pod in STAGE.pods},
     **{node.name: Place(node.address, node.name, local=True) for node in STAGE.nodes},
 }
-_NODE_AT = {node.address: node.name for node in STAGE.nodes}
+NODE_AT = {node.address: node.name for node in STAGE.nodes}
 _LINE = re.compile(
     r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9a-f.:]+):(?P<port>\d+)\s+"
     r"(?P<verdict>\w+)(?:\s+(?P<backends>.+))?"
@@ -83,9 +83,9 @@ class Expectation:
         first = PLACES[self.client].node
         if not PLACES[self.client].local:
             # From outside, a packet to a node's own address goes straight there.
-            first = _NODE_AT.get(self.packet.destination, first) if self.client == "outside" else first
+            first = NODE_AT.get(self.packet.destination, first) if self.client == "outside" else first
         outcome = answer(first, self.packet)
-        second = _NODE_AT.get(self.packet.destination, first)
+        second = NODE_AT.get(self.packet.destination, first)
         if outcome.verdict is Verdict.PASS and second != first:
             return answer(second, msgspec.structs.replace(self.packet, local=False))
         return outcome

@@ -1,0 +1,163 @@
+"""The scenarios' stage made real: three nodes with a program each, everybody answering, packets sent and judged.
+
+Services ──resolve──▶ a view for each node ──compile, plan, apply──▶ three kernels ◀──packets── PLACES
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from fairway.kernel.conntrack import Conntrack
+from fairway.kernel.links import Links
+from fairway.kernel.nftables import Nftables
+from fairway.lab.ports import ServedPort
+from fairway.lab.probe import Answer
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import SERVICE_NETWORK, LabNode, Topology
+from fairway.model.decide import decide
+from fairway.model.packet import Outcome, Packet, Trace, Verdict
+from fairway.model.view import NodeView
+from fairway.modes.nftables import NftablesMode, Program
+from tests.scenarios.report import explain
+from tests.scenarios.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation
+
+MODE = NftablesMode()
+ROUTED_TO_NODE = (str(SERVICE_NETWORK), "198.51.100.0/24", "203.0.113.0/24")
+AT_ONCE = 2.0  # seconds: for answers that come at once, with room for a busy machine
+NOTHING = 0.3  # seconds: how long silence must last
+
+
+@dataclass
+class Node:
+    """A node's kernel and what it holds by our knowledge."""
+
+    place: LabNode
+    kernel: Nftables
+    conntrack: Conntrack
+    held: Program
+
+    def load(self, view: NodeView, *, as_change: bool) -> None:
+        """Make the kernel do what the view says; as changes of single frontends if that is possible."""
+        if as_change and view.settings == self.held.settings:
+            fragments = {key: MODE.compile(one, view.settings) for key, one in view.frontends.items()}
+            changes = {key: fragments.get(key) for key in self.held.fragments.keys() | fragments.keys()}
+            self.kernel.apply(MODE.plan_changes(self.held, changes))
+            MODE.accept(self.held, changes)
+            return
+        wanted = MODE.program(view)
+        self.kernel.apply(MODE.plan(self.held, wanted))
+        self.held = wanted
+
+    def drift(self) -> str:
+        """What would have to be done for the kernel to hold what we think it holds."""
+        return MODE.plan(Program(self.kernel.read(), self.held.settings), self.held).render()
+
+    def forget_flows(self) -> None:
+        """UDP has no end of a connection: a new client with an old one's port would be sent where that one went."""
+        self.conntrack.delete(self.conntrack.flows("UDP"))
+
+
+@dataclass
+class Stage:
+    network: RunningNetwork
+    nodes: dict[str, Node]
+
+    def load(self, views: Mapping[str, NodeView], *, as_change: bool) -> None:
+        """Every node gets its program, and must then hold just that."""
+        for name, node in self.nodes.items():
+            node.load(views[name], as_change=as_change)
+            node.forget_flows()
+        assert {name: node.drift() for name, node in self.nodes.items()} == dict.fromkeys(self.nodes, "")
+
+    def check(self, views: Mapping[str, NodeView], lines: Iterable[Expectation]) -> None:
+        """Send every packet and fail with the trace of each that did not end as its line says."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            problems = [one for one in pool.map(lambda line: self.problem(views, line), lines) if one]
+        assert not problems, "\n\n".join(problems)
+
+    def problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:
+        """Send one packet, several times if it may go several ways; the report of what went wrong, or nothing."""
+        journey = Journey(views)
+        outcome = line.journey(journey.answer)
+        if line.verdict is not Verdict.DELIVER:
+            answer = self._send(line, NOTHING if line.verdict is Verdict.DROP else AT_ONCE)
+            return "" if _ends_as(line.verdict, answer) else explain(line, str(answer), journey.traces)
+        answered: set[str] = set()
+        for _ in range(2 * len(outcome.choices) + 1):
+            answer = self._send(line, AT_ONCE)
+            if not answer.ok or not _is_expected(line, answer, journey.node):
+                return explain(line, str(answer), journey.traces)
+            answered.add(answer.pod)
+        if journey.sticks and len(answered) > 1:
+            return explain(line, f"answers from {', '.join(sorted(answered))}, one after the other", journey.traces)
+        return ""
+
+    def _send(self, line: Expectation, timeout: float) -> Answer:
+        client = self.network.client_from(line.client)
+        packet = line.packet
+        return client.ask(packet.destination, packet.port, packet.protocol, timeout=timeout)
+
+
+@dataclass
+class Journey:
+    """Asks the model and the mode on each node that handles the packet, and remembers the way."""
+
+    views: Mapping[str, NodeView]
+    node: str = ""
+    traces: list[Trace] = field(default_factory=list)
+    sticks: bool = False
+    """Whether a client must get the same backend again."""
+
+    def answer(self, node: str, packet: Packet) -> Outcome:
+        self.node = node
+        view = self.views[node]
+        self.traces.append(MODE.evaluate(MODE.program(view), packet))
+        outcome = decide(view, packet)
+        if outcome.frontend is not None:
+            frontend = view.frontends[outcome.frontend]
+            self.sticks = frontend.affinity_seconds > 0 and not MODE.unsupported(frontend)
+        return outcome
+
+
+@contextmanager
+def built(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
+    """The stage, for as long as the ``with`` block."""
+    with ExitStack() as stack:
+        network = make_network(STAGE)
+        for place in PLACES:
+            for protocol, number in SERVED:
+                network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
+        with Links(network.network.router) as links:
+            for destination in ROUTED_TO_NODE:
+                links.add_route(destination, via=PLACES[NODE_UNDER_TEST].address)
+        nodes: dict[str, Node] = {}
+        for node in STAGE.nodes:
+            namespace = network.network.node(node.name)
+            kernel = stack.enter_context(namespace.run(Nftables))
+            conntrack = stack.enter_context(namespace.run(Conntrack))
+            nodes[node.name] = Node(node, kernel, conntrack, MODE.empty())
+        yield Stage(network, nodes)
+
+
+def _ends_as(verdict: Verdict, answer: Answer) -> bool:
+    match verdict:
+        case Verdict.REJECT:
+            return answer.result == "refused"
+        case Verdict.DROP:
+            return answer.result == "timed out"
+        case _:
+            return not answer.ok
+
+
+def _is_expected(line: Expectation, answer: Answer, handled_by: str) -> bool:
+    """Whether one of the line's backends answered, and saw the address that the line says."""
+    name, _, port = answer.pod.rpartition(":")
+    node = STAGE.node(handled_by)
+    seen_as_node = answer.client_address in (node.address, node.gateway)
+    for address, number, masquerade in line.backends:
+        if (address, number) == (PLACES[name].address, int(port)):
+            return seen_as_node if masquerade else answer.client_address == line.packet.source
+    return False

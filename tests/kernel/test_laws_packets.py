@@ -1,0 +1,124 @@
+"""The first law with a real kernel: whatever the Services are, packets end as the model says.
+
+The clusters are those of the other laws, moved onto the scenarios' stage, so that whoever is a backend really answers.
+Each is loaded as a change of the one before it. The cases are the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import POD_NETWORK, SERVICE_NETWORK, Topology
+from fairway.model.decide import decide
+from fairway.model.packet import Outcome, Packet, Verdict
+from fairway.model.resolve import resolve
+from fairway.model.view import FrontendKey, NodeSettings, NodeView
+from fairway.objects.endpointslice import Endpoint, EndpointHints, EndpointSlice, ForNode, ForZone
+from tests.kernel.stage import Journey, Stage, built
+from tests.laws.strategies import NODES, TARGET_PORTS, ZONES, Cluster, clusters
+from tests.scenarios.scenario import NODE_AT, PLACES, STAGE, Expectation
+
+pytestmark = pytest.mark.kernel
+
+PACKETS = 6
+_NODE_NAMES = dict(zip(NODES, (node.name for node in STAGE.nodes), strict=True))
+_ZONE_NAMES = dict(zip(ZONES, (node.zone for node in STAGE.nodes), strict=False))
+_PORTS = dict(zip(TARGET_PORTS, (8080, 5353), strict=True))
+_NODE_OF = {place.address: place.node for name, place in PLACES.items() if name != "outside"}
+
+
+@pytest.fixture(scope="module")
+def stage(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
+    with built(make_network) as made:
+        yield made
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_packets_end_as_the_model_says(stage: Stage, data: st.DataObject) -> None:
+    cluster = data.draw(clusters(least=3))
+    views = _views(cluster, masquerade_all=data.draw(st.booleans()), detects_pods=data.draw(st.booleans()))
+    lines = [data.draw(_lines(views)) for _ in range(PACKETS)]
+    stage.load(views, as_change=True)
+    stage.check(views, [line for line in lines if _answers_find_their_way(views, line)])
+
+
+def _views(cluster: Cluster, *, masquerade_all: bool, detects_pods: bool) -> Mapping[str, NodeView]:
+    slices = {key: tuple(map(_on_stage, some)) for key, some in cluster.slices.items()}
+    return {
+        node.name: resolve(
+            cluster.services.values(),
+            slices,
+            NodeSettings(
+                name=node.name,
+                zone=node.zone,
+                addresses=(node.address, node.gateway, "127.0.0.1", "::1"),
+                pod_networks=(str(POD_NETWORK),) if detects_pods else (),
+                service_networks=(str(SERVICE_NETWORK),),
+                masquerade_all=masquerade_all,
+            ),
+        )
+        for node in STAGE.nodes
+    }
+
+
+def _on_stage(slice_: EndpointSlice) -> EndpointSlice:
+    """The same slice with the stage's nodes, zones and ports; a backend runs where its address is."""
+    return msgspec.structs.replace(
+        slice_,
+        ports=tuple(msgspec.structs.replace(one, port=_PORTS[one.port]) for one in slice_.ports or () if one.port),
+        endpoints=tuple(map(_endpoint_on_stage, slice_.endpoints or ())),
+    )
+
+
+def _endpoint_on_stage(one: Endpoint) -> Endpoint:
+    node = _NODE_OF.get(one.addresses[0]) if one.node_name else None
+    if one.hints is None:
+        return msgspec.structs.replace(one, node_name=node)
+    zones = tuple(ForZone(name=_ZONE_NAMES[zone.name]) for zone in one.hints.for_zones or ())
+    nodes = tuple(ForNode(name=_NODE_NAMES[name.name]) for name in one.hints.for_nodes or ())
+    return msgspec.structs.replace(one, node_name=node, hints=EndpointHints(for_zones=zones, for_nodes=nodes))
+
+
+def _keys(view: NodeView) -> st.SearchStrategy[FrontendKey]:
+    """Mostly frontends with somebody behind them; also the others, and one that nobody has."""
+    four = {key: one for key, one in view.frontends.items() if one.family == "IPv4"}
+    alive = sorted(key for key, one in four.items() if one.cluster or one.local)
+    anything = st.sampled_from([*sorted(four), FrontendKey("10.96.200.1", "TCP", 80)])
+    return st.one_of(*([st.sampled_from(alive)] * 4 if alive else []), anything)
+
+
+@st.composite
+def _lines(draw: st.DrawFn, views: Mapping[str, NodeView]) -> Expectation:
+    """A packet from anybody on the stage to a frontend, or nearly to one, and how the model says it ends."""
+    client = draw(st.sampled_from(sorted(PLACES)))
+    key = draw(_keys(views[PLACES[client].node]))
+    destination = draw(st.sampled_from(sorted(NODE_AT))) if key.address == "0.0.0.0" else key.address
+    protocol = key.protocol if key.protocol in ("TCP", "UDP") else draw(st.sampled_from(["TCP", "UDP"]))
+    place = PLACES[client]
+    packet = Packet(
+        source=place.address, destination=destination, protocol=protocol, port=key.port or 4321, local=place.local
+    )
+    line = Expectation("law", client, packet, Verdict.PASS, frozenset())
+    outcome = line.journey(lambda node, one: decide(views[node], one))
+    verdict, backends = outcome.essence
+    return Expectation("law", client, packet, verdict, backends)
+
+
+def _answers_find_their_way(views: Mapping[str, NodeView], line: Expectation) -> bool:
+    """Whether what a backend answers comes back through the node that chose it.
+
+    It does if that node put its own address on the packet, or runs the client or the backend. Otherwise the answer
+    takes a shorter way, past the node that could translate it: what the policy asks for, and nobody's program.
+    """
+    journey = Journey(views)
+    outcome: Outcome = line.journey(journey.answer)
+    here = {name for name, place in PLACES.items() if place.node == journey.node and name != "outside"}
+    near = {PLACES[name].address for name in here}
+    return all(c.masquerade or line.packet.source in near or c.backend.address in near for c in outcome.choices)
