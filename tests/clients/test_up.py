@@ -143,7 +143,7 @@ def test_a_service_without_a_selector_answers_at_its_cluster_ip_and_node_port(
     machine: NetworkNamespace, network: RunningNetwork, tmp_path: Path
 ) -> None:
     with up(machine, tmp_path / "data") as running:
-        assert "Ready" in running.kubectl("get", "nodes")
+        assert "Ready,SchedulingDisabled" in running.kubectl("get", "nodes")
         running.apply(web(network.address("web-1"), network.address("web-2")))
         running.until_answers("web-1", "web-2")
         assert running.answers(ADDRESS, 30080) == {"web-1", "web-2"}

@@ -85,4 +85,5 @@ def test_a_scrape_counts_what_the_cache_holds() -> None:
     page = desk.metrics.scrape().body.decode()
     assert "fairway_proxy_frontends 2.0" in page
     assert "fairway_proxy_services 1.0" in page
+    assert "_created" not in page
     assert "# TYPE kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge" in page

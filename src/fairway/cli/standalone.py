@@ -135,6 +135,8 @@ async def register(client: Client, name: str, addresses: tuple[str, ...]) -> Nod
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}},
+        # Nothing here runs pods: those of a Deployment shall say that no node takes them, not that they are on one.
+        "spec": {"unschedulable": True},
     }
     try:
         await client.create(NODES, document)

@@ -63,9 +63,18 @@ async def until_signalled(work: Any) -> None:
     except asyncio.CancelledError:
         if not stopped:
             raise
+    except BaseExceptionGroup as group:
+        # A task group's own words, "1 sub-exception", tell nobody what happened.
+        raise _first(group) from group
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def ready_line(agent: Agent[Any, Any, Any], started: float) -> Callable[[], str]:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -31,6 +39,8 @@ class Metrics(Listener):
     """A registry of its own for one proxy."""
 
     def __init__(self, cache: Cache, clock: Clock) -> None:
+        # kube-proxy has no such series, and dashboards do not expect them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._cache, self._clock = cache, clock
         self._started = clock.now()
