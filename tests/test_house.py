@@ -43,7 +43,7 @@ IN_THE_ROOT = {
 }
 # Built in two halves, or this file would find itself.
 UNFINISHED = re.compile("|".join(rf"\b{word}\b" for word in ("TO" + "DO", "FIX" + "ME", "XX" + "X")))
-# Somebody's machine: a home (but for the invented /home/me), a checkout. The root of the file system is a place of its own (/etc, /run, /proc …).
+# Somebody's machine: a home (but for the invented one of "me"), a checkout. The system's own places are everybody's.
 PRIVATE_PATH = re.compile(r"(?<![\w.}/-])/(?:home(?!/me\b)|root|Users|wo" + r"rk|mnt|opt)/[\w.-]")
 # Not written here: OpenAPI schemas are Kubernetes' own words.
 NOT_OURS = ("src/fairway/apiserver/schemas/", "LICENSE", "requirements.lock")
