@@ -134,10 +134,10 @@ class Nftables:
     def _read_elements(self, family: Family, declared: Set) -> Iterable[Element]:
         which = text(1, self.table) + text(2, declared.name)
         asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {declared.name}")
-        found = (one for reply in self._netlink.dump(asked) for one in codec.read_elements(reply.body)[2])
+        bodies = (reply.body for reply in self._netlink.dump(asked))
         if declared.interval and not declared.ranges:
-            return codec.join_intervals(found)
-        return (element for element, _ in found)
+            return codec.join_intervals(one for body in bodies for one in codec.read_elements(body)[2])
+        return (one for body in bodies for one in codec.read_plain_elements(body))
 
     def _list(self, kind: int, family: Family, what: str) -> Iterator[bytes]:
         asked = codec.request(kind, family, text(1, self.table), f"list {what} of table {family} {self.table}")

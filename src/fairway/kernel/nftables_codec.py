@@ -16,6 +16,7 @@ from fairway.kernel.nfnetlink import (
     F_APPEND,
     F_CREATE,
     F_EXCL,
+    KIND,
     NESTED,
     SUBSYSTEM_NFTABLES,
     Request,
@@ -273,6 +274,7 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
 _NESTED_ELEMENT = 1 | NESTED
 _HEAD = struct.Struct("=HHHHHH")
 _DATA_HEAD = struct.Struct("=HHHH")
+_PLAIN_DATA = (2, 1)
 
 
 def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
@@ -384,6 +386,25 @@ def read_elements(body: bytes) -> tuple[str, str, list[tuple[Element, bool]]]:
     at = attributes(body)
     name = string(at[2])
     return string(at[1]), name, [_read_element(name, item) for _, item in each_attribute(at.get(3, b""))]
+
+
+def read_plain_elements(body: bytes) -> Iterator[Element]:
+    """The elements of a set without intervals. This runs once for each backend of a cluster, as `_packed` does."""
+    at = attributes(body)
+    name = string(at[2])
+    for _, item in each_attribute(at.get(3, b"")):
+        # key { value } and data { value } with nothing else, which is what nearly all are, need no parser
+        whole, _, size, _ = _DATA_HEAD.unpack_from(item)
+        start = (whole + 3) & ~3
+        if len(item) == start:
+            yield Element(name, item[8 : 4 + size])
+            continue
+        if len(item) > start + 8:
+            other, kind, data_size, value = _DATA_HEAD.unpack_from(item, start)
+            if start + other == len(item) and (kind & KIND, value) == _PLAIN_DATA and data_size + 4 == other:
+                yield Element(name, item[8 : 4 + size], item[start + 8 :])
+                continue
+        yield _read_element(name, item)[0]
 
 
 def _read_element(name: str, item: bytes) -> tuple[Element, bool]:

@@ -68,6 +68,7 @@ def _delivery(walk: _Walk, packet: Packet, hook: str) -> Trace:
 
 
 _REJECTED, _MASQUERADED = 1000, 1001
+_ENDINGS: dict[object, str] = {_REJECTED: "refused", _MASQUERADED: "gets this node's address"}
 _End = bytes | int | None
 """How a walk ends: rewritten to these bytes, a verdict, or None when the last rule was passed."""
 
@@ -103,6 +104,9 @@ class _Walk:
     def chain(self, name: str) -> _End:
         chain = self.program.chain(self.family, name)
         for rule in chain.rules if chain else ():
+            if any(isinstance(one, e.Unknown) for one in rule.expressions):
+                self.tell(name, rule, "somebody else's rule; what it does is not known here")
+                continue
             try:
                 jump = self.rule(name, rule)
             except _Mismatch:
@@ -132,22 +136,24 @@ class _Walk:
         return end
 
     def record(self, chain: str, rule: Rule, end: e.Jump | bytes | int | None) -> None:
-        if self.table is None:
-            return
+        if end is not None:
+            self.said.append(self.ending(end))
+        origin = self.program.origin(self.family, self.found) if self.found else None
+        self.tell(chain, rule, "; ".join(self.said), origin)
+
+    def ending(self, end: e.Jump | bytes | int) -> str:
         if isinstance(end, bytes):
-            self.said.append(f"goes to {self.backend(end)}")
-        elif end is not None:
-            self.said.append(
-                {_REJECTED: "refused", _MASQUERADED: "gets this node's address"}.get(end, str(end))
-                if isinstance(end, int)
-                else str(end)
-            )
+            return f"goes to {self.backend(end)}"
+        if end in _ENDINGS:
+            return _ENDINGS[end]
+        return str(end)
+
+    def tell(self, chain: str, rule: Rule, effect: str, origin: Origin | None = None) -> None:
+        """Put a rule into the story."""
+        assert self.table is not None
         what = e.listing(rule.expressions, self.table.key_words)
-        origin: Origin | None = self.program.origin(self.family, self.found) if self.found else None
         self.steps.append(
-            Step(
-                where=f"{self.family} {self.table.name} {chain}", what=what, effect="; ".join(self.said), origin=origin
-            )
+            Step(where=f"{self.family} {self.table.name} {chain}", what=what, effect=effect, origin=origin)
         )
 
     def step(self, one: e.Expression) -> e.Jump | bytes | int | None:
