@@ -128,10 +128,14 @@ def names() -> list[str]:
 
 
 def identity(pid: int) -> str:
-    """A process and when it started, because numbers are used again: ``"4711 88123"``; empty if there is none."""
+    """A process and when it started, because numbers are used again: ``"4711 88123"``.
+
+    Empty if there is none, or if it has ended and only its parent has not asked how.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # The name, in parentheses, may itself contain parentheses and spaces; the start time is field 22.
-    return f"{pid} {stat.rpartition(')')[2].split()[19]}"
+    # The name, in parentheses, may itself contain parentheses and spaces; then come the state and, 22nd, the start.
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in ("Z", "X") else f"{pid} {fields[19]}"
