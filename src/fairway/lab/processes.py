@@ -103,7 +103,7 @@ class Program:
             os.close(handle)
         code = self.process.wait()
         ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
-        return ProgramDied(f"{self.role} ended with {ending}; the last it said ({self.log}):\n{tail(self.log)}")
+        return ProgramDied(f"{self.role} ended with {ending}; the last it said:\n{tail(self.log)}")
 
 
 class Programs:
