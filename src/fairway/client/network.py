@@ -51,6 +51,9 @@ class NetworkTransport:
         try:
             yield _Answer(answer, self)
         finally:
+            # Cut, not closed: a TLS connection would wait for the server's farewell, past the end of the event loop.
+            if answer.connection is not None and answer.connection.transport is not None:
+                answer.connection.transport.abort()
             answer.close()
 
     async def close(self) -> None:
