@@ -55,7 +55,7 @@ def test_a_manifest_that_the_api_refuses_is_named_with_its_object_and_field(lab:
 
 def test_pods_that_never_start_are_named_when_the_patience_ends(lab: RunningCluster) -> None:
     stuck = WEB.replace("NAMESPACE", "stuck").replace(
-        "spec: {containers:", "spec: {nodeSelector: {no: such}, containers:"
+        "spec: {containers:", "spec: {nodeSelector: {disk: none}, containers:"
     )
     with pytest.raises(LabError, match=r"not ready after 1 s: deployment stuck/web: 0 of 3 pods ready"):
         lab.apply(stuck, seconds=1)

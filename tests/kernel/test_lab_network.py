@@ -98,6 +98,19 @@ def test_a_node_has_what_a_proxy_needs(served: RunningNetwork) -> None:
     assert "default via 172.30.0.254" in run(["ip", "route"], namespace=node)
 
 
+def test_a_pod_made_again_at_its_address_is_reached_at_once(served: RunningNetwork) -> None:
+    network = served.network
+    pod = LabPod("again", "node-1", "10.244.1.88")
+    for _ in range(3):
+        with network.add_pod(pod).socket() as server:
+            server.bind(("", 80))
+            server.listen()
+            for place in ("a-1", "b-1", "node-1", "client-node-1"):
+                with served.client_from(place).connect(pod.address, 80, timeout=1.0) as connection:
+                    assert connection.getpeername() == (pod.address, 80)
+    network.remove_pod(pod)
+
+
 def test_pods_come_and_go_while_the_network_stands(served: RunningNetwork) -> None:
     network = served.network
     pod = LabPod("late", "node-2", "10.244.2.77", "shop")

@@ -75,7 +75,7 @@ class Links:
 
     def index(self, name: str) -> int:
         """The number of a link; raises `LinkError` (ENODEV) if there is none of that name."""
-        body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, _text(name))
+        body = _LINK.pack(0, 0, 0, 0, 0) + _named(name)
         for answer in self._request(_GETLINK, 0, body, f"find the link {name}"):
             return int(_LINK.unpack_from(answer)[2])
         raise LinkError(errno.ENODEV, f"cannot find the link {name}: the kernel did not answer")
@@ -85,19 +85,20 @@ class Links:
         answers = self._request(_GETLINK, _DUMP, _LINK.pack(0, 0, 0, 0, 0), "list the links")
         return [_c_string(dict(_attributes(answer, _LINK.size))[_IFLA_IFNAME]) for answer in answers]
 
-    def add_bridge(self, name: str) -> None:
+    def add_bridge(self, name: str, *, mac: str = "") -> None:
+        """``mac``: its hardware address; without one it changes whenever a port with a lower one is plugged in."""
         info = _attribute(_IFLA_INFO_KIND, b"bridge")
-        body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, _text(name)) + _nested(_IFLA_LINKINFO, info)
+        body = _LINK.pack(0, 0, 0, 0, 0) + _named(name, mac) + _nested(_IFLA_LINKINFO, info)
         self._change(_NEWLINK, _CREATE | _EXCL, body, f"add the bridge {name}")
 
-    def add_veth(self, name: str, peer: str, peer_namespace: NetworkNamespace) -> None:
+    def add_veth(self, name: str, peer: str, peer_namespace: NetworkNamespace, *, peer_mac: str = "") -> None:
         """A cable: ``name`` here, ``peer`` in the other namespace, both still down."""
         handle = os.open(peer_namespace.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            other = _attribute(_IFLA_IFNAME, _text(peer)) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", handle))
+            other = _named(peer, peer_mac) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", handle))
             data = _nested(_VETH_INFO_PEER, _LINK.pack(0, 0, 0, 0, 0) + other)
             info = _attribute(_IFLA_INFO_KIND, b"veth") + _nested(_IFLA_INFO_DATA, data)
-            body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFLA_IFNAME, _text(name)) + _nested(_IFLA_LINKINFO, info)
+            body = _LINK.pack(0, 0, 0, 0, 0) + _named(name) + _nested(_IFLA_LINKINFO, info)
             self._change(_NEWLINK, _CREATE | _EXCL, body, f"add the veth pair {name} and {peer}")
         finally:
             os.close(handle)
@@ -269,6 +270,11 @@ def _attributes(body: bytes, position: int) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & ~_NESTED, body[position + _ATTRIBUTE.size : position + length]
         position += (length + 3) & ~3
+
+
+def _named(name: str, mac: str = "") -> bytes:
+    hardware = _attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+    return _attribute(_IFLA_IFNAME, _text(name)) + hardware
 
 
 def _text(name: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
 
 from fairway.kernel import namespaces
@@ -161,7 +161,7 @@ class Network:
         set_sysctls({**_QUIET, **_FORWARDING, **_available(_BRIDGE_IS_PLAIN, self.router)}, self.router)
         with Links(self.router) as links:
             links.set_up("lo")
-            links.add_bridge(_SWITCH)
+            links.add_bridge(_SWITCH, mac=mac(ROUTER_ADDRESS))
             links.add_address(_SWITCH, f"{ROUTER_ADDRESS}/{FABRIC.prefixlen}")
             links.set_up(_SWITCH)
             links.add_veth("outside", "eth0", self.outside)
@@ -189,7 +189,7 @@ class Network:
             links.set_up("lo")
             links.add_address("eth0", f"{node.address}/{FABRIC.prefixlen}")
             links.set_up("eth0")
-            links.add_bridge(BRIDGE)
+            links.add_bridge(BRIDGE, mac=mac(node.gateway))
             links.add_address(BRIDGE, f"{node.gateway}/{IPv4Network(node.pod_cidr).prefixlen}")
             links.set_up(BRIDGE)
             # What a node itself sends to a ClusterIP is routed before it is translated: there must be some route.
@@ -204,7 +204,7 @@ class Network:
             for pod in pods:
                 namespace = NetworkNamespace(self.topology.pod_namespace(pod))
                 set_sysctls(_QUIET, namespace)
-                on_node.add_veth(pod.link, "eth0", namespace)
+                on_node.add_veth(pod.link, "eth0", namespace, peer_mac=mac(pod.address))
                 on_node.add_port(BRIDGE, pod.link, hairpin=True)
                 on_node.set_up(pod.link)
                 with Links(namespace) as links:
@@ -212,6 +212,15 @@ class Network:
                     links.add_address("eth0", f"{pod.address}/{prefix_length}")
                     links.set_up("eth0")
                     links.add_route("default", via=node.gateway)
+
+
+def mac(address: str) -> str:
+    """The hardware address that goes with an IPv4 address, as the CNI bridge plugin makes it.
+
+    Whoever knows the one knows the other: a pod that is made again at its old address is reached at once, where
+    neighbours would otherwise send to a hardware address that is gone for as long as they remember it.
+    """
+    return "0a:58:" + IPv4Address(address).packed.hex(":")
 
 
 def _require_bridge_rules(namespace: NetworkNamespace) -> None:
