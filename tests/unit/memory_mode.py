@@ -72,11 +72,15 @@ class MemoryMode:
 
 @dataclass
 class MemoryKernel:
-    """Holds a Program; refuses the next rounds for the reasons in ``refusals``; remembers what it was asked."""
+    """Holds a Program; remembers what it was asked.
+
+    Refuses the next Plans for the reasons in ``refusals``, and any that sets one of the keys in ``refuses``.
+    """
 
     held: Program = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
     applied: list[Plan] = field(default_factory=list)
+    refuses: set[FrontendKey] = field(default_factory=set)
     read_backs: int = 0
 
     def read_back(self) -> Program:
@@ -86,6 +90,8 @@ class MemoryKernel:
     def apply(self, plan: Plan) -> None:
         if self.refusals:
             raise ApplyFailed(self.refusals.pop(0))
+        if bad := [key for key, fragment in plan.changes.items() if fragment and key in self.refuses]:
+            raise ApplyFailed(f"set {bad[0]}: EINVAL")
         self.applied.append(plan)
         MemoryMode().accept(self.held, plan.changes)
 

@@ -194,7 +194,8 @@ async def test_a_refused_change_keeps_the_old_state_is_told_once_and_comes_later
     world = World()
     async with world.running():
         caplog.set_level(logging.INFO)
-        world.kernel.refusals = ["add element: ENOMEM", "add element: ENOMEM"]
+        # The change, then the whole, then each of the two frontends by itself.
+        world.kernel.refusals = ["add element: ENOMEM"] * 4
         world.put(CART, "10.244.1.2")
         assert await world.failure() == "add element: ENOMEM"
         assert world.kernel.held == {}
@@ -252,3 +253,43 @@ async def test_what_the_mode_cannot_do_is_told_once(caplog: pytest.LogCaptureFix
         world.put(sctp, "10.244.1.3")
         await world.round()
     assert caplog.text.count("shop/signal: SCTP is not for this memory") == 1
+
+
+async def test_a_frontend_that_the_kernel_refuses_holds_up_no_other_service(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        before = world.kernel.held[key(CART)]
+        world.kernel.refuses = {key(CART)}
+        world.put(CART, "10.244.1.3")
+        world.put(DNS, "10.244.1.3")
+        await world.failure()
+        world.clock.advance(await world.clock.sleeper())
+        await world.round()
+        assert world.kernel.held[key(CART)] == before
+        assert world.kernel.held[key(DNS)] == world.sync.program[key(DNS)]
+        assert world.sync.refused == {key(CART): "set 10.96.0.7:53/TCP: EINVAL"}
+        assert "10.96.0.7:53/TCP of shop/cart stays as it was until it changes" in caplog.text
+        world.put(DNS, "10.244.1.4")
+        assert (await world.round())[0].kind is RoundKind.CHANGE
+
+
+async def test_a_refused_frontend_is_offered_again_when_it_changes_and_not_before() -> None:
+    world = World()
+    world.kernel.refuses = {key(CART)}
+    async with world.running():
+        world.put(CART, "10.244.1.2")
+        world.put(DNS, "10.244.1.3")
+        await world.failure()
+        world.clock.advance(await world.clock.sleeper())
+        await world.round()
+        assert key(CART) in world.sync.refused
+        world.cache.put_settings(NodeSettings(name="node-a", zone="east", masquerade_all=True))
+        world.sync.changed()
+        assert (await world.round())[0].kind is RoundKind.NODE
+        assert key(CART) not in world.kernel.held
+        world.kernel.refuses = set()
+        world.put(CART, "10.244.1.9")
+        await world.round()
+        assert world.kernel.held[key(CART)][0].cluster[0].address == "10.244.1.9"
+        assert world.sync.refused == {}

@@ -135,6 +135,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
+            "refused": {str(key): reason for key, reason in self.sync.refused.items()},
             "rounds": [_round(one) for one in self.sync.rounds],
             "receipts": [_receipt(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
         }

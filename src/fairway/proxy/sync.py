@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from fairway.model.view import Frontend, FrontendKey, NodeSettings
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
 from fairway.proxy.flows import Suspect, everything, suspects
@@ -109,6 +109,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._failures = 0
         self._complained: set[str] = set()
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
+        self.refused: dict[FrontendKey, str] = {}
+        """Frontends that the kernel did not take, and why; each is offered again when it changes."""
         self.receipts = Receipts()
         self.rounds: deque[Round] = deque(maxlen=_KEPT_ROUNDS)
 
@@ -158,7 +160,11 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def _round(self, started: float) -> None:
         state = self._state
-        state.pending.add(self._cache.take())
+        batch = self._cache.take()
+        if not batch.rebased:
+            for key in batch.before:
+                self.refused.pop(key, None)
+        state.pending.add(batch)
         if state.pending.rebased and not state.doubt:
             self._doubt(RoundKind.NODE, "the node's settings changed")
         if state.pending or state.doubt:
@@ -171,7 +177,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _apply_changes(self) -> int:
         """Only the frontends that changed, from a Program that the kernel is known to hold."""
         state = self._state
-        changes = self._fragments(state.pending)
+        changes = self._changes()
         plan = self._mode.plan_changes(state.wanted, changes)
         if plan:
             self._kernel.apply(plan)
@@ -181,24 +187,75 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _apply_whole(self) -> int:
         """The difference between what the kernel holds and what it should hold."""
         state = self._state
+        changes: Mapping[FrontendKey, FragmentT | None] = {}
         if state.compiled and not state.pending.rebased:
-            self._mode.accept(state.wanted, self._fragments(state.pending))
+            changes = self._changes()
+            self._mode.accept(state.wanted, changes)
         else:
             self._complain_about(self._cache.frontends)
-            state.wanted, state.compiled = self._mode.program(self._cache.view), True
-        plan = self._mode.plan(self._kernel.read_back(), state.wanted)
+            state.wanted, state.compiled = self._mode.program(self._acceptable()), True
+        try:
+            commands = self._reach(state.wanted)
+        except ApplyFailed as error:
+            if not changes:
+                raise
+            commands = self._set_apart(changes, error)
+        if state.kind is RoundKind.REPAIR:
+            outcome = f"put back with {commands} commands" if commands else "nothing of ours was touched"
+            log.log(logging.WARNING if commands else logging.DEBUG, "kernel state %s: %s", state.doubt, outcome)
+        return commands
+
+    def _reach(self, wanted: ProgramT) -> int:
+        plan = self._mode.plan(self._kernel.read_back(), wanted)
         if plan:
             self._kernel.apply(plan)
-        if state.kind is RoundKind.REPAIR:
-            outcome = f"put back with {len(plan)} commands" if plan else "nothing of ours was touched"
-            log.log(logging.WARNING if plan else logging.DEBUG, "kernel state %s: %s", state.doubt, outcome)
         return len(plan)
 
-    def _fragments(self, batch: Batch) -> Mapping[FrontendKey, FragmentT | None]:
-        now = {key: self._cache.frontends.get(key) for key in batch.before}
+    def _set_apart(self, changes: Mapping[FrontendKey, FragmentT | None], error: ApplyFailed) -> int:
+        """Offer the changes one at a time, so that a frontend that the kernel refuses holds up no other Service.
+
+        It keeps what it had. When the kernel refuses every one, it is not about them: raises ``error``.
+        """
+        state = self._state
+        self._mode.accept(state.wanted, self._fragments(state.pending.before))
+        commands = self._reach(state.wanted)
+        refused: dict[FrontendKey, str] = {}
+        for key, fragment in changes.items():
+            plan = self._mode.plan_changes(state.wanted, {key: fragment})
+            try:
+                if plan:
+                    self._kernel.apply(plan)
+            except ApplyFailed as why:
+                refused[key] = str(why)
+            else:
+                self._mode.accept(state.wanted, {key: fragment})
+                commands += len(plan)
+        if len(refused) == len(changes):
+            raise error
+        for key, reason in refused.items():
+            frontend = self._cache.frontends.get(key) or state.pending.before[key]
+            owner = frontend.service if frontend else "a Service that is gone"
+            log.error("%s of %s stays as it was until it changes: %s", key, owner, reason)
+        self.refused.update(refused)
+        return commands
+
+    def _changes(self) -> Mapping[FrontendKey, FragmentT | None]:
+        """The new Fragments of what is pending."""
+        now = {key: self._cache.frontends.get(key) for key in self._state.pending.before}
         self._complain_about({key: frontend for key, frontend in now.items() if frontend})
+        return self._fragments(now)
+
+    def _fragments(self, frontends: Mapping[FrontendKey, Frontend | None]) -> dict[FrontendKey, FragmentT | None]:
         settings = self._cache.settings
-        return {key: self._mode.compile(one, settings) if one else None for key, one in now.items()}
+        return {key: self._mode.compile(one, settings) if one else None for key, one in frontends.items()}
+
+    def _acceptable(self) -> NodeView:
+        """The view without the frontends that the kernel has refused."""
+        view = self._cache.view
+        if not self.refused:
+            return view
+        frontends = {key: one for key, one in view.frontends.items() if key not in self.refused}
+        return NodeView(settings=view.settings, frontends=frontends)
 
     def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> None:
         state, now = self._state, self._clock.monotonic()
