@@ -98,6 +98,10 @@ def _words(followed: Followed) -> str:
     counts = ", ".join(f"{who} {count}" for who, count in followed.counts.items())
     seen = f"; the backends saw {', '.join(sorted(followed.seen))}" if followed.seen else ""
     lines = [f"{sum(followed.counts.values())} real connections: {counts}{seen}"]
-    verdict = "  as predicted" if followed.judged else "  nothing to hold it against: no pod of the lab is known to listen there"
+    verdict = (
+        "  as predicted"
+        if followed.judged
+        else "  nothing to hold it against: no pod of the lab is known to listen there"
+    )
     lines += [f"  not as predicted: {words}" for words in followed.surprises] or [verdict]
     return "\n".join(lines)

@@ -71,6 +71,8 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         assert outcome.frontend is not None
         for choice in outcome.choices:
             yield "  " + _choice_words(choice, hop, names)
+            if not journey.returns(choice):
+                yield f"    but answers directly, not through {hop.node}: the client never sees an answer it knows"
     elif outcome.verdict is Verdict.PASS:
         yield f"not for a Service ({outcome.because}): {after_pass(cluster, hop.trace.packet)}"
     else:

@@ -14,7 +14,7 @@ from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.places import Start, Target
 from fairway.model.address import contains
 from fairway.model.decide import decide
-from fairway.model.packet import Outcome, Packet, Trace, Verdict
+from fairway.model.packet import Choice, Outcome, Packet, Trace, Verdict
 from fairway.model.view import FrontendKey, FrontendKind, NodeView
 from fairway.modes.registry import MODES
 
@@ -48,8 +48,20 @@ class Journey:
 
     @property
     def reaches(self) -> bool:
-        """Whether the packet gets to somebody who can answer (a pod or node that it was addressed to counts)."""
-        return self.outcome.verdict in (Verdict.DELIVER, Verdict.PASS)
+        """Whether the packet gets to somebody whose answer comes back (a pod or node it was addressed to counts)."""
+        if self.outcome.verdict is Verdict.DELIVER:
+            return any(self.returns(choice) for choice in self.outcome.choices)
+        return self.outcome.verdict is Verdict.PASS
+
+    def returns(self, choice: Choice) -> bool:
+        """Whether the backend's answer passes the node that rewrote the packet, so that it is translated back.
+
+        It does when the backend sees that node's address, or runs on it, or when the client itself is there. Otherwise
+        the backend answers the client directly, and the client does not know the address that answers.
+        """
+        node = self.hops[-1].node
+        at_home = self.start.node == node and not self.start.outside
+        return choice.masquerade or choice.backend.node == node or at_home
 
 
 def travel(cluster: Cluster, start: Start, target: Target, mode: str) -> Journey:

@@ -22,12 +22,16 @@ class UnknownPlace(ValueError):
 
 @dataclass(frozen=True)
 class Start:
-    """Where a packet starts: an address, the node that first handles it, and whether that node itself sends it."""
+    """Where a packet starts: an address, the node that first handles it, and whether that node itself sends it.
+
+    ``outside``: it comes from beyond the cluster, so ``node`` is only where it comes in.
+    """
 
     name: str
     address: str
     node: str
     local: bool
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def _start_at(cluster: Cluster, address: str, target: Target, entry: str | None)
     if node := cluster.node_of_network(address):
         return Start(f"client {address}", address, node, local=False)
     node = entry or cluster.node_at(target.address) or min(cluster.nodes)
-    return Start(f"outside client {address}", address, node, local=False)
+    return Start(f"outside client {address}", address, node, local=False, outside=True)
 
 
 def _start_on_node(cluster: Cluster, name: str, target: Target) -> Start:
