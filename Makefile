@@ -39,7 +39,7 @@ install:
 lock:  ## renew the lock file from pyproject.toml
 	$(VENV)/pip install -q uv
 	$(VENV)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --universal \
-		--python-version 3.11 --group dev --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+		--python-version 3.11 --group dev --extra etcd --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 openapi: install  ## make the shipped OpenAPI schemas again
 	$(VENV)/python tools/openapi.py

@@ -14,6 +14,7 @@ need nft nftables
 need conntrack conntrack
 need curl curl
 need kubectl kubernetes-client
+need etcd etcd-server
 PYTHON=${PYTHON:-python3}
 need "$PYTHON" python3
 "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || needed+=(python3-venv)
