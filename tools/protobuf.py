@@ -14,8 +14,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from fairway.apiserver.protobuf import Field, fields_of
 from fairway.apiserver.schema import definitions
+from fairway.apiserver.wire import Field, fields_of
 
 TARGET = Path(__file__).parents[1] / "src/fairway/apiserver/protobuf.json"
 CORE, META = "k8s.io.api.core.v1", "k8s.io.apimachinery.pkg.apis.meta.v1"

@@ -1,9 +1,6 @@
 """An OpenAPI 2 document as protobuf: the ``openapi.v2.Document`` of google/gnostic, which is frozen since 2017.
 
-kubectl before 1.24 reads no other form. A message is a sequence of fields, a field is its number and its kind, then
-its content; so writing one needs no more than this::
-
-    field 4, length-delimited: (4 << 3 | 2) ─▶ 0x22, length, bytes
+kubectl before 1.24 reads no other form.
 """
 
 from __future__ import annotations
@@ -13,9 +10,8 @@ from typing import Any
 
 import yaml
 
+from fairway.apiserver.wire import number, part
 from fairway.objects.codec import Document
-
-_VARINT, _BYTES = 0, 2
 
 
 def document(openapi: Document) -> bytes:
@@ -24,28 +20,15 @@ def document(openapi: Document) -> bytes:
     return b"".join(
         (
             _text(1, openapi["swagger"]),
-            _part(2, _text(1, info["title"]) + _text(2, info["version"])),
-            _part(8, _named(2, openapi["paths"], _path_item)),
-            _part(9, _named(1, openapi["definitions"], _schema)),
+            part(2, _text(1, info["title"]) + _text(2, info["version"])),
+            part(8, _named(2, openapi["paths"], _path_item)),
+            part(9, _named(1, openapi["definitions"], _schema)),
         )
     )
 
 
-def _number(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
-
-
-def _part(field: int, content: bytes) -> bytes:
-    return _number(field << 3 | _BYTES) + _number(len(content)) + content
-
-
 def _text(field: int, value: str | None) -> bytes:
-    return _part(field, value.encode()) if value else b""
+    return part(field, value.encode()) if value else b""
 
 
 def _texts(field: int, values: Iterable[str]) -> bytes:
@@ -53,12 +36,12 @@ def _texts(field: int, values: Iterable[str]) -> bytes:
 
 
 def _flag(field: int, value: bool) -> bytes:
-    return _number(field << 3 | _VARINT) + b"\x01" if value else b""
+    return number(field, int(value))
 
 
 def _named(field: int, values: Document, encode: Callable[[Any], bytes]) -> bytes:
     """A map is a list of messages of a name and a value."""
-    return b"".join(_part(field, _text(1, name) + _part(2, encode(value))) for name, value in values.items())
+    return b"".join(part(field, _text(1, name) + part(2, encode(value))) for name, value in values.items())
 
 
 def _any(value: Any) -> bytes:
@@ -71,7 +54,7 @@ def _extensions(field: int, holder: Document) -> bytes:
 
 
 def _schema(schema: Document) -> bytes:
-    properties = _part(25, _named(1, schema["properties"], _schema)) if "properties" in schema else b""
+    properties = part(25, _named(1, schema["properties"], _schema)) if "properties" in schema else b""
     values = schema.get("additionalProperties")
     return b"".join(
         (
@@ -79,9 +62,9 @@ def _schema(schema: Document) -> bytes:
             _text(2, schema.get("format")),
             _text(4, schema.get("description")),
             _texts(19, schema.get("required", ())),
-            _part(21, _part(1, _schema(values))) if isinstance(values, dict) else b"",
-            _part(22, _text(1, schema["type"])) if "type" in schema else b"",
-            _part(23, _part(1, _schema(schema["items"]))) if "items" in schema else b"",
+            part(21, part(1, _schema(values))) if isinstance(values, dict) else b"",
+            part(22, _text(1, schema["type"])) if "type" in schema else b"",
+            part(23, part(1, _schema(schema["items"]))) if "items" in schema else b"",
             properties,
             _extensions(31, schema),
         )
@@ -92,7 +75,7 @@ _METHOD_FIELDS = {"get": 2, "put": 3, "post": 4, "delete": 5, "patch": 8}
 
 
 def _path_item(item: Document) -> bytes:
-    return b"".join(_part(_METHOD_FIELDS[method], _operation(operation)) for method, operation in item.items())
+    return b"".join(part(_METHOD_FIELDS[method], _operation(operation)) for method, operation in item.items())
 
 
 def _operation(operation: Document) -> bytes:
@@ -103,8 +86,8 @@ def _operation(operation: Document) -> bytes:
             _text(5, operation["operationId"]),
             _texts(6, operation["produces"]),
             _texts(7, operation["consumes"]),
-            b"".join(_part(8, _part(1, _parameter(one))) for one in operation["parameters"]),
-            _part(9, _named(1, operation["responses"], _response)),
+            b"".join(part(8, part(1, _parameter(one))) for one in operation["parameters"]),
+            part(9, _named(1, operation["responses"], _response)),
             _extensions(13, operation),
         )
     )
@@ -113,14 +96,14 @@ def _operation(operation: Document) -> bytes:
 def _parameter(parameter: Document) -> bytes:
     name, place, needed = parameter["name"], parameter["in"], parameter.get("required", False)
     if place == "body":
-        schema = _part(5, _schema(parameter["schema"]))
-        return _part(1, _text(2, name) + _text(3, place) + _flag(4, needed) + schema)
+        schema = part(5, _schema(parameter["schema"]))
+        return part(1, _text(2, name) + _text(3, place) + _flag(4, needed) + schema)
     # field 3 of the choice is a query parameter, field 4 one in the path; name and type differ in their numbers
     type_field = 6 if place == "query" else 5
     body = _flag(1, needed) + _text(2, place) + _text(4, name) + _text(type_field, parameter["type"])
-    return _part(2, _part(3 if place == "query" else 4, body))
+    return part(2, part(3 if place == "query" else 4, body))
 
 
 def _response(response: Document) -> bytes:
-    schema = _part(2, _part(1, _schema(response["schema"])))
-    return _part(1, _text(1, response["description"]) + schema)
+    schema = part(2, part(1, _schema(response["schema"])))
+    return part(1, _text(1, response["description"]) + schema)

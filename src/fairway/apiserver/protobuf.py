@@ -14,12 +14,12 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
+from fairway.apiserver.wire import as_bytes, as_number, fields_of
 from fairway.objects.codec import DecodeError, Document, decode
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
@@ -47,13 +47,6 @@ _POINTER_NAMES = """
 _POINTERS = frozenset(_POINTER_NAMES.split())
 
 
-class Field(NamedTuple):
-    """One field on the wire: a number for a varint or a fixed value, bytes for everything else."""
-
-    number: int
-    value: int | bytes
-
-
 @cache
 def _messages() -> dict[str, dict[str, tuple[str, str]]]:
     file = resources.files("fairway.apiserver") / "protobuf.json"
@@ -66,12 +59,12 @@ def decode_protobuf(data: bytes) -> Document:
     if not data.startswith(_MAGIC):
         raise DecodeError("the body does not begin as Kubernetes' protobuf does")
     envelope = dict(fields_of(data[len(_MAGIC) :]))
-    type_meta = dict(fields_of(_bytes(envelope.get(1, b""))))
-    api_version, kind = (_bytes(type_meta.get(number, b"")).decode("utf-8", "replace") for number in (1, 2))
+    type_meta = dict(fields_of(as_bytes(envelope.get(1, b""))))
+    api_version, kind = (as_bytes(type_meta.get(number, b"")).decode("utf-8", "replace") for number in (1, 2))
     message = _message_of(api_version, kind)
     if message is None:
         raise DecodeError(f"no kind {kind!r} of {api_version!r} can be read as protobuf; send JSON")
-    document = _object(message, _bytes(envelope.get(2, b"")), 0)
+    document = _object(message, as_bytes(envelope.get(2, b"")), 0)
     return {"apiVersion": api_version, "kind": kind, **document}
 
 
@@ -80,40 +73,6 @@ def _message_of(api_version: str, kind: str) -> str | None:
     package = f"k8s.io.api.{group.partition('.')[0] or 'core'}.{version}"
     name = f"{_META}DeleteOptions" if kind == "DeleteOptions" else f"{package}.{kind}"
     return name if name in _messages() else None
-
-
-def fields_of(data: bytes) -> Iterator[Field]:
-    """The fields of a message in the order of the wire; raises `DecodeError`."""
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, position = _varint(data, position)
-            yield Field(number, value)
-            continue
-        if wire == 2:
-            length, position = _varint(data, position)
-        elif wire in (1, 5):
-            length = 8 if wire == 1 else 4
-        else:
-            raise DecodeError(f"unknown wire type {wire} in protobuf")
-        if position + length > len(data):
-            raise DecodeError("the protobuf ends in the middle of a field")
-        yield Field(number, data[position : position + length])
-        position += length
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(data) and shift < 64:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise DecodeError("the protobuf ends in the middle of a number")
 
 
 def _object(message: str, data: bytes, depth: int) -> Document:
@@ -129,7 +88,7 @@ def _object(message: str, data: bytes, depth: int) -> Document:
         if not type_:
             continue
         if not name:
-            document.update(_object(type_, _bytes(raw), depth + 1))
+            document.update(_object(type_, as_bytes(raw), depth + 1))
         elif type_.startswith("[]"):
             document.setdefault(name, []).append(_value(type_[2:], raw, depth))
         elif type_.startswith("{}"):
@@ -143,7 +102,7 @@ def _object(message: str, data: bytes, depth: int) -> Document:
 
 
 def _entry(type_: str, raw: int | bytes, depth: int) -> tuple[str, Any]:
-    entry = dict(fields_of(_bytes(raw)))
+    entry = dict(fields_of(as_bytes(raw)))
     return _text(entry.get(1, b"")), _value(type_, entry.get(2, b""), depth)
 
 
@@ -152,34 +111,22 @@ def _value(type_: str, raw: int | bytes, depth: int) -> Any:
         case "string":
             return _text(raw)
         case "int":
-            return _signed(raw)
+            return as_number(raw)
         case "bool":
             return bool(raw)
         case "double":
-            return struct.unpack("<d", _bytes(raw))[0]
+            return struct.unpack("<d", as_bytes(raw))[0]
         case "bytes":
-            return base64.b64encode(_bytes(raw)).decode()
+            return base64.b64encode(as_bytes(raw)).decode()
     special = _SPECIAL.get(type_.rpartition(".")[2])
-    return special(_bytes(raw)) if special else _object(type_, _bytes(raw), depth + 1)
-
-
-def _bytes(raw: int | bytes) -> bytes:
-    if isinstance(raw, int):
-        raise DecodeError("the protobuf has a number where text or a message belongs")
-    return raw
+    return special(as_bytes(raw)) if special else _object(type_, as_bytes(raw), depth + 1)
 
 
 def _text(raw: int | bytes) -> str:
     try:
-        return _bytes(raw).decode()
+        return as_bytes(raw).decode()
     except UnicodeDecodeError:
         raise DecodeError("the protobuf has text that is not UTF-8") from None
-
-
-def _signed(raw: int | bytes) -> int:
-    if isinstance(raw, bytes):
-        raise DecodeError("the protobuf has text where a number belongs")
-    return raw - (1 << 64) if raw >> 63 else raw
 
 
 def _time(data: bytes) -> str | None:
@@ -196,10 +143,10 @@ def _moment(data: bytes, precision: str) -> str | None:
     if not parts:
         return None
     try:
-        moment = datetime.fromtimestamp(_signed(parts.get(1, 0)), UTC)
+        moment = datetime.fromtimestamp(as_number(parts.get(1, 0)), UTC)
     except (OverflowError, ValueError, OSError):
         raise DecodeError("the protobuf has a time out of range") from None
-    moment = moment.replace(microsecond=_signed(parts.get(2, 0)) // 1000 % 1_000_000)
+    moment = moment.replace(microsecond=as_number(parts.get(2, 0)) // 1000 % 1_000_000)
     return moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
@@ -209,11 +156,11 @@ def _quantity(data: bytes) -> str:
 
 def _int_or_string(data: bytes) -> int | str:
     parts = dict(fields_of(data))
-    return _text(parts.get(3, b"")) if parts.get(1, 0) else _signed(parts.get(2, 0))
+    return _text(parts.get(3, b"")) if parts.get(1, 0) else as_number(parts.get(2, 0))
 
 
 def _raw_extension(data: bytes) -> Any:
-    return decode(_bytes(dict(fields_of(data)).get(1, b"null")), object)
+    return decode(as_bytes(dict(fields_of(data)).get(1, b"null")), object)
 
 
 _SPECIAL: dict[str, Any] = {
