@@ -37,6 +37,13 @@ def test_up_shows_a_table_and_down_leaves_nothing(name: str, tmp_path: Path) -> 
     assert "shop/web" in made.stdout
     assert "All checks passed: 4 of 4" in made.stdout
     assert f"export KUBECONFIG={State(name).kubeconfig}" in made.stdout
+    for line in made.stdout.split("What to try next")[1].splitlines():
+        # Two columns: the command, and what it is for. What is proposed must work as it stands.
+        command = line.strip().partition("  ")[0]
+        if command.startswith("fairway ") and " down" not in command:
+            tried = fairway(*command.split()[1:], KUBECONFIG=str(State(name).kubeconfig))
+            assert tried.returncode == 0, (command, tried.stderr)
+            assert tried.stdout
     again = fairway("lab", "up", "--name", name)
     assert again.returncode == 1
     assert f"a lab called '{name}' is up already; `fairway lab down --name {name}` removes it" in again.stderr

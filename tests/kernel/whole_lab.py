@@ -43,8 +43,15 @@ metadata: {name: robot, namespace: NAMESPACE}
 """
 
 
-def fairway(*arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*FAIRWAY, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
+def fairway(*arguments: str, timeout: float = 90, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FAIRWAY, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 def nothing_is_left_of(name: str) -> bool:

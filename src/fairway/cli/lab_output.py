@@ -151,6 +151,8 @@ def _short(pod: str) -> str:
 def _print_next(console: Console, report: Report, state: State) -> None:
     """Commands to try, with this lab's own names in them."""
     flag = _name_flag(state.name)
+    node = state.topology().nodes[0]
+    client = node.client
     reachable = [port for port in report.ports if port.cluster_ip not in ("", "None") and port.backends]
     console.print("\n[bold]What to try next[/]")
     lines = [
@@ -161,12 +163,12 @@ def _print_next(console: Console, report: Report, state: State) -> None:
         best = max(reachable, key=lambda port: (sum(port.backends.values()), port.node_port))
         url = f"http://{best.cluster_ip}:{best.port.partition('/')[0]}"
         lines += [
-            (f"fairway lab exec{flag} client-node-1 -- curl -s {url}", f"ask {best.service} from a pod"),
-            (f"fairway trace client-node-1 {best.service}", "follow that packet"),
+            (f"fairway lab exec{flag} {client.name} -- curl -s {url}", f"ask {best.service} from a pod"),
+            (f"fairway trace {client.address} {best.service}", "follow that packet"),
         ]
     lines += [
-        (f"fairway lab exec{flag} node-1 -- nft list ruleset", "what the kernel of a node holds"),
-        ("fairway program node-1", "the same, with the reason of each line"),
+        (f"fairway lab exec{flag} {node.name} -- nft list ruleset", "what the kernel of a node holds"),
+        (f"fairway program {node.name}", "the same, with the reason of each line"),
         (f"fairway lab down{flag}", "gone without a trace"),
     ]
     width = max(len(command) for command, _ in lines)
