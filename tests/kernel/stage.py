@@ -60,10 +60,15 @@ class Node:
         self.conntrack.delete(self.conntrack.flows("UDP"))
 
 
-@dataclass
 class Stage:
-    network: RunningNetwork
-    nodes: dict[str, Node]
+    """The network and its nodes. Not a dataclass: Hypothesis would print all that is in it."""
+
+    def __init__(self, network: RunningNetwork, nodes: dict[str, Node]) -> None:
+        self.network = network
+        self.nodes = nodes
+
+    def __repr__(self) -> str:
+        return f"the stage {self.network.topology.name}"
 
     def load(self, views: Mapping[str, NodeView], *, as_change: bool) -> None:
         """Every node gets its program, and must then hold just that."""
@@ -84,7 +89,7 @@ class Stage:
         outcome = line.journey(journey.answer)
         if line.verdict is not Verdict.DELIVER:
             answer = self._send(line, NOTHING if line.verdict is Verdict.DROP else AT_ONCE)
-            return "" if _ends_as(line.verdict, answer) else explain(line, str(answer), journey.traces)
+            return "" if _ends_as(line, answer) else explain(line, str(answer), journey.traces)
         answered: set[str] = set()
         for _ in range(2 * len(outcome.choices) + 1):
             answer = self._send(line, AT_ONCE)
@@ -142,9 +147,12 @@ def built(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]
         yield Stage(network, nodes)
 
 
-def _ends_as(verdict: Verdict, answer: Answer) -> bool:
-    match verdict:
+def _ends_as(line: Expectation, answer: Answer) -> bool:
+    match line.verdict:
         case Verdict.REJECT:
+            return answer.result == "refused"
+        case Verdict.DROP if line.packet.local and line.packet.protocol == "UDP":
+            # What is dropped on its way out the sender hears of at once: send() fails with EPERM, like a refusal.
             return answer.result == "refused"
         case Verdict.DROP:
             return answer.result == "timed out"
