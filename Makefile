@@ -3,7 +3,7 @@
 VENV := .venv/bin
 MANIFEST ?=
 
-.PHONY: run down test check unit kernel clients format lock openapi update-golden install help
+.PHONY: run down test check unit kernel clients format lock docs openapi update-golden install help
 
 run: install  ## a three-node lab with the example shop, every Service checked
 	@$(VENV)/fairway lab up --replace $(if $(MANIFEST),--manifest $(MANIFEST))
@@ -40,6 +40,9 @@ lock:  ## renew the lock file from pyproject.toml
 	$(VENV)/pip install -q uv
 	$(VENV)/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --universal \
 		--python-version 3.11 --group dev --extra etcd --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+docs: install  ## make the generated reference pages again
+	$(VENV)/python tools/docs.py
 
 openapi: install  ## make the shipped OpenAPI schemas again
 	$(VENV)/python tools/openapi.py

@@ -11,7 +11,7 @@ A list of the past and a watch from the past are queries over the same rows, and
 ``superseded`` is old enough.
 
 The file belongs to one process: it is locked exclusively, so that a second server says so instead of diverging.
-Durability (docs/adr/0003): a commit is handed to the operating system before it is acknowledged, so it survives the
+Durability (docs/adr/0004): a commit is handed to the operating system before it is acknowledged, so it survives the
 end of this process in any way, but not every commit waits for the disk. After a crash of the whole machine the last
 commits may be missing; then the revision jumps ahead and older ones count as compacted, so that every client lists
 again instead of believing in changes that are gone.

@@ -331,6 +331,6 @@ def _number_from(name: str, dispatch: str = "dispatch") -> tuple[Expression, ...
     """Take a frontend's number from a map and let `actions` say what it means.
 
     nft 1.0.6 cannot list a number that stays in a register between two maps (it aborts), so the packet's priority
-    carries it for the length of one rule; a balancing chain puts it back (docs/adr).
+    carries it for the length of one rule; a balancing chain puts it back (docs/adr/0005).
     """
     return Lookup(name, 0, 0), e.SetMeta(e.META_PRIORITY, 0), Verdict(Jump(e.GOTO, dispatch))
