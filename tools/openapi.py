@@ -20,11 +20,26 @@ TARGET = Path(__file__).parent.parent / "src" / "fairway" / "apiserver" / "schem
 PREFIX = "#/$defs/"
 
 CORE, APPS, DISCOVERY = "io.k8s.api.core.v1.", "io.k8s.api.apps.v1.", "io.k8s.api.discovery.v1."
+COORDINATION, EVENTS = "io.k8s.api.coordination.v1.", "io.k8s.api.events.v1."
+NETWORKING = "io.k8s.api.networking.v1."
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 KINDS = {
-    CORE: ("Event", "Namespace", "Node", "Pod", "Service", "ServiceAccount"),
+    CORE: (
+        "ConfigMap",
+        "Endpoints",
+        "Event",
+        "Namespace",
+        "Node",
+        "Pod",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+    ),
     APPS: ("Deployment", "ReplicaSet"),
+    COORDINATION: ("Lease",),
     DISCOVERY: ("EndpointSlice",),
+    EVENTS: ("Event",),
+    NETWORKING: ("IPAddress", "NetworkPolicy", "ServiceCIDR"),
 }
 ALONE = (
     "io.k8s.api.autoscaling.v1.Scale",
@@ -96,7 +111,15 @@ def required_type(value: str | list[str]) -> str:
 
 def kinds(value: list[Schema]) -> list[Schema]:
     """DeleteOptions and the like belong to every group; name only those that are served."""
-    served = {"", "apps", "autoscaling", "discovery.k8s.io"}
+    served = {
+        "",
+        "apps",
+        "autoscaling",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "networking.k8s.io",
+    }
     return [one for one in value if one["group"] in served and one["version"] == "v1"]
 
 

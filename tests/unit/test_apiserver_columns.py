@@ -33,11 +33,19 @@ HEADERS = {
     ("apps/v1", "Deployment"): ("Name Ready Up-to-date Available Age", "Containers Images Selector"),
     ("apps/v1", "ReplicaSet"): ("Name Desired Current Ready Age", "Containers Images Selector"),
     ("v1", "ServiceAccount"): ("Name Secrets Age", ""),
+    ("v1", "Endpoints"): ("Name Endpoints Age", ""),
+    ("v1", "ConfigMap"): ("Name Data Age", ""),
+    ("v1", "Secret"): ("Name Type Data Age", ""),
+    ("coordination.k8s.io/v1", "Lease"): ("Name Holder Age", ""),
+    ("networking.k8s.io/v1", "ServiceCIDR"): ("Name CIDRs Age", ""),
+    ("networking.k8s.io/v1", "IPAddress"): ("Name ParentRef Age", ""),
+    ("networking.k8s.io/v1", "NetworkPolicy"): ("Name Pod-Selector Age", ""),
+    ("events.k8s.io/v1", "Event"): ("Last_Seen Type Reason Object Message", "Subobject Source First_Seen Count Name"),
     ("v1", "Event"): ("Last_Seen Type Reason Object Message", "Subobject Source First_Seen Count Name"),
 }
 
 
-@pytest.mark.parametrize("kind", COLUMNS, ids=lambda kind: kind[1])
+@pytest.mark.parametrize("kind", COLUMNS, ids="/".join)
 def test_the_headers_are_those_of_kubectl(kind: tuple[str, str]) -> None:
     shown, wide = HEADERS[kind]
     columns = COLUMNS[kind]
@@ -45,7 +53,7 @@ def test_the_headers_are_those_of_kubectl(kind: tuple[str, str]) -> None:
     assert " ".join(one.name.replace(" ", "_") for one in columns if one.priority == 1) == wide
 
 
-@pytest.mark.parametrize("kind", COLUMNS, ids=lambda kind: kind[1])
+@pytest.mark.parametrize("kind", COLUMNS, ids="/".join)
 def test_every_cell_has_the_type_of_its_column_even_of_an_empty_object(kind: tuple[str, str]) -> None:
     for column in COLUMNS[kind]:
         cell = column.cell({"metadata": {}, "spec": {}}, NOW)
@@ -282,3 +290,27 @@ def test_an_event() -> None:
     found = row("Event", event)
     assert (found["Last Seen"], found["Object"], found["Message"]) == ("5s", "pod/web-1", "It failed")
     assert (found["First Seen"], found["Count"], found["Source"]) == ("60m", 7, "scheduler")
+
+
+@pytest.mark.parametrize(
+    "subsets, words",
+    [
+        ([], "<none>"),
+        ([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}]}], "10.0.0.1:80,[fd00::1]:80"),
+        ([{"addresses": [{"ip": "10.0.0.1"}]}], "10.0.0.1"),
+        ([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}], "<none>"),
+        (
+            [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"port": 80}, {"port": 81}]}],
+            "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 1 more...",
+        ),
+    ],
+)
+def test_endpoints_are_listed_with_their_ports(subsets: list[Document], words: str) -> None:
+    assert row("Endpoints", {"subsets": subsets})["Endpoints"] == words
+
+
+def test_who_holds_an_address_is_one_word() -> None:
+    service = {"resource": "services", "namespace": "shop", "name": "cart"}
+    gateway = {"group": "gateway.networking.k8s.io", "resource": "gateways", "namespace": "a", "name": "b"}
+    for parent, words in ((service, "services/shop/cart"), (gateway, "gateways.gateway.networking.k8s.io/a/b")):
+        assert row("IPAddress", {"spec": {"parentRef": parent}}, "networking.k8s.io/v1")["ParentRef"] == words

@@ -14,7 +14,14 @@ from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.openapi import PATCHES, OpenApi
 
 OPENAPI = OpenApi(standard_kinds(ServiceAllocator(Ranges.parse(), lambda below: 0)))
-ROOTS = ("api/v1", "apis/apps/v1", "apis/discovery.k8s.io/v1")
+ROOTS = (
+    "api/v1",
+    "apis/apps/v1",
+    "apis/coordination.k8s.io/v1",
+    "apis/discovery.k8s.io/v1",
+    "apis/events.k8s.io/v1",
+    "apis/networking.k8s.io/v1",
+)
 
 
 def references(document: Any) -> set[str]:

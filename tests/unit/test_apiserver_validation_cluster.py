@@ -59,3 +59,26 @@ def test_an_address_of_a_node_is_listed_once() -> None:
 def test_the_name_of_a_namespace_is_a_label() -> None:
     assert cluster.validate_namespace({"metadata": {"name": "shop"}}) == []
     assert [error.path for error in cluster.validate_namespace({"metadata": {"name": "a.b"}})] == ["metadata.name"]
+
+
+def lease(**spec: Any) -> Document:
+    return {"metadata": {"name": "node-1", "namespace": "kube-node-lease"}, "spec": spec}
+
+
+WRONG_LEASES = [
+    (lease(leaseDurationSeconds=0), "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"),
+    (lease(leaseTransitions=-1), "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0"),
+    (lease(preferredHolder="a"), "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"),
+    (lease(strategy="a b"), 'spec.strategy: Invalid value: "a b": name part must consist of'),
+]
+
+
+@pytest.mark.parametrize("document, words", WRONG_LEASES)
+def test_a_wrong_lease_is_told_which_field(document: Document, words: str) -> None:
+    (error,) = cluster.validate_lease(document)
+    assert str(error).startswith(words)
+
+
+def test_a_lease_may_be_held_or_free() -> None:
+    assert cluster.validate_lease(lease()) == []
+    assert cluster.validate_lease(lease(holderIdentity="a", leaseDurationSeconds=15, leaseTransitions=0)) == []

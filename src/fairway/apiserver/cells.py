@@ -244,6 +244,29 @@ def _some(values: list[Any]) -> str:
     return f"{shown} + {len(values) - MOST_SHOWN} more..." if len(values) > MOST_SHOWN else shown
 
 
+def endpoints_list(endpoints: Document) -> str:
+    """``10.0.0.1:80,10.0.0.2:80``: the ready ones, as `kubectl get endpoints` shows them."""
+    found: list[str] = []
+    for subset in endpoints.get("subsets", []):
+        addresses = [str(one.get("ip", "")) for one in subset.get("addresses", [])]
+        for port in subset.get("ports", []):
+            found += [_joined(address, port.get("port", 0)) for address in addresses]
+        if not subset.get("ports"):
+            found += addresses
+    return _some(found) or NONE
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def parent_reference(address: Document) -> str:
+    """``services/shop/cart``."""
+    parent = address.get("spec", {}).get("parentRef", {})
+    group = f".{parent['group']}" if parent.get("group") else ""
+    return f"{parent.get('resource', '')}{group}/{parent.get('namespace', '')}/{parent.get('name', '')}".lower()
+
+
 # ── events
 
 

@@ -270,7 +270,7 @@ class Collector:
         """Delete what is in a terminating Namespace; when nothing is left, let it go."""
         kinds = self._registry.kinds
         left = 0
-        for kind in kinds.rows:
+        for kind in kinds.stored:
             if not kind.resource.namespaced:
                 continue
             listing = await self._registry.storage.list(kind.within(name), limit=_BATCH)

@@ -10,11 +10,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fairway.apiserver import cells
+from fairway.apiserver.events import to_stored
 from fairway.apiserver.strategy import Column
 from fairway.objects.codec import Document
+
+_INT = "integer"
 
 
 def _column(name: str, description: str, cell: Callable[[Document], Any], type_: str = "string") -> Column:
@@ -141,6 +145,45 @@ EVENT = (
     Column("Name", lambda document, now: cells.name(document), "Name of the event.", format="name", priority=1),
 )
 
+ENDPOINTS = (_NAME, _column("Endpoints", "Addresses that are ready, with their ports.", cells.endpoints_list), _AGE)
+
+CONFIG_MAP = (
+    _NAME,
+    _column(
+        "Data", "How many keys it has.", lambda one: len(one.get("data", {})) + len(one.get("binaryData", {})), _INT
+    ),
+    _AGE,
+)
+
+SECRET = (
+    _NAME,
+    _column("Type", "What its readers may rely on.", lambda one: str(one.get("type", ""))),
+    _column("Data", "How many keys it has.", lambda one: len(one.get("data", {})), _INT),
+    _AGE,
+)
+
+LEASE = (_NAME, _column("Holder", "Who holds it.", lambda one: str(one["spec"].get("holderIdentity", ""))), _AGE)
+
+SERVICE_CIDR = (
+    _NAME,
+    _column("CIDRs", "Networks that cluster IPs come from.", lambda one: ",".join(one["spec"].get("cidrs", []))),
+    _AGE,
+)
+
+IP_ADDRESS = (_NAME, _column("ParentRef", "Who holds the address.", cells.parent_reference), _AGE)
+
+NETWORK_POLICY = (
+    _NAME,
+    _column("Pod-Selector", "The pods it is about.", lambda one: cells.selector(one["spec"].get("podSelector"))),
+    _AGE,
+)
+
+
+def _of_later(column: Column) -> Column:
+    """A column of Events for the form of events.k8s.io."""
+    return replace(column, cell=lambda document, now: column.cell(to_stored(document), now))
+
+
 COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("v1", "Namespace"): NAMESPACE,
     ("v1", "Node"): NODE,
@@ -148,6 +191,14 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("v1", "Service"): SERVICE,
     ("v1", "ServiceAccount"): SERVICE_ACCOUNT,
     ("v1", "Event"): EVENT,
+    ("v1", "Endpoints"): ENDPOINTS,
+    ("v1", "ConfigMap"): CONFIG_MAP,
+    ("v1", "Secret"): SECRET,
+    ("coordination.k8s.io/v1", "Lease"): LEASE,
+    ("events.k8s.io/v1", "Event"): tuple(map(_of_later, EVENT)),
+    ("networking.k8s.io/v1", "ServiceCIDR"): SERVICE_CIDR,
+    ("networking.k8s.io/v1", "IPAddress"): IP_ADDRESS,
+    ("networking.k8s.io/v1", "NetworkPolicy"): NETWORK_POLICY,
     ("discovery.k8s.io/v1", "EndpointSlice"): ENDPOINT_SLICE,
     ("apps/v1", "Deployment"): DEPLOYMENT,
     ("apps/v1", "ReplicaSet"): REPLICA_SET,

@@ -6,6 +6,7 @@ as once. Addresses, families and node ports are not here: they depend on the clu
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,6 +72,35 @@ def service(document: Document) -> Document:
     for entry in _part(_part(document, "status"), "loadBalancer").get("ingress", []):
         if entry.get("ip") and spec["type"] == "LoadBalancer":
             fill(entry, ipMode="VIP")
+    return document
+
+
+def endpoints(document: Document) -> Document:
+    for subset in document.get("subsets", []):
+        for port in subset.get("ports", []):
+            fill(port, protocol="TCP")
+    return document
+
+
+def secret(document: Document) -> Document:
+    """What was written as text joins what was written as base64, and is never stored by itself."""
+    fill(document, type="Opaque")
+    plain = document.pop("stringData", {})
+    if plain:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in plain.items()}
+        document["data"] = {**document.get("data", {}), **encoded}
+    return document
+
+
+def network_policy(document: Document) -> Document:
+    spec = _part(document, "spec")
+    _part(spec, "podSelector")
+    for direction in ("ingress", "egress"):
+        for rule in spec.get(direction, []):
+            for port in rule.get("ports", []):
+                fill(port, protocol="TCP")
+    if not spec.get("policyTypes"):
+        spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
     return document
 
 

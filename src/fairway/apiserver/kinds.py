@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fairway.apiserver import events
 from fairway.apiserver.columns import COLUMNS
 from fairway.apiserver.strategies import strategy
 from fairway.apiserver.strategy import Allocator, Column, Strategy
 from fairway.objects import resources
 from fairway.objects.codec import Document
-from fairway.objects.meta import KubernetesObject
 from fairway.objects.resources import Resource
 
-EVENTS = Resource("", "v1", "Event", "events", True, KubernetesObject, ("ev",))
-SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True, KubernetesObject, ("sa",))
-
 ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
+
+
+# What an Event can be selected by: its field, and that of the later form.
+_EVENT_FIELDS = {
+    **{
+        f"involvedObject.{field}": f"regarding.{field}"
+        for field in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+    "reason": "reason",
+    "reportingComponent": "reportingController",
+    "source": "source",
+    "type": "type",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A kind that is another kind's objects in another form: ``of`` is the one that is stored.
+
+    ``read`` makes this form of a stored document, ``write`` the other way.
+    """
+
+    of: Resource
+    read: Callable[[Document], Document]
+    write: Callable[[Document], Document]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +48,8 @@ class Kind:
 
     ``status`` says whether it has a status subresource, and who fills the status at creation: ``server`` for kinds
     whose creator may not say anything about it. ``generation`` says what change counts as one: of the ``spec``, or
-    of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace.
+    of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace. ``deprecated`` is
+    the warning that every answer about it carries. ``put_needs_version``: who replaces one must say which version.
     """
 
     resource: Resource
@@ -39,6 +62,9 @@ class Kind:
     scalable: bool = False
     finalizable: bool = False
     put_creates: bool = False
+    put_needs_version: bool = False
+    view: View | None = None
+    deprecated: str = ""
     categories: tuple[str, ...] = ()
 
     @property
@@ -57,7 +83,7 @@ class Kind:
     @property
     def prefix(self) -> str:
         """Where its objects lie in the storage."""
-        return f"/objects/{self.resource.qualified}/"
+        return f"/objects/{(self.view.of if self.view else self.resource).qualified}/"
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else f"{self.prefix}{name}"
@@ -74,7 +100,12 @@ class Kinds:
         self.rows = tuple(rows)
         self._by_plural = {(k.resource.group, k.resource.version, k.resource.plural): k for k in self.rows}
         self._by_kind = {(k.resource.api_version, k.resource.kind): k for k in self.rows}
-        self._by_prefix = {k.prefix: k for k in self.rows}
+        self._by_prefix = {k.prefix: k for k in self.stored}
+
+    @property
+    def stored(self) -> tuple[Kind, ...]:
+        """Without those that are another form of one that is here too."""
+        return tuple(kind for kind in self.rows if kind.view is None)
 
     def by_plural(self, group: str, version: str, plural: str) -> Kind | None:
         return self._by_plural.get((group, version, plural))
@@ -135,25 +166,28 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
                 put_creates=True,
                 categories=("all",),
             ),
-            row(SERVICE_ACCOUNTS, status="none"),
             row(
-                EVENTS,
+                resources.ENDPOINTS,
                 status="none",
-                selectable=(
-                    "involvedObject.kind",
-                    "involvedObject.namespace",
-                    "involvedObject.name",
-                    "involvedObject.uid",
-                    "involvedObject.apiVersion",
-                    "involvedObject.resourceVersion",
-                    "involvedObject.fieldPath",
-                    "reason",
-                    "reportingComponent",
-                    "source",
-                    "type",
-                ),
+                put_creates=True,
+                deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
             ),
+            row(resources.CONFIG_MAPS, status="none"),
+            row(resources.SECRETS, status="none", selectable=("type",)),
+            row(resources.SERVICE_ACCOUNTS, status="none"),
+            row(resources.EVENTS, status="none", put_creates=True, selectable=tuple(_EVENT_FIELDS)),
+            row(
+                resources.EVENTS_V1,
+                status="none",
+                put_creates=True,
+                selectable=tuple(_EVENT_FIELDS.values()),
+                view=View(resources.EVENTS, events.to_later, events.to_stored),
+            ),
+            row(resources.LEASES, status="none", put_creates=True, put_needs_version=True),
             row(resources.ENDPOINT_SLICES, status="none", generation="all"),
+            row(resources.NETWORK_POLICIES, status="none", generation="spec"),
+            row(resources.SERVICE_CIDRS),
+            row(resources.IP_ADDRESSES, status="none"),
             row(resources.DEPLOYMENTS, generation="spec", scalable=True, categories=("all",)),
             row(
                 resources.REPLICA_SETS,

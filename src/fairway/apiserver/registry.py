@@ -20,7 +20,7 @@ from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.schema import type_errors
 from fairway.apiserver.storage.contract import Conflict, Storage, Transaction
-from fairway.apiserver.stored import Stored, to_value
+from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
 from fairway.objects import resources
 from fairway.objects.codec import Document, decode, encode
@@ -214,7 +214,7 @@ class Registry:
         claims = {claim_key(claim): owner for claim in allocation.claims}
         transaction = Transaction(
             expect={**expect, **dict.fromkeys(claims, 0)},
-            puts={key: value, **claims},
+            puts={key: to_storage(kind, allocation.document), **claims},
             deletes=frozenset(claim_key(claim) for claim in allocation.releases),
         )
         try:

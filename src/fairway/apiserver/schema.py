@@ -28,6 +28,7 @@ _INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 _TIMES = (_META + "Time", _META + "MicroTime")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_BASE64 = re.compile("[A-Za-z0-9+/]*={0,2}", re.ASCII)
 _GO_TYPES = {"boolean": "bool", "string": "string", "number": "float64", "integer": "int32"}
 _LIMITS = {"int32": 2**31, "int64": 2**63}
 
@@ -245,6 +246,8 @@ def _unfit_scalar(here: Shape, value: Any, place: _Place) -> list[str]:
     match here.holds:
         case "scalar" if not _fits(here.schema.get("type", ""), here.go_type, value):
             return [place.unfit(value, here.go_type)]
+        case "scalar" if here.schema.get("format") == "byte" and (problem := _not_base64(value)):
+            return [problem]
         case "int-or-string" if not (isinstance(value, str) or _fits("integer", "int32", value)):
             return [f"json: cannot unmarshal {_word(value)} into Go value of type int32"]
         case "time" if not isinstance(value, str):
@@ -257,6 +260,16 @@ def _unfit_scalar(here: Shape, value: Any, place: _Place) -> list[str]:
                 f" ({place.path}: {json.dumps(value)})"
             ]
     return []
+
+
+def _not_base64(text: str) -> str:
+    """What Go's decoder says of text that is not base64."""
+    stripped = text.replace("\r", "").replace("\n", "")
+    match = _BASE64.match(stripped)
+    end = match.end() if match else 0
+    if end == len(stripped) and len(stripped) % 4 == 0:
+        return ""
+    return f"illegal base64 data at input byte {end if end < len(stripped) else end // 4 * 4}"
 
 
 def _fits(type_: str, go_type: str, value: Any) -> bool:

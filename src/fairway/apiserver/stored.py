@@ -50,6 +50,11 @@ def to_value(document: Document) -> bytes:
     return msgspec.json.encode(ordered)
 
 
+def to_storage(kind: Kind, document: Document) -> bytes:
+    """A document of a kind, in the form it is stored in."""
+    return to_value(kind.view.write(document) if kind.view else document)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One version of one object. ``revision`` is its resourceVersion: for a deleted object, of the deletion."""
@@ -59,8 +64,12 @@ class Stored:
     revision: int
 
     @classmethod
-    def of(cls, kind: Kind, entry: Entry) -> Stored:
-        return cls(kind, entry.value, entry.revision)
+    def of(cls, kind: Kind, entry: Entry, revision: int = 0) -> Stored:
+        """``revision`` is another than the entry's for a deleted object."""
+        value = entry.value
+        if kind.view is not None:
+            value = to_value(kind.view.read(_documents.decode(value)))
+        return cls(kind, value, revision or entry.revision)
 
     @property
     def body(self) -> bytes:

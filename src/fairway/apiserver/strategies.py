@@ -7,13 +7,30 @@ from __future__ import annotations
 
 from fairway.apiserver import defaults
 from fairway.apiserver.allocation.changes import may_have_node_ports
+from fairway.apiserver.events import to_stored
 from fairway.apiserver.strategy import Rules, Strategy
-from fairway.apiserver.validation import cluster, endpointslice, formats, pod, service, workload
-from fairway.apiserver.validation.metadata import metadata, metadata_update
-from fairway.apiserver.validation.warnings import endpoint_slice_warnings, service_warnings
+from fairway.apiserver.validation import (
+    cluster,
+    configuration,
+    endpoints,
+    endpointslice,
+    event,
+    network_policy,
+    pod,
+    service,
+    service_network,
+    workload,
+)
+from fairway.apiserver.validation.metadata import metadata_update
+from fairway.apiserver.validation.warnings import (
+    endpoint_slice_warnings,
+    network_policy_warnings,
+    service_warnings,
+)
 from fairway.objects.codec import Document
+from fairway.objects.networking import SERVICE_CIDR_FINALIZER
 from fairway.objects.resources import Resource
-from fairway.objects.status import FieldError, invalid
+from fairway.objects.status import FieldError
 
 Errors = list[FieldError]
 
@@ -147,21 +164,105 @@ class ReplicaSetRules(Rules):
         return metadata_update(new, old) + workload.validate_counts(new)
 
 
-class EventRules(Rules):
-    """An Event says something about an object of its own namespace; cluster-wide ones go to ``default``."""
+class EndpointsRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.endpoints(document)
 
     def validate(self, document: Document) -> Errors:
-        errors = metadata(document, namespaced=True, name_format=formats.dns_subdomain)
-        about = document.get("involvedObject", {}).get("namespace", "")
-        namespace = document["metadata"].get("namespace")
-        if namespace != (about or "default"):
-            errors.append(invalid("involvedObject.namespace", about, "does not match event.namespace"))
-        return errors
+        return endpoints.validate(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return endpoints.validate_update(new, old)
+
+
+class EventRules(Rules):
+    """``later``: the form of events.k8s.io, which is checked, as it is stored, in that of v1."""
+
+    def __init__(self, *, later: bool = False) -> None:
+        self._later = later
+
+    def _stored(self, document: Document) -> Document:
+        return to_stored(document) if self._later else document
+
+    def validate(self, document: Document) -> Errors:
+        return event.validate(self._stored(document), later=self._later)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return event.validate_update(self._stored(new), self._stored(old), later=self._later)
+
+
+class ConfigMapRules(Rules):
+    def validate(self, document: Document) -> Errors:
+        return configuration.validate_config_map(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return configuration.validate_config_map_update(new, old)
+
+
+class SecretRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.secret(document)
+
+    def validate(self, document: Document) -> Errors:
+        return configuration.validate_secret(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return configuration.validate_secret_update(new, old)
 
 
 class ServiceAccountRules(Rules):
     def validate(self, document: Document) -> Errors:
-        return metadata(document, namespaced=True, name_format=formats.dns_subdomain)
+        return cluster.validate_service_account(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class LeaseRules(Rules):
+    def validate(self, document: Document) -> Errors:
+        return cluster.validate_lease(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class ServiceCIDRRules(Rules):
+    """A network is ready as soon as it is stored, and stays while an address in it is held."""
+
+    def prepare_create(self, document: Document) -> Document:
+        meta = document["metadata"]
+        if SERVICE_CIDR_FINALIZER not in meta.setdefault("finalizers", []):
+            meta["finalizers"].append(SERVICE_CIDR_FINALIZER)
+        document["status"] = {"conditions": [ready_condition(meta.get("creationTimestamp"))]}
+        return document
+
+    def validate(self, document: Document) -> Errors:
+        return service_network.validate_service_cidr(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return service_network.validate_service_cidr_update(new, old)
+
+    def validate_status(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class IPAddressRules(Rules):
+    def validate(self, document: Document) -> Errors:
+        return service_network.validate_ip_address(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return service_network.validate_ip_address_update(new, old)
+
+
+class NetworkPolicyRules(Rules):
+    def default(self, document: Document) -> Document:
+        return defaults.network_policy(document)
+
+    def validate(self, document: Document) -> Errors:
+        return network_policy.validate(document)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return network_policy.validate_update(new, old)
 
 
 STRATEGIES: dict[tuple[str, str], Strategy] = {
@@ -171,7 +272,15 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("v1", "Service"): ServiceRules(),
     ("v1", "ServiceAccount"): ServiceAccountRules(),
     ("v1", "Event"): EventRules(),
+    ("v1", "Endpoints"): EndpointsRules(),
+    ("v1", "ConfigMap"): ConfigMapRules(),
+    ("v1", "Secret"): SecretRules(),
+    ("coordination.k8s.io/v1", "Lease"): LeaseRules(),
     ("discovery.k8s.io/v1", "EndpointSlice"): EndpointSliceRules(),
+    ("events.k8s.io/v1", "Event"): EventRules(later=True),
+    ("networking.k8s.io/v1", "ServiceCIDR"): ServiceCIDRRules(),
+    ("networking.k8s.io/v1", "IPAddress"): IPAddressRules(),
+    ("networking.k8s.io/v1", "NetworkPolicy"): NetworkPolicyRules(),
     ("apps/v1", "Deployment"): DeploymentRules(),
     ("apps/v1", "ReplicaSet"): ReplicaSetRules(),
 }
@@ -189,6 +298,8 @@ def warnings(document: Document) -> list[str]:
             return service_warnings(document)
         case "EndpointSlice":
             return endpoint_slice_warnings(document)
+        case "NetworkPolicy":
+            return network_policy_warnings(document)
     return []
 
 
@@ -200,3 +311,14 @@ def quality_of_service(spec: Document) -> str:
     bounded = all({"cpu", "memory"} <= set(one.get("limits", {})) for one in resources)
     same = all(one.get("requests", one.get("limits")) == one.get("limits") for one in resources)
     return "Guaranteed" if bounded and same else "Burstable"
+
+
+def ready_condition(time: str | None) -> Document:
+    """Of a ServiceCIDR that addresses can be taken from, since an RFC 3339 time."""
+    return {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": time,
+        "reason": "",
+        "message": "Kubernetes Service CIDR is ready",
+    }

@@ -30,6 +30,8 @@ from fairway.objects.status import (
     ApiError,
     bad_request,
     expired,
+    invalid,
+    invalid_object,
     method_not_allowed,
     unsupported_media_type,
 )
@@ -52,7 +54,11 @@ class Verbs:
         verb = (on_object if target.name else on_collection).get(request.method)
         if verb is None or (target.subresource and request.method == "DELETE"):
             raise method_not_allowed()
-        return await verb(request, target)
+        response = await verb(request, target)
+        if target.kind.deprecated:
+            notes = warning_headers([target.kind.deprecated])
+            response = replace(response, headers=(*notes, *response.headers))
+        return response
 
     async def _get(self, request: Request, target: Target) -> Response:
         stored = await self._registry.get(target.kind, target.namespace, target.name)
@@ -92,7 +98,7 @@ class Verbs:
             return await self._change_scale(request, target, lambda _: document)
         notes = check_fields(request, target.kind, document)
         try:
-            stored = await self._update(request, target, lambda _: _copy(document))
+            stored = await self._update(request, target, lambda _: _replacement(target.kind, document))
             return self._written(200, stored, request, form, notes)
         except ApiError as error:
             creates = target.kind.put_creates and not target.subresource and error.reason == "NotFound"
@@ -317,6 +323,15 @@ def _namespace_of(kind: Kind, document: Document) -> str:
     if kind.resource.namespaced and not isinstance(namespace, str):
         raise bad_request("an empty namespace may not be set during creation")
     return namespace if isinstance(namespace, str) and kind.resource.namespaced else ""
+
+
+def _replacement(kind: Kind, document: Document) -> Document:
+    """What a PUT puts in place; raises `ApiError` for a kind that is only replaced by those who have read it."""
+    metadata = document.get("metadata")
+    if kind.put_needs_version and isinstance(metadata, dict) and not metadata.get("resourceVersion"):
+        problem = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise invalid_object(kind.resource, str(metadata.get("name", "")), [problem])
+    return _copy(document)
 
 
 async def _delete_options(request: Request) -> tuple[DeleteOptions, bool]:

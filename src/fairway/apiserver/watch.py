@@ -49,14 +49,14 @@ class Start:
 class Lines:
     """The encoded lines of recent changes, shared by every stream of whole objects.
 
-    A transaction writes one object at most, so its revision names the object.
+    One transaction may write several objects, so a line is known by its revision and its content.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[int, Type], bytes] = {}
+        self._lines: dict[tuple[int, Type, bytes], bytes] = {}
 
     def line(self, type_: Type, stored: Stored) -> bytes:
-        known = (stored.revision, type_)
+        known = (stored.revision, type_, stored.value)
         line = self._lines.get(known)
         if line is None:
             line = encode_line(type_, stored.body)
@@ -72,7 +72,7 @@ def encode_line(type_: Type, body: bytes) -> bytes:
 
 def change_of(kind: Kind, event: Event, chosen: Filter) -> Change | None:
     """What a change in the storage means to a client with these selectors; None when it means nothing."""
-    was = Stored(kind, event.previous.value, event.revision) if event.previous else None
+    was = Stored.of(kind, event.previous, event.revision) if event.previous else None
     now = Stored.of(kind, event.entry) if event.entry else None
     if chosen.everything:
         matched, matches = was is not None, now is not None

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from fairway.objects.cluster import Namespace, Node, Pod
+from fairway.objects.endpoints import Endpoints
 from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.lease import Lease
 from fairway.objects.meta import KubernetesObject
+from fairway.objects.networking import IPAddress, ServiceCIDR
 from fairway.objects.service import Service
 from fairway.objects.workloads import Deployment, ReplicaSet
 
@@ -66,13 +69,46 @@ class Resource(Generic[T]):
         return "/".join(parts)
 
 
+_COORDINATION, _DISCOVERY, _EVENTS = "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"
+_NETWORKING = "networking.k8s.io"
+
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", False, Namespace, ("ns",))
 NODES = Resource("", "v1", "Node", "nodes", False, Node, ("no",))
 PODS = Resource("", "v1", "Pod", "pods", True, Pod, ("po",))
 SERVICES = Resource("", "v1", "Service", "services", True, Service, ("svc",))
-ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", True, EndpointSlice)
+ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints", True, Endpoints, ("ep",))
+# Nobody in the house reads more of these than their metadata: they are served for those who do.
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True, KubernetesObject, ("cm",))
+SECRETS = Resource("", "v1", "Secret", "secrets", True, KubernetesObject)
+SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True, KubernetesObject, ("sa",))
+EVENTS = Resource("", "v1", "Event", "events", True, KubernetesObject, ("ev",))
+NETWORK_POLICIES = Resource(_NETWORKING, "v1", "NetworkPolicy", "networkpolicies", True, KubernetesObject, ("netpol",))
+ENDPOINT_SLICES = Resource(_DISCOVERY, "v1", "EndpointSlice", "endpointslices", True, EndpointSlice)
+LEASES = Resource(_COORDINATION, "v1", "Lease", "leases", True, Lease)
+SERVICE_CIDRS = Resource(_NETWORKING, "v1", "ServiceCIDR", "servicecidrs", False, ServiceCIDR)
+IP_ADDRESSES = Resource(_NETWORKING, "v1", "IPAddress", "ipaddresses", False, IPAddress, ("ip",))
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments", True, Deployment, ("deploy",))
 REPLICA_SETS = Resource("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet, ("rs",))
 
-RESOURCES: tuple[Resource, ...] = (NAMESPACES, NODES, PODS, SERVICES, ENDPOINT_SLICES, DEPLOYMENTS, REPLICA_SETS)
-BY_KIND = {(r.api_version, r.kind): r for r in RESOURCES}
+RESOURCES: tuple[Resource, ...] = (
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    ENDPOINTS,
+    CONFIG_MAPS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    EVENTS,
+    NETWORK_POLICIES,
+    ENDPOINT_SLICES,
+    LEASES,
+    SERVICE_CIDRS,
+    IP_ADDRESSES,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+)
+# The same Events in their later form: another view of what is stored once, so not another kind of ours.
+EVENTS_V1 = Resource(_EVENTS, "v1", "Event", "events", True, KubernetesObject, ("ev",))
+
+BY_KIND = {(r.api_version, r.kind): r for r in (*RESOURCES, EVENTS_V1)}

@@ -4,7 +4,9 @@
 
     formats      names, labels, ports, addresses, quantities: text → problems
     metadata     names, labels, owners, finalizers of any kind
-    service      with service_addresses; endpointslice; cluster (Namespace, Node); pod with container; workload
+    service      with service_addresses; service_network (ServiceCIDR, IPAddress); endpointslice; endpoints
+    cluster      Namespace, Node, ServiceAccount, Lease; pod with container; workload
+    configuration (ConfigMap, Secret); event; network_policy; selectors
     warnings     accepted, but ill-advised
 
 All are pure functions of documents that have passed the schema (`fairway.apiserver.openapi`): a field that is there

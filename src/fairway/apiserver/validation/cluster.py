@@ -1,9 +1,9 @@
-"""What a Namespace and a Node may say."""
+"""What a Namespace, a Node, a ServiceAccount and a Lease may say."""
 
 from __future__ import annotations
 
 from fairway.apiserver.validation import formats
-from fairway.apiserver.validation.metadata import Errors, each_invalid, metadata, metadata_update
+from fairway.apiserver.validation.metadata import Errors, each_invalid, metadata, metadata_update, nonnegative
 from fairway.objects.codec import Document
 from fairway.objects.status import duplicate, forbidden_field, invalid, not_supported, required
 
@@ -44,6 +44,24 @@ def validate_node_status(node: Document, old: Document) -> Errors:
         if address in seen:
             errors.append(duplicate(f"status.addresses[{index}]", address))
         seen.append(address)
+    return errors
+
+
+def validate_service_account(account: Document) -> Errors:
+    return metadata(account, namespaced=True, name_format=formats.dns_subdomain)
+
+
+def validate_lease(lease: Document) -> Errors:
+    errors = metadata(lease, namespaced=True, name_format=formats.dns_subdomain)
+    spec = lease.get("spec", {})
+    duration = spec.get("leaseDurationSeconds")
+    if duration is not None and duration <= 0:
+        errors.append(invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
+    errors += nonnegative("spec.leaseTransitions", spec.get("leaseTransitions"))
+    if spec.get("strategy"):
+        errors += each_invalid("spec.strategy", spec["strategy"], formats.qualified_name(spec["strategy"]))
+    elif spec.get("preferredHolder"):
+        errors.append(forbidden_field("spec.preferredHolder", "may only be specified if `strategy` is defined"))
     return errors
 
 

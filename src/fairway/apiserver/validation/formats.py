@@ -20,6 +20,7 @@ _LABEL_1035 = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _QUALIFIED = re.compile("([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _LABEL_VALUE = re.compile(f"({_QUALIFIED.pattern})?")
+_DATA_KEY = re.compile("[-._a-zA-Z0-9]+")
 _PERCENT = re.compile("[0-9]+%")
 _PORT_NAME = re.compile("[-a-z0-9]+")
 _DOTTED = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
@@ -110,6 +111,25 @@ def label_value(text: str) -> Problems:
         "and must start and end with an alphanumeric character"
     )
     return _shape(text, 63, _LABEL_VALUE, sentence, ("MyValue", "my_value", "12345"))
+
+
+def data_key(text: str) -> Problems:
+    """A key of a ConfigMap or a Secret: it becomes the name of a file."""
+    if len(text.encode()) > 253:
+        return _longer_than(253, text)
+    if not _DATA_KEY.fullmatch(text):
+        sentence = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+        return [_wanted(sentence, _DATA_KEY, "key.name", "KEY_NAME", "key-name")]
+    if text in (".", ".."):
+        return [f"must not be '{text}'"]
+    return ["must not start with '..'"] if text.startswith("..") else []
+
+
+def path_segment(text: str) -> Problems:
+    """A name that stands in a URL by itself."""
+    if text in (".", ".."):
+        return [f"may not be '{text}'"]
+    return [f"may not contain '{one}'" for one in "/%" if one in text]
 
 
 def port_number(number: int) -> Problems:

@@ -70,6 +70,11 @@ def _form(path: str, text: str, canonical: str | None, what: str) -> list[str]:
     return [f'{path}: non-standard {what} "{text}" will be considered invalid in a future release: use "{canonical}"']
 
 
+def network_policy_warnings(policy: Document) -> list[str]:
+    """Nobody here filters packets between pods; a user who relies on it must know."""
+    return ["this cluster stores NetworkPolicies but does not enforce them: install something that does"]
+
+
 def endpoint_slice_warnings(slice_: Document) -> list[str]:
     if slice_.get("addressType") == "FQDN":
         return ["addressType: FQDN endpoints are deprecated"]

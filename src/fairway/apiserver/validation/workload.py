@@ -9,18 +9,16 @@ from fairway.apiserver.validation.metadata import (
     IMMUTABLE,
     Errors,
     each_invalid,
-    label_errors,
     metadata,
     metadata_update,
     nonnegative,
 )
+from fairway.apiserver.validation.selectors import selector_errors
 from fairway.objects.codec import Document, view
 from fairway.objects.selectors import label_selector
 from fairway.objects.status import forbidden_field, invalid, not_supported, required
 from fairway.objects.workloads import LabelSelector
 
-_WITH_VALUES = ("In", "NotIn")
-_WITHOUT_VALUES = ("Exists", "DoesNotExist")
 _STRATEGIES = ("Recreate", "RollingUpdate")
 _COUNTS = ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas", "observedGeneration")
 
@@ -76,31 +74,9 @@ def _selector(selector: Document | None) -> Errors:
     path = "spec.selector"
     if selector is None:
         return [required(path)]
-    expressions = selector.get("matchExpressions", [])
-    if not selector.get("matchLabels") and not expressions:
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return [invalid(path, selector, "empty selector is invalid for deployment")]
-    errors = label_errors(selector.get("matchLabels", {}), f"{path}.matchLabels")
-    for index, expression in enumerate(expressions):
-        errors += _expression(expression, f"{path}.matchExpressions[{index}]")
-    return errors
-
-
-def _expression(expression: Document, path: str) -> Errors:
-    key, operator, values = expression.get("key", ""), expression.get("operator", ""), expression.get("values", [])
-    errors: Errors = []
-    if operator in _WITH_VALUES:
-        if not values:
-            errors.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
-    elif operator in _WITHOUT_VALUES:
-        if values:
-            words = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            errors.append(forbidden_field(f"{path}.values", words))
-    else:
-        errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-    errors += each_invalid(f"{path}.key", key, formats.qualified_name(key))
-    for index, value in enumerate(values):
-        errors += each_invalid(f"{path}.values[{index}]", value, formats.label_value(value))
-    return errors
+    return selector_errors(selector, path)
 
 
 def _strategy(strategy: Document) -> Errors:
