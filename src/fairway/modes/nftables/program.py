@@ -101,7 +101,7 @@ class Program:
                 chains[chain.name] = chain
                 for element in entries:
                     elements[element.set][element.key] = element
-            found[family] = Table(family, chains, base.sets, elements, base.name)
+            found[family] = Table(family, chains, dict(base.sets), elements, base.name)
         for fragment in self.fragments.values():
             into = found[fragment.family].elements
             for element in fragment.elements:

@@ -1,0 +1,259 @@
+"""Real packets in both families, on the smallest stage: a client, a node, and two backends behind it.
+
+    client fd00:c::2 ── node fd00:c::1 │ fd00:b::1 ── backends fd00:b::2, fd00:b::3 (one namespace, two addresses)
+
+The scenarios send IPv4 through a whole lab; this is the other family, and what must survive a change.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from fairway.kernel import namespaces
+from fairway.kernel.links import Links, set_sysctls
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.kernel.nftables import Nftables
+from fairway.model.address import ANY, family_of
+from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
+from fairway.modes.nftables import NftablesMode, Program
+
+pytestmark = pytest.mark.kernel
+
+MODE = NftablesMode()
+PREFIXES = {"IPv4": "10.{}.0.", "IPv6": "fd00:{}::"}
+PARTS = {
+    "IPv4": {"client": "12", "backend": "11", "service": "96"},
+    "IPv6": {"client": "c", "backend": "b", "service": "96"},
+}
+WIDTHS = {"IPv4": 24, "IPv6": 64}
+FORWARD = Action(kind=ActionKind.FORWARD)
+HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
+REJECT = Action(kind=ActionKind.REJECT)
+SECONDS = 5.0
+# addresses are usable at once, and every refusal is sent
+AT_ONCE = {"net.ipv6.conf.default.accept_dad": "0", "net.ipv4.icmp_ratelimit": "0", "net.ipv6.icmp.ratelimit": "0"}
+FORWARDING = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
+
+
+def address(family: str, part: str, number: int) -> str:
+    return PREFIXES[family].format(PARTS[family][part]) + str(number)
+
+
+@dataclass
+class Stage:
+    client: NetworkNamespace
+    node: NetworkNamespace
+    backend: NetworkNamespace
+    kernel: Nftables
+    held: Program = field(default_factory=MODE.empty)
+
+    def load(self, *frontends: Frontend) -> None:
+        addresses = tuple(address(family, part, 1) for family in PREFIXES for part in ("client", "backend"))
+        settings = NodeSettings(
+            name="node",
+            addresses=(*addresses, "127.0.0.1", "::1"),
+            pod_networks=("10.11.0.0/24", "fd00:b::/64"),
+            service_networks=("10.96.0.0/24", "fd00:96::/64"),
+        )
+        wanted = MODE.program(NodeView(settings=settings, frontends={one.key: one for one in frontends}))
+        self.kernel.apply(MODE.plan(self.held, wanted))
+        self.held = wanted
+
+    def connect(self, where: NetworkNamespace, target: str, port: int) -> socket.socket:
+        opened = where.socket(socket.AF_INET6 if ":" in target else socket.AF_INET)
+        opened.settimeout(SECONDS)
+        try:
+            opened.connect((target, port))
+        except OSError:
+            opened.close()
+            raise
+        return opened
+
+    def ask(self, where: NetworkNamespace, target: str, port: int = 80) -> str:
+        """Who answered and whom he saw: `2 sees fd00:c::2`."""
+        with self.connect(where, target, port) as opened:
+            return opened.recv(200).decode()
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Stage]:
+    with ExitStack() as stack:
+        client, node, backend = (
+            stack.enter_context(namespaces.created(f"fwt-nft-{os.getpid()}-{name}")) for name in ("c", "n", "b")
+        )
+        for namespace in (client, node, backend):
+            set_sysctls(AT_ONCE, namespace)
+        set_sysctls(FORWARDING, node)
+        with Links(node) as here, Links(client) as left, Links(backend) as right:
+            here.add_veth("left", "eth0", client)
+            here.add_veth("right", "eth0", backend)
+            for family, width in WIDTHS.items():
+                here.add_address("left", f"{address(family, 'client', 1)}/{width}")
+                here.add_address("right", f"{address(family, 'backend', 1)}/{width}")
+                left.add_address("eth0", f"{address(family, 'client', 2)}/{width}")
+                for number in (2, 3):
+                    right.add_address("eth0", f"{address(family, 'backend', number)}/{width}")
+            for links, name in ((here, "left"), (here, "right"), (here, "lo"), (left, "eth0"), (right, "eth0")):
+                links.set_up(name)
+            for family in WIDTHS:
+                left.add_route(f"{ANY[family]}/0", via=address(family, "client", 1))
+                right.add_route(f"{ANY[family]}/0", via=address(family, "backend", 1))
+                here.add_route(f"{ANY[family]}/0", via=address(family, "client", 2))
+        for family in WIDTHS:
+            for number in (2, 3):
+                stack.enter_context(_Server(backend, address(family, "backend", number), str(number)))
+        yield Stage(client, node, backend, stack.enter_context(node.run(Nftables)))
+
+
+@pytest.fixture
+def stage(network: Stage) -> Iterator[Stage]:
+    yield network
+    network.load()
+
+
+class _Server:
+    """Says its name and whom it sees, then holds the line until the client hangs up."""
+
+    def __init__(self, namespace: NetworkNamespace, where: str, name: str) -> None:
+        self.name = name
+        self.listener = namespace.socket(socket.AF_INET6 if ":" in where else socket.AF_INET)
+        self.listener.bind((where, 8080))
+        self.listener.listen()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(SECONDS)
+        self.listener.close()
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                opened, peer = self.listener.accept()
+                threading.Thread(target=self.answer, args=(opened, peer[0]), daemon=True).start()
+
+    def answer(self, opened: socket.socket, peer: str) -> None:
+        with opened, suppress(OSError):
+            opened.sendall(f"{self.name} sees {peer}".encode())
+            while asked := opened.recv(200):
+                opened.sendall(asked)
+
+
+def frontend(family: str, *numbers: int, action: Action = FORWARD, **more: object) -> Frontend:
+    fields: dict[str, object] = {
+        "kind": FrontendKind.CLUSTER_IP,
+        "address": address(family, "service", 1),
+        "protocol": "TCP",
+        "port": 80,
+        "service": Key("shop", "web"),
+        "cluster": tuple(
+            Backend(address=address(family, "backend", number), port=8080, local=True) for number in numbers
+        ),
+        "pod": action,
+        "node": action,
+        "outside": action,
+    }
+    return Frontend(**(fields | more))  # type: ignore[arg-type]
+
+
+both = pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+
+
+@both
+def test_a_cluster_ip_leads_to_every_backend_and_keeps_the_clients_address(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, 3))
+    seen = {stage.ask(stage.client, address(family, "service", 1)) for _ in range(30)}
+    client = address(family, "client", 2)
+    assert seen == {f"2 sees {client}", f"3 sees {client}"}
+
+
+@both
+def test_a_masqueraded_client_is_seen_as_the_node(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, action=HIDE))
+    assert stage.ask(stage.client, address(family, "service", 1)) == f"2 sees {address(family, 'backend', 1)}"
+
+
+@both
+def test_the_node_itself_is_a_client(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 3, node=HIDE))
+    assert stage.ask(stage.node, address(family, "service", 1)) == f"3 sees {address(family, 'backend', 1)}"
+
+
+@both
+def test_a_backend_that_asks_itself_sees_the_node(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2))
+    opened = stage.backend.socket(socket.AF_INET6 if family == "IPv6" else socket.AF_INET)
+    with opened:
+        opened.settimeout(SECONDS)
+        opened.bind((address(family, "backend", 2), 0))
+        opened.connect((address(family, "service", 1), 80))
+        assert opened.recv(200).decode() == f"2 sees {address(family, 'backend', 1)}"
+
+
+@both
+def test_a_node_port_is_on_every_address_of_the_node(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, action=HIDE, kind=FrontendKind.NODE_PORT, address=ANY[family], port=30080))
+    for part in ("client", "backend"):
+        assert stage.ask(stage.client, address(family, part, 1), 30080) == f"2 sees {address(family, 'backend', 1)}"
+
+
+@both
+@pytest.mark.parametrize("where", ["client", "node"])
+def test_without_backends_a_client_is_refused_at_once(stage: Stage, family: str, where: str) -> None:
+    stage.load(frontend(family, action=REJECT))
+    with pytest.raises(ConnectionRefusedError):
+        stage.ask(getattr(stage, where), address(family, "service", 1))
+
+
+@both
+def test_another_port_of_a_cluster_ip_is_refused(stage: Stage, family: str) -> None:
+    others = frontend(family, action=REJECT, kind=FrontendKind.OTHER_PORTS, protocol="", port=0)
+    stage.load(frontend(family, 2), others)
+    with pytest.raises(ConnectionRefusedError):
+        stage.ask(stage.client, address(family, "service", 1), 81)
+
+
+@both
+def test_source_ranges_let_in_whom_they_hold(stage: Stage, family: str) -> None:
+    client = address(family, "client", 2)
+    allowed = client + ("/128" if family_of(client) == "IPv6" else "/32")
+    stage.load(frontend(family, 2, source_ranges=(allowed,)))
+    assert stage.ask(stage.client, address(family, "service", 1)) == f"2 sees {client}"
+
+
+@both
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda stage, family: stage.load(frontend(family, 3)), id="its backend leaves"),
+        pytest.param(lambda stage, family: stage.load(), id="the Service goes"),
+        pytest.param(lambda stage, family: _replace_tables(stage), id="the table is replaced"),
+    ],
+)
+def test_an_open_connection_survives(stage: Stage, family: str, change: Callable[[Stage, str], None]) -> None:
+    stage.load(frontend(family, 2))
+    with stage.connect(stage.client, address(family, "service", 1), 80) as opened:
+        assert opened.recv(200).startswith(b"2 sees")
+        change(stage, family)
+        opened.sendall(b"still there?")
+        assert opened.recv(200) == b"still there?"
+
+
+def _replace_tables(stage: Stage) -> None:
+    """As when a new version's table has another shape: gone and made in one transaction."""
+    shaped = stage.held.tables()
+    for table in shaped.values():
+        table.sets["slots"] = table.sets["slots"]._replace(comment="of another version")
+    plan = MODE.plan(Program(shaped, stage.held.settings), stage.held)
+    assert plan.render().startswith("delete table ip fairway\nadd table ip fairway\n")
+    stage.kernel.apply(plan)
