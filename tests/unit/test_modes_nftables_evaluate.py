@@ -121,6 +121,7 @@ def test_a_rule_that_somebody_else_wrote_is_not_guessed_at() -> None:
         ((e.Meta(4, 0), e.Compare(0, bytes(4)), e.Verdict(e.Jump(e.RETURN))), "iif 0 return"),
         ((e.Meta(4, 0), e.Compare(0, b"\7\0\0\0", equal=False), e.Masquerade()), "iif != 7 masquerade"),
         ((e.Payload(1, 16, 4, 0), e.Lookup("s", 0, invert=True), e.Reject(3)), "ip daddr != @s reject"),
+        ((e.Meta(16, 0), e.Compare(0, b"\6"), e.Reject(None)), "reject with tcp reset"),
         ((e.Payload(0, 0, 6, 0), e.Lookup("s", 0)), "@0,0,48 @s"),
         ((e.Conntrack(9, 0), e.Lookup("s", 0)), "ct 9 @s"),
         ((e.Meta(9, 0), e.SetMeta(3, 0)), "meta 3 set meta 9"),

@@ -18,6 +18,7 @@ _VALUE, _VERDICT = 1, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _EQUAL, _NOT_EQUAL = 0, 1
 _DNAT = 1
+_ICMP, _TCP_RESET = 0, 1
 _NFPROTO = {"ip": 2, "ip6": 10}
 
 
@@ -108,7 +109,8 @@ def _more_parts(one: e.Expression, family: str) -> tuple[str, tuple[bytes, ...]]
         case e.Masquerade(flags):
             return "masq", ((be32(1, flags),) if flags else ())
         case e.Reject(code):
-            return "reject", (be32(1, 0), attribute(2, bytes((code,))))
+            how = _TCP_RESET if code is None else _ICMP
+            return "reject", (be32(1, how), attribute(2, bytes((code or 0,))))
     raise ValueError(f"{one} cannot be sent to a kernel")
 
 
@@ -175,7 +177,10 @@ def _read_nat(at: _Attributes) -> e.Expression | None:
 
 
 def _read_reject(at: _Attributes) -> e.Expression | None:
-    return e.Reject(at[2][0]) if number(at[1]) == 0 and 2 in at else None
+    how = number(at[1])
+    if how == _TCP_RESET:
+        return e.Reject(None)
+    return e.Reject(at[2][0]) if how == _ICMP and 2 in at else None
 
 
 _READERS: dict[str, Callable[[_Attributes], Any]] = {

@@ -18,6 +18,7 @@ DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 _VERDICTS = {DROP: "drop", ACCEPT: "accept", RETURN: "return", JUMP: "jump", GOTO: "goto"}
 
 NETWORK, TRANSPORT = 1, 2
+TCP = 6
 META_PRIORITY, META_IIF, META_L4PROTO = 2, 4, 16
 CT_STATUS, CT_PROTO_DST, CT_DST_IP, CT_DST_IP6 = 2, 12, 20, 22
 STATUS_DNAT = 1 << 5
@@ -111,7 +112,9 @@ class Masquerade(NamedTuple):
 
 
 class Reject(NamedTuple):
-    code: int
+    """Answer that nobody is there: with a TCP reset when ``code`` is None, else with that code of ICMP."""
+
+    code: int | None
 
 
 class Unknown(NamedTuple):
@@ -223,8 +226,12 @@ class _Listing:
                 return f"dnat {'ip6' if target.startswith('ip6') else 'ip'} to {target}"
             case Masquerade(flags):
                 return "masquerade fully-random" if flags & FULLY_RANDOM else "masquerade"
-            case Reject():
-                return "reject"
+            case Reject(code):
+                if code is not None:
+                    return "reject"
+                if self.said[-1:] == ["meta l4proto tcp"]:
+                    self.said.pop()  # a reset says it already
+                return "reject with tcp reset"
             case Unknown(name, data):
                 return f"({name} {data.hex()})"
         raise AssertionError(f"not a statement: {one}")
@@ -233,6 +240,8 @@ class _Listing:
         text = self.at(source)
         if text == f"ct status & {_value(STATUS_DNAT.to_bytes(4, 'little'))}" and not any(value):
             return "ct status ! dnat" if equal else "ct status dnat"
+        if text == "meta l4proto" and value == bytes((TCP,)):
+            return f"{text} {'' if equal else '!= '}tcp"
         return f"{text} {'' if equal else '!= '}{int.from_bytes(value, 'little')}"
 
 

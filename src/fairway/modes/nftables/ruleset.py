@@ -229,7 +229,7 @@ class _Chains:
         yield self.by_client()
         yield from (self.client(client) for client in Client)
         yield _dispatch("dispatch-client", "client-actions")
-        yield Chain("refuse", (Rule((e.Reject(e.PORT_UNREACHABLE[self.words.family]),)),))
+        yield self.refuse()
         yield self.postrouting()
         yield self.masquerade()
         yield from (self.masquerade_client(client) for client in Client)
@@ -253,6 +253,11 @@ class _Chains:
                 Rule((words.destination(), Lookup("service-networks", 0), Verdict(Jump(e.DROP))), "no such Service"),
             ),
         )
+
+    def refuse(self) -> Chain:
+        """TCP by a reset: ICMP errors are limited to one a second and peer, and to TCP over IPv6 only a hint."""
+        tcp = (e.Meta(e.META_L4PROTO, 0), e.Compare(0, bytes((e.TCP,))), e.Reject(None))
+        return Chain("refuse", (Rule(tcp), Rule((e.Reject(e.PORT_UNREACHABLE[self.words.family]),))))
 
     def by_source(self) -> Chain:
         words = self.words
