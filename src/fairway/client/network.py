@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,8 @@ from fairway.client.transport import Request, Response, ServerUnreachable
 
 # A server that vanished without a word is noticed after this: 15 s of silence, then three unanswered questions.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+# Turns of the event loop in which a transport notices that its socket has ended.
+_TURNS_TO_CLOSE = 20
 
 
 class NetworkTransport:
@@ -25,9 +28,10 @@ class NetworkTransport:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls_context(connection), limit=0, socket_factory=_socket),
+            connector=aiohttp.TCPConnector(ssl=tls_context(connection), limit=0, socket_factory=self._socket),
             headers=headers,
             auto_decompress=True,
             skip_auto_headers=("User-Agent",),
@@ -58,6 +62,19 @@ class NetworkTransport:
 
     async def close(self) -> None:
         await self._session.close()
+        # A connection whose request was cancelled still says farewell over TLS; the loop may end before the answer.
+        for one in (left := [one for one in self._sockets if one.fileno() >= 0]):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS_TO_CLOSE):
+            if all(one.fileno() < 0 for one in left):
+                break
+            await asyncio.sleep(0)
+
+    def _socket(self, address: Any) -> socket.socket:
+        made = _socket(address)
+        self._sockets.add(made)
+        return made
 
     @contextmanager
     def translated(self, seconds: float) -> Iterator[None]:
