@@ -27,6 +27,7 @@ from fairway.objects.cluster import Pod
 from fairway.objects.codec import Document
 from fairway.objects.meta import Key
 from fairway.objects.resources import PODS
+from fairway.runtime.clock import Clock, FakeClock
 
 pytestmark = pytest.mark.kernel
 
@@ -99,8 +100,8 @@ async def background(work: Any) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def agent(client: Client, network: Network) -> Any:
-    return background(Workloads(client, network, StandIns()).run())
+def agent(client: Client, network: Network, clock: Clock | None = None) -> Any:
+    return background(Workloads(client, network, StandIns(), clock).run())
 
 
 async def create(client: Client, name: str, node: str = "node-1", **spec: Any) -> Pod:
@@ -143,13 +144,15 @@ async def test_a_pod_without_a_node_waits_and_one_of_another_cluster_s_node_is_l
 
 
 async def test_a_deleted_pod_is_not_ready_first_and_gone_afterwards(api: Client, network: Network) -> None:
-    async with agent(api, network), watching(api) as seen:
+    clock = FakeClock()
+    async with agent(api, network, clock), watching(api) as seen:
         await create(api, "web-1")
         pod = await seen.ready("web-1")
         await api.delete(PODS, "web-1", "default")
         await seen.until("web-1", lambda one: one is not None and one.terminating and not one.ready)
         # It still answers whoever has not heard of it yet.
         assert (await asyncio.to_thread(ask, network.node("node-1"), pod.status.pod_ip, 8080)).pod == "web-1"
+        clock.advance(await clock.sleeper())
         await seen.gone("web-1")
         assert network.topology.pod_namespace(LabPod("web-1", "node-1", "")) not in namespaces.names()
 

@@ -37,8 +37,8 @@ kind: Service
 metadata: {name: web, namespace: NAMESPACE}
 spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
 ---
-apiVersion: v1
-kind: ServiceAccount
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
 metadata: {name: robot, namespace: NAMESPACE}
 """
 

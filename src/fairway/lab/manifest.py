@@ -1,7 +1,7 @@
 """Manifest files: read whole before anything is applied, then applied in order through the API.
 
-What a cluster has and this one does not serve (ServiceAccounts, Roles …) is named and left out: the stand-ins do not
-need it.
+What a cluster has and this one does not serve (Roles, PodDisruptionBudgets …) is named and left out: the
+stand-ins do not need it.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ from fairway.objects.resources import PODS
 from fairway.objects.status import ApiError
 from fairway.runtime.clock import Clock, SystemClock, rfc3339
 from fairway.runtime.queue import WorkLoop
+from fairway.runtime.retry import Patience
 
 # A pod that is asked to go keeps answering for so long: time for every proxy to hear of it.
 DRAIN_SECONDS = 1.0
@@ -111,7 +112,10 @@ class Workloads:
         self._addresses = PodAddresses(network.topology)
         self._running: dict[Key, _Running] = {}
         self._informer: Informer[Pod] = Informer(client, PODS, on_change=self._changed)
-        self._loop: WorkLoop[Key] = WorkLoop(self._reconcile, on_error=self._failed, workers=_WORKERS)
+        patience = Patience(clock=self._clock)
+        self._loop: WorkLoop[Key] = WorkLoop(
+            self._reconcile, on_error=self._failed, workers=_WORKERS, patience=patience
+        )
 
     async def run(self) -> None:
         """Follow the Pods until cancelled; then the servers are stopped, and the namespaces stay."""
