@@ -21,7 +21,7 @@ check: install  ## everything but the tests
 	$(VENV)/lint-imports
 
 unit: install  ## the pure tests only: no root, no kernel
-	$(VENV)/pytest tests/unit tests/laws tests/scenarios tests/contract -m "not kernel and not clients"
+	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients"
 
 kernel: install  ## real packets in network namespaces
 	$(VENV)/pytest -m kernel
