@@ -8,6 +8,7 @@ import pytest
 
 from fairway.cli.main import run
 from fairway.cli.output import EXIT_USAGE
+from fairway.proxy.document import read_document
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,23 @@ def test_up_names_a_wrong_flag_too(arguments: list[str], words: str, capsys: pyt
 
 def test_a_port_that_is_none_is_refused() -> None:
     assert run(["up", "--secure-port=70000"]) == EXIT_USAGE
+
+
+def test_a_file_is_written_that_says_the_same_as_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.conf"
+    assert run(["proxy", "--conntrack-min=7", "--cluster-cidr=10.244.0.0/16", f"--write-config-to={file}"]) == 0
+    assert str(file) in capsys.readouterr().out
+    document = read_document(file.read_bytes())
+    assert (document.conntrack.min, document.cluster_cidr) == (7, "10.244.0.0/16")
+
+
+def test_a_file_that_is_wrong_is_named_with_its_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.conf"
+    assert run(["proxy", f"--config={file}"]) == EXIT_USAGE
+    assert f"--config: {file}: no such file" in capsys.readouterr().err
+    file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmasquerade: true\n")
+    assert run(["proxy", f"--config={file}"]) == EXIT_USAGE
+    assert f"--config: {file}: masquerade: there is no such field" in capsys.readouterr().err
+    file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n")
+    assert run(["proxy", f"--config={file}"]) == EXIT_USAGE
+    assert 'mode: mode "ipvs" does not exist' in capsys.readouterr().err

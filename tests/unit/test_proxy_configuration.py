@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fairway.proxy.configuration import Bind, ConfigurationError, Flags, configure
+from fairway.proxy.configuration import Bind, ConfigurationError, configure
+from fairway.proxy.document import document_at
+from fairway.proxy.flags import Flags
 
 
 def test_defaults_are_those_of_the_reference() -> None:
@@ -61,6 +63,13 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
         (Flags(healthz_bind_address="everywhere"), "--healthz-bind-address: "),
         (Flags(metrics_bind_address="127.0.0.1:70000"), '--metrics-bind-address: "70000" is no port'),
         (Flags(metrics_bind_address="127.0.0.1:²"), "--metrics-bind-address: "),
+        (Flags(bind_address="localhost"), '--bind-address: "localhost" is no IP address'),
+        (Flags(conntrack_min=-1), "--conntrack-min: -1 must be from 0 to"),
+        (Flags(conntrack_udp_timeout="5"), '--conntrack-udp-timeout: "5" is no duration'),
+        (Flags(conntrack_udp_timeout="-5s"), '--conntrack-udp-timeout: "-5s" must not be negative'),
+        (Flags(iptables_sync_period="0s"), '--iptables-sync-period: "0s" must be longer than nothing'),
+        (Flags(oom_score_adj=-1001), "--oom-score-adj: -1001 must be from -1000 to 1000"),
+        (Flags(feature_gates="A=maybe"), '--feature-gates: "A=maybe" must be NAME=true or NAME=false'),
     ],
 )
 def test_each_wrong_flag_is_named_with_what_would_be_right(flags: Flags, words: str) -> None:
@@ -78,3 +87,28 @@ def test_all_wrong_flags_are_told_at_once() -> None:
         "--hostname-override",
         "--proxy-mode",
     ]
+
+
+def test_a_file_is_told_its_problems_by_field() -> None:
+    file = document_at({"conntrack.min": -1, "mode": "ipvs", "nftables.syncPeriod": "soon"})
+    with pytest.raises(ConfigurationError) as raised:
+        configure(Flags(), "a", file)
+    assert [one.partition(":")[0] for one in raised.value.problems] == ["mode", "nftables.syncPeriod", "conntrack.min"]
+
+
+def test_what_has_no_effect_is_told_with_the_reason() -> None:
+    assert configure(Flags(kube_api_qps=50.0, profiling=True), "a").notes == (
+        "--kube-api-qps: 50.0 has no effect: a few lists and watches need no limit",
+        "--profiling: True has no effect: nothing is served under /debug",
+    )
+    file = document_at({"ipvs.scheduler": "rr", "iptables.masqueradeAll": True})
+    assert configure(Flags(conntrack_min=7), "a", file).notes == (
+        "--conntrack-min: has no effect beside --config, whose file counts",
+        "iptables.masqueradeAll: True has no effect: it belongs to the iptables mode",
+        "ipvs.scheduler: 'rr' has no effect: it belongs to the ipvs mode",
+    )
+
+
+def test_a_node_address_of_ones_own_counts_but_for_the_unspecified_one() -> None:
+    assert configure(Flags(bind_address="10.0.0.7"), "a").own_address == "10.0.0.7"
+    assert configure(Flags(bind_address="::"), "a").own_address == ""

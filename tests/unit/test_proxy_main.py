@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from fairway.proxy.main import tell, until_signalled
+from fairway.proxy.main import LOOK_SECONDS, FileChanged, tell, until_changed, until_signalled
+from fairway.runtime.clock import FakeClock
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -64,3 +66,15 @@ def test_whoever_waits_gets_one_line_and_then_the_end() -> None:
 def test_a_descriptor_that_is_none_does_not_end_the_proxy(caplog: pytest.LogCaptureFixture) -> None:
     tell(10_000)
     assert "--ready-fd 10000: Bad file descriptor" in caplog.text
+
+
+async def test_a_file_that_says_something_else_ends_the_work_and_one_that_is_away_does_not(tmp_path: Path) -> None:
+    file, clock = tmp_path / "config.conf", FakeClock()
+    file.write_text("mode: nftables")
+    watching = asyncio.create_task(until_changed(file, clock))
+    for text in ("mode: nftables", None, "mode: nftables", "mode: ipvs"):
+        await clock.sleeper()
+        file.unlink() if text is None else file.write_text(text)
+        clock.advance(LOOK_SECONDS)
+    with pytest.raises(FileChanged, match="has changed: this process ends"):
+        await asyncio.wait_for(watching, 5)

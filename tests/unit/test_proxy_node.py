@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fairway.objects.cluster import Node, NodeAddress, NodeSpec, NodeStatus
 from fairway.objects.meta import ObjectMeta
-from fairway.proxy.configuration import Configuration, Flags, configure
+from fairway.proxy.configuration import Configuration, configure
+from fairway.proxy.flags import Flags
 from fairway.proxy.node import doubts, primary_addresses, settings_of
 
 LOCAL = ("127.0.0.1", "192.168.0.2", "10.244.1.1", "::1", "fe80::1", "2001:db8::2")

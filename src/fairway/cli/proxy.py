@@ -9,7 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError
-from fairway.proxy.configuration import Configuration, ConfigurationError, Flags, configure
+from fairway.proxy.configuration import Configuration, ConfigurationError, configure
+from fairway.proxy.document import KubeProxyConfiguration
+from fairway.proxy.flags import Flags
 
 _DEFAULTS = Flags()
 
@@ -18,8 +20,11 @@ def proxy(
     *,
     flags: Annotated[Flags, Parameter(name="*")] = _DEFAULTS,
     kubeconfig: Path | None = None,
+    config: Path | None = None,
+    write_config_to: Path | None = None,
     mode: str = "",
     cleanup: bool = False,
+    init_only: bool = False,
     ready_fd: int | None = None,
     verbosity: Annotated[int, Parameter(name=("-v", "--v"))] = 0,
 ) -> int:
@@ -34,41 +39,95 @@ def proxy(
     ----------
     kubeconfig
         How to reach the API server. Without it: a pod's service account, else $KUBECONFIG, else ~/.kube/config.
+    config
+        A KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1). It counts instead of the flags that it has
+        a field for, but for --hostname-override and --kubeconfig. When it changes, the process ends with code 1.
+    write_config_to
+        Write a file that says the same as the flags, and end.
     mode
         Another name of --proxy-mode.
     cleanup
         Remove the rules that Fairway made on this node, nobody else's, and end.
+    init_only
+        Check that this machine can do it, set what needs more than CAP_NET_ADMIN, and end.
     ready_fd
         A file descriptor to write one line to when the kernel has everything for the first time.
     verbosity
         How much to say: 0 what an operator should know, 2 every round, 4 everything.
     """
+    from fairway.proxy.main import configure_logging
+
+    file = read_file(config) if config else None
+    configuration = checked(replace(flags, proxy_mode=mode) if mode else flags, file)
+    if write_config_to is not None:
+        _write(write_config_to, configuration.document)
+        return 0
+    configure_logging(verbosity or configuration.document.logging.verbosity)
+    written = configuration.document.client_connection.kubeconfig
+    _work(configuration, kubeconfig or (Path(written) if written else None), config, cleanup, init_only, ready_fd)
+    return 0
+
+
+def _work(
+    configuration: Configuration,
+    kubeconfig: Path | None,
+    config: Path | None,
+    cleanup: bool,
+    init_only: bool,
+    ready_fd: int | None,
+) -> None:
     import asyncio
     import os
 
     from fairway.client.kubeconfig import find_connection
+    from fairway.proxy.agent import CannotListen
     from fairway.proxy.machine import Unsuitable, open_machine
-    from fairway.proxy.main import configure_logging, serve
+    from fairway.proxy.main import FileChanged, serve, set_up
 
-    configuration = checked(replace(flags, proxy_mode=mode) if mode else flags)
-    configure_logging(verbosity)
     try:
         if cleanup:
             with open_machine() as machine:
                 removed = machine.clean()
             print(f"removed Fairway's {removed} nftables tables" if removed else "there was nothing of Fairway's here")
+        elif init_only:
+            with open_machine():
+                set_up(configuration)
+            print("this machine can do it, and is set up")
         else:
-            asyncio.run(serve(configuration, find_connection(kubeconfig, os.environ), ready_fd=ready_fd))
-    except Unsuitable as error:
+            connection = find_connection(kubeconfig, os.environ)
+            asyncio.run(serve(configuration, connection, ready_fd=ready_fd, file=config))
+    except (Unsuitable, FileChanged, CannotListen) as error:
         raise CommandError(str(error)) from None
-    return 0
 
 
-def checked(flags: Flags) -> Configuration:
-    """The flags, or what is wrong with them."""
+def checked(flags: Flags, file: KubeProxyConfiguration | None = None) -> Configuration:
+    """The flags, or the file, or what is wrong with them."""
     import socket
 
     try:
-        return configure(flags, socket.gethostname())
+        return configure(flags, socket.gethostname(), file)
     except ConfigurationError as error:
         raise CommandError("\n".join(error.problems), EXIT_USAGE) from None
+
+
+def read_file(path: Path) -> KubeProxyConfiguration:
+    """The file of --config, or what is wrong with it."""
+    from fairway.objects.codec import DecodeError
+    from fairway.proxy.document import read_document
+
+    try:
+        return read_document(path.read_bytes())
+    except OSError as error:
+        raise CommandError(f"--config: {path}: {(error.strerror or str(error)).lower()}", EXIT_USAGE) from None
+    except DecodeError as error:
+        raise CommandError(f"--config: {path}: {error}", EXIT_USAGE) from None
+
+
+def _write(path: Path, document: KubeProxyConfiguration) -> None:
+    from fairway.proxy.document import write_document
+
+    try:
+        path.write_text(write_document(document))
+    except OSError as error:
+        raise CommandError(f"--write-config-to: {path}: {(error.strerror or str(error)).lower()}") from None
+    print(f"written: {path}")

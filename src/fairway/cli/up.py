@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
 from fairway.cli.proxy import checked
-from fairway.proxy.configuration import Flags
+from fairway.proxy.flags import Flags
 
 if TYPE_CHECKING:
     from fairway.apiserver.settings import Settings

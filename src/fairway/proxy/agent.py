@@ -32,7 +32,7 @@ from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import FlowTable, Kernel, Sync
-from fairway.proxy.web import Answer, Routes, WebServer, text
+from fairway.proxy.web import Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
 
@@ -40,11 +40,16 @@ log = logging.getLogger(__name__)
 
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 REBIND_SECONDS = 5.0
+CONFIGZ_GROUP = "kubeproxy.config.k8s.io"
 _SHOWN_RECEIPTS = 20
 
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
+
+
+class CannotListen(Exception):
+    """A port is taken, and --bind-address-hard-fail says that this is the end."""
 
 
 class Notices(Protocol):
@@ -91,7 +96,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._doubts: list[str] = []
         self.cache = Cache(settings_of(configuration, None, self._local))
         self.metrics = Metrics(self.cache, self._clock)
-        self.health = Health(self._clock, self.metrics.probed)
+        self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.sync = Sync(
             mode,
             kernel,
@@ -113,7 +118,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             for informer in (services, slices, nodes):
                 group.create_task(informer.run())
             for bind, routes, flag in self._servers():
-                group.create_task(_serve(bind, routes, flag, stack, self._clock))
+                group.create_task(self._serve(bind, routes, flag, stack))
             # Half of the objects would be half of the rules: nothing is applied before everything is known.
             await asyncio.gather(services.synced(), slices.synced(), nodes.synced())
             self._settle()
@@ -131,7 +136,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
             "node": msgspec.to_builtins(self.cache.settings),
-            "notes": self._doubts,
+            "notes": [*self.configuration.notes, *self._doubts],
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
@@ -146,12 +151,38 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "/healthz": lambda: text("ok"),
             "/metrics": self.metrics.scrape,
             "/proxyMode": lambda: text(self.configuration.mode),
-            "/status": lambda: Answer(200, "application/json", msgspec.json.encode(self.status())),
+            "/configz": lambda: json_answer({CONFIGZ_GROUP: self.configuration.document}),
+            "/status": lambda: json_answer(self.status()),
         }
         return [
             (self.configuration.healthz, health, "--healthz-bind-address"),
             (self.configuration.metrics, metrics, "--metrics-bind-address"),
         ]
+
+    async def _serve(self, bind: Bind | None, routes: Routes, flag: str, stack: AsyncExitStack) -> None:
+        """Listen there for as long as the stack is open; a port that is taken is asked for again, as in the reference.
+
+        Raises `CannotListen` instead when the configuration says so.
+        """
+        if bind is None:
+            return
+        server = WebServer(bind, routes)
+        complained = False
+        while True:
+            try:
+                at = await server.start()
+            except OSError as error:
+                sentence = f"{flag}: cannot listen at {bind}: {error.strerror}"
+                if self.configuration.bind_hard:
+                    raise CannotListen(sentence) from None
+                if not complained:
+                    log.warning("%s; trying again every %g s", sentence, REBIND_SECONDS)
+                complained = True
+                await self._clock.sleep(REBIND_SECONDS)
+            else:
+                stack.push_async_callback(server.close)
+                log.debug("%s: listening at %s", flag, at)
+                return
 
     def _listen(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -203,28 +234,6 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         meta = one.metadata if one else None
         trigger = meta.annotation(TRIGGER_ANNOTATION) if meta and kind == "EndpointSlice" else ""
         return Cause(kind, key, meta.resource_version if meta else "", self._clock.monotonic(), trigger)
-
-
-async def _serve(bind: Bind | None, routes: Routes, flag: str, stack: AsyncExitStack, clock: Clock) -> None:
-    """Listen there for as long as the stack is open; a port that is taken is asked for again, as the reference does."""
-    if bind is None:
-        return
-    server = WebServer(bind, routes)
-    complained = False
-    while True:
-        try:
-            at = await server.start()
-        except OSError as error:
-            if not complained:
-                log.warning(
-                    "%s: cannot listen at %s: %s; trying again every %g s", flag, bind, error.strerror, REBIND_SECONDS
-                )
-            complained = True
-            await clock.sleep(REBIND_SECONDS)
-        else:
-            stack.push_async_callback(server.close)
-            log.debug("%s: listening at %s", flag, at)
-            return
 
 
 def _round(one: Round) -> dict[str, Any]:

@@ -1,26 +1,50 @@
-"""The flags of `fairway proxy`, checked: kube-proxy's names and meanings, one clear sentence for each thing wrong."""
+"""What a proxy is told, checked: flags or a file become one `Configuration`, a clear sentence for each thing wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fairway.model.address import canonical, canonical_network, family_of
+from fairway.objects.codec import DecodeError
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, changed_fields, duration
+from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored
 
 MODES = ("nftables",)
 """The modes that exist now."""
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR")
 REFERENCE_DETECT_LOCAL_MODES = (*DETECT_LOCAL_MODES, "BridgeInterface", "InterfaceNamePrefix")
-PRIMARY = "primary"
-HEALTHZ_PORT, METRICS_PORT = 10256, 10249
+
+_WITHOUT_EFFECT = {
+    "clientConnection.acceptContentTypes": "this proxy speaks JSON",
+    "clientConnection.contentType": "this proxy speaks JSON",
+    "clientConnection.qps": "a few lists and watches need no limit",
+    "clientConnection.burst": "a few lists and watches need no limit",
+    "configSyncPeriod": "a watch is never resynchronised by time",
+    "enableProfiling": "nothing is served under /debug",
+    "featureGates": "Fairway has no feature gates",
+    "ipvs": "it belongs to the ipvs mode",
+    "iptables": "it belongs to the iptables mode",
+    "logging.flushFrequency": "each line is written at once",
+    "logging.format": "the log is text",
+    "logging.vmodule": "only logging.verbosity counts",
+    "nftables.masqueradeBit": "no mark is set on packets: connection tracking remembers what to masquerade",
+    "nftables.minSyncPeriod": "changes go to the kernel at once",
+    "portRange": "it belongs to the userspace mode, which is no more",
+    "showHiddenMetricsForVersion": "no metric is hidden",
+    "windowsRunAsService": "this is Linux",
+    "winkernel": "this is Linux",
+}
+"""Fields that are taken and do nothing here, and why."""
+_TOO_GREAT = 1 << 31
 
 T = TypeVar("T")
 
 
 class ConfigurationError(Exception):
-    """Flags that cannot be used; ``problems`` has one sentence for each, beginning with the flag."""
+    """What cannot be used; ``problems`` has one sentence for each, beginning with the flag or the field."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -38,27 +62,16 @@ class Bind(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
-    """What the user wrote, unchecked."""
+class TrackingLimits:
+    """What the kernel's connection tracking should be set to, in seconds and connections; 0 leaves a value alone."""
 
-    hostname_override: str = ""
-    """This node's name in the API; empty: the machine's."""
-    proxy_mode: str = "nftables"
-    """How the kernel is made to do it."""
-    cluster_cidr: str = ""
-    """Networks of all pods, one of each family at most: clients elsewhere are masqueraded."""
-    detect_local_mode: str = "ClusterCIDR"
-    """How pods are told from other clients: ClusterCIDR (--cluster-cidr) or NodeCIDR (the Node's spec.podCIDRs)."""
-    service_cluster_ip_range: str = ""
-    """Networks of cluster IPs: what goes there and is for no Service is dropped instead of sent away."""
-    nodeport_addresses: str = PRIMARY
-    """Which addresses take node ports: "primary" (the Node's own), or networks, 0.0.0.0/0,::/0 for all."""
-    masquerade_all: bool = False
-    """Masquerade everything that goes to a cluster IP."""
-    healthz_bind_address: str = f"0.0.0.0:{HEALTHZ_PORT}"
-    """Where /healthz and /livez answer; empty: nowhere."""
-    metrics_bind_address: str = f"127.0.0.1:{METRICS_PORT}"
-    """Where /metrics, /proxyMode and /status answer; empty: nowhere."""
+    most_per_core: int
+    most_at_least: int
+    established: float
+    close_wait: float
+    udp: float
+    udp_stream: float
+    be_liberal: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +80,9 @@ class Configuration:
 
     ``pod_networks`` is None when the Node's podCIDRs are to be used. ``node_ports`` is None for the Node's primary
     addresses, else the networks whose local addresses take node ports. A bind address is None when it is switched off.
+    ``own_address`` stands for the Node's primary address of its family, or is empty. A change that waits longer than
+    ``patience`` seconds is unhealthy. ``notes`` are sentences about what has no effect; ``document`` is what all of it
+    was made from.
     """
 
     node_name: str
@@ -77,39 +93,131 @@ class Configuration:
     masquerade_all: bool
     healthz: Bind | None
     metrics: Bind | None
+    own_address: str = ""
+    bind_hard: bool = False
+    patience: float = 60.0
+    tracking: TrackingLimits | None = None
+    oom_score: int | None = None
+    notes: tuple[str, ...] = ()
+    document: KubeProxyConfiguration = DEFAULTS
 
 
-def configure(flags: Flags, hostname: str) -> Configuration:
-    """Check every flag; raises `ConfigurationError` with all that is wrong at once."""
-    problems: list[str] = []
+@dataclass(frozen=True)
+class _Check:
+    """Collects what is wrong; ``names`` is how the user called a field: by its flag or by its path."""
 
-    def check(flag: str, parse: Callable[[str], T], text: str, otherwise: T) -> T:
+    names: Callable[[str], str]
+    problems: list[str]
+
+    def __call__(self, path: str, parse: Callable[[Any], T], value: Any, otherwise: T) -> T:
         try:
-            return parse(text)
+            return parse(value)
         except ValueError as error:
-            problems.append(f"{flag}: {error}")
+            self.problems.append(f"{self.names(path)}: {error}")
             return otherwise
 
+
+def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None = None) -> Configuration:
+    """Check everything; raises `ConfigurationError` with all that is wrong at once.
+
+    Beside a file only the flags count that it has no field for, and --hostname-override.
+    """
+    document = file or _from_flags(flags)
+    check = _Check((lambda path: path) if file else (lambda path: FLAG_OF.get(path, path)), [])
+    name = flags.hostname_override or document.hostname_override or hostname
+    local_mode = check("detectLocalMode", _local_mode, document.detect_local_mode, "ClusterCIDR")
     nowhere: tuple[str, ...] = ()
-    local_mode = check("--detect-local-mode", _local_mode, flags.detect_local_mode, "ClusterCIDR")
-    cluster = check("--cluster-cidr", _dual_networks, flags.cluster_cidr, nowhere)
+    cluster = check("clusterCIDR", _dual_networks, document.cluster_cidr, nowhere)
+    service_networks = nowhere
+    try:
+        service_networks = _dual_networks(flags.service_cluster_ip_range)
+    except ValueError as error:
+        check.problems.append(f"--service-cluster-ip-range: {error}")
+    check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
+    check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
+    check("nftables.minSyncPeriod", _period, document.nftables.min_sync_period, 0.0)
     found = Configuration(
-        node_name=check("--hostname-override", _node_name, flags.hostname_override or hostname, ""),
-        mode=check("--proxy-mode", _mode, flags.proxy_mode, ""),
+        node_name=check("hostnameOverride", _node_name, name, ""),
+        mode=check("mode", _mode, document.mode, ""),
         pod_networks=None if local_mode == "NodeCIDR" else cluster,
-        service_networks=check("--service-cluster-ip-range", _dual_networks, flags.service_cluster_ip_range, nowhere),
-        node_ports=check("--nodeport-addresses", _node_ports, flags.nodeport_addresses, None),
-        masquerade_all=flags.masquerade_all,
-        healthz=check(
-            "--healthz-bind-address", lambda text: _bind(text, HEALTHZ_PORT), flags.healthz_bind_address, None
-        ),
-        metrics=check(
-            "--metrics-bind-address", lambda text: _bind(text, METRICS_PORT), flags.metrics_bind_address, None
-        ),
+        service_networks=service_networks,
+        node_ports=check("nodePortAddresses", _node_ports, document.node_port_addresses, None),
+        masquerade_all=document.nftables.masquerade_all,
+        healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
+        metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
+        own_address=check("bindAddress", _own_address, document.bind_address, ""),
+        bind_hard=document.bind_address_hard_fail,
+        patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
+        tracking=_tracking(document, check),
+        oom_score=check("oomScoreAdj", lambda value: _within(value, -1000, 1000), document.oom_score_adj, 0),
+        notes=(*_overridden(flags, file), *(f"{check.names(path)}: {why}" for path, why in _notes(document))),
+        document=document,
     )
-    if problems:
-        raise ConfigurationError(problems)
+    if check.problems:
+        raise ConfigurationError(check.problems)
     return found
+
+
+def _from_flags(flags: Flags) -> KubeProxyConfiguration:
+    try:
+        return document_of(flags)
+    except DecodeError as error:
+        raise ConfigurationError([f"{FLAG_OF.get(error.path, error.path)}: {error.problem}"]) from None
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
+def _overridden(flags: Flags, file: KubeProxyConfiguration | None) -> Iterator[str]:
+    if file is not None:
+        yield from (f"{flag}: has no effect beside --config, whose file counts" for flag in ignored(flags))
+
+
+def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
+    for path, value in changed_fields(document):
+        why = _WITHOUT_EFFECT.get(path) or _WITHOUT_EFFECT.get(path.partition(".")[0])
+        if why is not None and value not in ("", {}, []):
+            yield path, f"{value!r} has no effect: {why}"
+
+
+def _tracking(document: KubeProxyConfiguration, check: _Check) -> TrackingLimits:
+    written = document.conntrack
+    return TrackingLimits(
+        most_per_core=check("conntrack.maxPerCore", lambda v: _within(v, 0, _TOO_GREAT), written.max_per_core, 0),
+        most_at_least=check("conntrack.min", lambda v: _within(v, 0, _TOO_GREAT), written.min, 0),
+        established=check("conntrack.tcpEstablishedTimeout", _period, written.tcp_established_timeout, 0.0),
+        close_wait=check("conntrack.tcpCloseWaitTimeout", _period, written.tcp_close_wait_timeout, 0.0),
+        udp=check("conntrack.udpTimeout", _period, written.udp_timeout, 0.0),
+        udp_stream=check("conntrack.udpStreamTimeout", _period, written.udp_stream_timeout, 0.0),
+        be_liberal=written.tcp_be_liberal,
+    )
+
+
+def _within(value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise ValueError(f"{value} must be from {least} to {most}")
+    return value
+
+
+def _period(text: str) -> float:
+    seconds = duration(text)
+    if seconds < 0:
+        raise ValueError(f'"{text}" must not be negative')
+    return seconds
+
+
+def _positive(text: str) -> float:
+    seconds = _period(text)
+    if seconds == 0:
+        raise ValueError(f'"{text}" must be longer than nothing')
+    return seconds
+
+
+def _own_address(text: str) -> str:
+    """Empty when the Node object's own is to be used."""
+    address = canonical(text.strip())
+    if address is None:
+        raise ValueError(f'"{text}" is no IP address, such as 10.0.0.7')
+    return "" if address in ("0.0.0.0", "::") else address
 
 
 def _one_of(text: str, known: tuple[str, ...], reference: tuple[str, ...], noun: str) -> str:
@@ -160,13 +268,12 @@ def _dual_networks(text: str) -> tuple[str, ...]:
     return found
 
 
-def _node_ports(text: str) -> tuple[str, ...] | None:
-    parts = [one.strip() for one in text.split(",") if one.strip()]
-    if not parts or parts == [PRIMARY]:
+def _node_ports(parts: tuple[str, ...]) -> tuple[str, ...] | None:
+    if not parts or parts == (PRIMARY,):
         return None
     if PRIMARY in parts:
         raise ValueError(f'"{PRIMARY}" must stand alone: it means the Node\'s own addresses')
-    return _networks(text)
+    return _networks(",".join(parts))
 
 
 def _bind(text: str, default_port: int) -> Bind | None:

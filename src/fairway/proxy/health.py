@@ -17,14 +17,14 @@ from fairway.runtime.clock import Clock, rfc3339
 
 TO_BE_DELETED_TAINT = "ToBeDeletedByClusterAutoscaler"
 PATIENCE_SECONDS = 60.0
-"""How long a change may wait for the kernel: twice the reference's default syncPeriod."""
+"""How long a change may wait for the kernel, usually: twice the reference's default syncPeriod."""
 
 
 class Health(Listener):
-    """``on_probe(path, code)`` is told of every answer."""
+    """``on_probe(path, code)`` is told of every answer; a change may wait ``patience`` seconds."""
 
-    def __init__(self, clock: Clock, on_probe: Callable[[str, int], None]) -> None:
-        self._clock, self._on_probe = clock, on_probe
+    def __init__(self, clock: Clock, on_probe: Callable[[str, int], None], patience: float = PATIENCE_SECONDS) -> None:
+        self._clock, self._on_probe, self._patience = clock, on_probe, patience
         self._waiting_since: float | None = None
         self._updated = clock.now()
         self._eligible = True
@@ -33,7 +33,7 @@ class Health(Listener):
     def healthy(self) -> bool:
         """No change has waited too long; a failed round does not end its waiting."""
         waiting = self._waiting_since
-        return waiting is None or self._clock.monotonic() - waiting < PATIENCE_SECONDS
+        return waiting is None or self._clock.monotonic() - waiting < self._patience
 
     def pending(self) -> None:
         if self._waiting_since is None:

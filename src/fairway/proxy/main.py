@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from fairway.client.http import Client
@@ -17,17 +18,30 @@ from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.machine import open_machine
+from fairway.proxy.tuning import prepare
+from fairway.runtime.clock import Clock, SystemClock
 
 log = logging.getLogger("fairway.proxy")
 
+LOOK_SECONDS = 5.0
+"""How often the configuration's file is looked at."""
 
-async def serve(configuration: Configuration, connection: Connection, *, ready_fd: int | None) -> None:
-    """Follow the API server until SIGTERM or SIGINT; the rules stay.
 
-    Raises `fairway.proxy.machine.Unsuitable` when this machine cannot do it.
+class FileChanged(Exception):
+    """The configuration's file is another one than this process has read."""
+
+
+async def serve(
+    configuration: Configuration, connection: Connection, *, ready_fd: int | None, file: Path | None = None
+) -> None:
+    """Follow the API server until SIGTERM or SIGINT, or until ``file`` is another one; the rules stay.
+
+    Raises `fairway.proxy.machine.Unsuitable` when this machine cannot do it, `FileChanged`, and
+    `fairway.proxy.agent.CannotListen`.
     """
     started = time.monotonic()
     with open_machine() as machine:
+        set_up(configuration)
         agent = machine.agent(configuration)
         ready = ready_line(agent, started)
         log.info("node %s, mode %s, API server %s", configuration.node_name, configuration.mode, connection.server)
@@ -41,8 +55,39 @@ async def serve(configuration: Configuration, connection: Connection, *, ready_f
                 tell(ready_fd)
 
         async with Client(NetworkTransport(connection), user_agent="fairway-proxy") as client:
-            await until_signalled(agent.run(client, on_ready))
+            await until_signalled(_with_file(agent.run(client, on_ready), file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
+
+
+def set_up(configuration: Configuration) -> None:
+    """Say what has no effect, and set the machine to what the configuration says, as far as it lets us."""
+    for sentence in (*configuration.notes, *prepare(configuration)):
+        log.warning("%s", sentence)
+
+
+async def _with_file(work: Coroutine[Any, Any, None], file: Path | None) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work)
+        if file is not None:
+            group.create_task(until_changed(file, SystemClock()))
+
+
+async def until_changed(file: Path, clock: Clock) -> None:
+    """Raises `FileChanged` when it says something else than now; looked at by its contents, since a ConfigMap's file
+    is a link that comes to lead elsewhere."""
+    known = _contents(file)
+    while True:
+        await clock.sleep(LOOK_SECONDS)
+        # Half a second may lie between the removal of the old file and the new one.
+        if (now := _contents(file)) is not None and now != known:
+            raise FileChanged(f"{file} has changed: this process ends, and the next one reads it")
+
+
+def _contents(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
 
 
 async def until_signalled(work: Any) -> None:

@@ -37,7 +37,7 @@ def doubts(configuration: Configuration, node: Node | None) -> list[str]:
         found.append(
             "--cluster-cidr is not set: no client counts as a pod, and nothing is masqueraded for coming from elsewhere"
         )
-    if configuration.node_ports is None and not primary_addresses(node):
+    if configuration.node_ports is None and not _primary(configuration, node):
         found.append(
             f"Node {name} has no address in its status: node ports answer nowhere until it has (--nodeport-addresses)"
         )
@@ -55,6 +55,14 @@ def primary_addresses(node: Node | None) -> tuple[str, ...]:
     return tuple(found[family] for family in FAMILIES if family in found)
 
 
+def _primary(configuration: Configuration, node: Node | None) -> tuple[str, ...]:
+    """The Node's own addresses, but for one that --bind-address says better."""
+    own = configuration.own_address
+    if not own or is_loopback(own):
+        return primary_addresses(node)
+    return (own, *(one for one in primary_addresses(node) if family_of(one) != family_of(own)))
+
+
 def _pod_networks(configuration: Configuration, node: Node | None) -> tuple[str, ...]:
     if configuration.pod_networks is not None:
         return configuration.pod_networks
@@ -69,7 +77,7 @@ def _node_port_addresses(
     if networks is None:
         # The reference takes node ports on every address when it finds no primary one (section 1.G, a quirk): a node
         # whose Node object comes late would answer where nobody allowed it to.
-        return primary_addresses(node)
+        return _primary(configuration, node)
     if {"0.0.0.0/0", "::/0"} <= set(networks):
         return None
     return tuple(one for one in addresses if not is_loopback(one) and contains(networks, one))

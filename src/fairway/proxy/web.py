@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from fairway.proxy.configuration import Bind
 
@@ -27,6 +29,10 @@ Routes = Mapping[str, Callable[[], Answer]]
 
 def text(body: str, code: int = 200) -> Answer:
     return Answer(code, "text/plain; charset=utf-8", body.encode())
+
+
+def json_answer(value: Any, code: int = 200) -> Answer:
+    return Answer(code, "application/json", msgspec.json.encode(value))
 
 
 class WebServer:
