@@ -398,7 +398,7 @@ def test_a_wrong_range_says_what_would_be_right(cidrs: str, ports: str, words: s
     [("/28", 0), ("/27", 16), ("/24", 16), ("/23", 32), ("/22", 64), ("/21", 128), ("/20", 256), ("/12", 256)],
 )
 def test_the_lower_band_is_as_large_as_the_reference_says(cidr: str, reserved: int) -> None:
-    assert Ranges.parse("10.96.0.0" + cidr).addresses["IPv4"].reserved == reserved
+    assert Ranges.parse("10.96.0.0" + cidr).addresses["IPv4"][0].reserved == reserved
 
 
 def test_the_lower_band_of_node_ports() -> None:

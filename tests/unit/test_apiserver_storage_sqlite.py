@@ -116,6 +116,18 @@ def test_a_database_of_another_format_is_refused(tmp_path: Path) -> None:
         SqliteStorage(tmp_path / "db")
 
 
+def test_a_database_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    SqliteStorage(tmp_path / "db").close()
+    for before, after in (("1", "2"), ("2", "2")):
+        with sqlite3.connect(tmp_path / "db") as db:
+            db.execute("UPDATE facts SET value = ? WHERE name = 'format'", (before,))
+        db.close()
+        SqliteStorage(tmp_path / "db").close()
+        with sqlite3.connect(tmp_path / "db") as db:
+            assert db.execute("SELECT value FROM facts WHERE name = 'format'").fetchone() == (after,)
+        db.close()
+
+
 async def test_a_full_disk_refuses_the_write_and_keeps_the_rest(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "db")
     revision = await put(storage, "/a")

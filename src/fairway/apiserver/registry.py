@@ -8,18 +8,19 @@ allocated twice, and a crash at any point leaves either all of a write or nothin
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairway.apiserver import metadata
-from fairway.apiserver.allocation import Ledger
-from fairway.apiserver.claims import PREFIX, claim_key, claim_value, claims_in
+from fairway.apiserver.allocation import Ledger, ServiceNetwork
+from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.schema import type_errors
-from fairway.apiserver.storage.contract import Conflict, Storage, Transaction
+from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
 from fairway.objects import resources
@@ -42,6 +43,8 @@ _ATTEMPTS = 50
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _PERMANENT_NAMESPACES = ("default", "kube-system")
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Deleted:
@@ -52,19 +55,52 @@ class Deleted:
 
 
 class Registry:
-    """The objects of one storage. ``draw`` makes uids and name suffixes."""
+    """The objects of one storage.
 
-    def __init__(self, storage: Storage, kinds: Kinds, clock: Clock, draw: random.Random | None = None) -> None:
+    ``draw`` makes uids and name suffixes; ``reuse_after`` is how many seconds a cluster IP rests after its Service.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        kinds: Kinds,
+        clock: Clock,
+        draw: random.Random | None = None,
+        *,
+        reuse_after: float = 0.0,
+    ) -> None:
         self.storage = storage
         self.kinds = kinds
-        self.ledger = Ledger()
+        self.claims = Claims(storage, clock, self._uid, reuse_after)
+        self.networks: tuple[ServiceNetwork, ...] = ()
         self._clock = clock
         self._draw = draw or random.SystemRandom()
         self._namespaces = kinds[resources.NAMESPACES]
 
+    @property
+    def ledger(self) -> Ledger:
+        return self.claims.ledger
+
     async def open(self) -> None:
-        """Learn what is claimed; call once before the first write."""
-        self.ledger.claim(claims_in(entry.key for entry in (await self.storage.list(PREFIX)).entries))
+        """Learn what is claimed and where from; call once before the first write."""
+        moved = await self.claims.migrate(self.kinds)
+        if moved:
+            log.info("%d cluster IPs of an earlier version are IPAddresses now", moved)
+        for prefix in (ADDRESSES, PORTS):
+            await self.claims.load(prefix)
+        await self.refresh_networks()
+
+    async def refresh_networks(self) -> int:
+        """Read the ServiceCIDRs anew; gives the revision they are of."""
+        kind = self.kinds[resources.SERVICE_CIDRS]
+        listing = await self.storage.list(kind.prefix)
+        self.networks = tuple(
+            ServiceNetwork.of(one.key, one.revision, Stored.of(kind, one).document()) for one in listing.entries
+        )
+        allocator = self.kinds[resources.SERVICES].allocator
+        if allocator is not None:
+            allocator.follow(self.networks)
+        return listing.revision
 
     async def find(self, kind: Kind, namespace: str, name: str) -> Stored | None:
         entry = await self.storage.get(kind.key(namespace, name))
@@ -116,7 +152,7 @@ class Registry:
         allocation = self._allocate(kind, None, kind.strategy.default(document))
         prepared = kind.strategy.prepare_create(allocation.document)
         _refuse(kind, prepared, kind.strategy.validate(prepared))
-        return Allocation(prepared, allocation.claims, allocation.releases)
+        return replace(allocation, document=prepared)
 
     async def update(
         self,
@@ -165,7 +201,7 @@ class Registry:
         allocation = self._allocate(kind, old, rules.default(new))
         prepared = rules.prepare_update(old, allocation.document)
         _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
-        return Allocation(metadata.finish_update(kind, old, prepared), allocation.claims, allocation.releases)
+        return replace(allocation, document=metadata.finish_update(kind, old, prepared))
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
@@ -176,6 +212,7 @@ class Registry:
         key = kind.key(namespace, name)
         for _ in range(_ATTEMPTS):
             current = await self.get(kind, namespace, name)
+            await self._refuse_held(kind, current)
             deletion = metadata.begin_deletion(kind, current.document(), options, self._time)
             if deletion.now:
                 if await self._remove(kind, key, current, dry_run):
@@ -190,18 +227,45 @@ class Registry:
 
     async def _remove(self, kind: Kind, key: str, current: Stored, dry_run: bool) -> bool:
         """Delete an object with everything it holds; False when somebody else was faster."""
-        held = kind.allocator.held(current.document()) if kind.allocator else frozenset()
         if dry_run:
             return True
+        document = current.document()
+        held = kind.allocator.held(document) if kind.allocator else frozenset()
+        parts = await self.claims.parts(document, (), held)
         transaction = Transaction(
-            expect={key: current.revision}, deletes=frozenset([key, *(claim_key(claim) for claim in held)])
+            expect={key: current.revision, **parts.expect},
+            puts=parts.puts,
+            deletes=frozenset([key, *parts.deletes]),
         )
         try:
             await self.storage.transact(transaction)
-        except Conflict:
+        except Conflict as lost:
+            await self._learn(lost.key, lost.entry)
             return False
-        self.ledger.release(held)
+        self.claims.committed(document, (), held)
+        await self._learn(key, None)
         return True
+
+    async def _refuse_held(self, kind: Kind, current: Stored) -> None:
+        """An address goes with its Service, and never before; raises `ApiError`."""
+        if kind.resource != resources.IP_ADDRESSES:
+            return
+        document = current.document()
+        holder = held_by(document)
+        services = self.kinds[resources.SERVICES]
+        service = await self.find(services, *holder) if holder else None
+        name = document["metadata"]["name"]
+        if service and services.allocator and f"ip/{name}" in services.allocator.held(service.document()):
+            raise forbidden(
+                f'{kind.resource.qualified} "{name}" is forbidden: the Service {"/".join(holder or ())} holds it; '
+                "it goes with the Service"
+            )
+
+    async def _learn(self, key: str, entry: Entry | None) -> None:
+        """A key has changed, by us or by somebody who was faster: keep what is remembered of it true."""
+        self.claims.note(key, entry)
+        if key.startswith(self.kinds[resources.SERVICE_CIDRS].prefix):
+            await self.refresh_networks()
 
     async def _commit(
         self, kind: Kind, key: str, expect: dict[str, int], allocation: Allocation, dry_run: bool
@@ -210,21 +274,20 @@ class Registry:
         value = to_value(allocation.document)
         if dry_run:
             return Stored(kind, value, expect.get(key) or self.storage.revision)
-        owner = claim_value(allocation.document)
-        claims = {claim_key(claim): owner for claim in allocation.claims}
+        parts = await self.claims.parts(allocation.document, allocation.claims, allocation.releases)
+        stored = to_storage(kind, allocation.document)
         transaction = Transaction(
-            expect={**expect, **dict.fromkeys(claims, 0)},
-            puts={key: to_storage(kind, allocation.document), **claims},
-            deletes=frozenset(claim_key(claim) for claim in allocation.releases),
+            expect={**expect, **allocation.relies, **parts.expect},
+            puts={key: stored, **parts.puts},
+            deletes=frozenset(parts.deletes),
         )
         try:
             revision = await self.storage.transact(transaction)
         except Conflict as lost:
-            if lost.entry is not None:
-                self.ledger.claim(claims_in([lost.key]))
+            await self._learn(lost.key, lost.entry)
             return None
-        self.ledger.claim(allocation.claims)
-        self.ledger.release(allocation.releases)
+        self.claims.committed(allocation.document, allocation.claims, allocation.releases)
+        await self._learn(key, Entry(key, stored, revision, revision))
         return Stored(kind, value, revision)
 
     def _allocate(self, kind: Kind, old: Document | None, new: Document) -> Allocation:

@@ -24,11 +24,13 @@ from fairway.apiserver.certificates import Authority, write_private
 from fairway.apiserver.collect import Collector
 from fairway.apiserver.compaction import compact_periodically
 from fairway.apiserver.kinds import standard_kinds
+from fairway.apiserver.networks import NetworkKeeper, ensure_default
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.contract import Storage
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.apiserver.storage.sqlite import SqliteStorage
+from fairway.objects import resources
 from fairway.runtime.clock import Clock, SystemClock
 
 # Go's clients keep an idle connection for 90 seconds; closing it earlier would race with their next request.
@@ -92,11 +94,19 @@ async def create_app(
     """The ASGI application over a storage, with what every cluster has created; anybody may use it by default."""
     clock = clock or SystemClock()
     ranges = ranges_of(settings)
-    kinds = standard_kinds(ServiceAllocator(ranges, random.SystemRandom().randrange))
-    registry = Registry(storage, kinds, clock)
+    sequential = settings.cluster_ip_allocation == "sequential"
+    allocator = ServiceAllocator(ranges, random.SystemRandom().randrange, sequential=sequential)
+    registry = Registry(storage, standard_kinds(allocator), clock, reuse_after=settings.cluster_ip_reuse_after)
     await registry.open()
-    await bootstrap(registry, ranges.first_address, settings.advertise_address, port or settings.port)
+    await ensure_default(registry, ranges)
+    await bootstrap(registry, allocator.default_address, settings.advertise_address, port or settings.port)
     return App(registry, authenticator or Everybody(), clock)
+
+
+async def _cluster_ip(registry: Registry) -> str:
+    """Where pods reach the API."""
+    service = await registry.get(registry.kinds[resources.SERVICES], "default", "kubernetes")
+    return str(service.document()["spec"]["clusterIP"])
 
 
 class ApiServer:
@@ -136,12 +146,14 @@ class ApiServer:
             for listener in self._sockets:
                 undo.callback(listener.close)
             authority = Authority(self._settings.data_directory / "pki")
-            tls = self._tls(authority)
             self.app = await create_app(
                 storage, self._settings, authenticator=CertificatesAndTokens({}), port=self.port
             )
+            tls = self._tls(authority, await _cluster_ip(self.app.registry))
             self._write_kubeconfig(authority)
             undo.push_async_callback(_end, _begin("collector", Collector(self.app.registry).run()))
+            keeper = NetworkKeeper(self.app.registry, ranges_of(self._settings), SystemClock())
+            undo.push_async_callback(_end, _begin("keeper of cluster IPs", keeper.run()))
             undo.push_async_callback(_end, _begin("compaction", compact_periodically(storage, SystemClock())))
             await self._listen(tls, undo)
             self._ends = undo.pop_all()
@@ -157,7 +169,7 @@ class ApiServer:
         except OSError as error:
             raise ServerError(f"cannot use the data directory {directory}: {error.strerror}") from None
 
-    def _tls(self, authority: Authority) -> dict[str, Any]:
+    def _tls(self, authority: Authority, cluster_ip: str) -> dict[str, Any]:
         settings = self._settings
         hosts = {listener.getsockname()[0] for listener in self._sockets} - {"0.0.0.0", "::"}
         certificate, key = authority.server(
@@ -169,7 +181,7 @@ class ApiServer:
                 "kubernetes.default",
                 "kubernetes.default.svc",
                 "kubernetes.default.svc.cluster.local",
-                ranges_of(settings).first_address,
+                cluster_ip,
                 settings.advertise_address,
                 *hosts,
                 *settings.names,

@@ -12,6 +12,9 @@ class Settings:
     """``service_ranges`` is one CIDR, or two of different families with a comma between them, the first for Services
     that do not say; ``node_ports`` is ``FIRST-LAST``.
 
+    ``cluster_ip_allocation`` is how an address is chosen that nobody asked for; ``cluster_ip_reuse_after`` how many
+    seconds one rests before it is given to another Service.
+
     ``advertise_address`` is where nodes reach this server, which the endpoints of ``default/kubernetes`` tell;
     ``names`` are what else its certificate is to be valid for.
     """
@@ -22,5 +25,7 @@ class Settings:
     port: int = 6443
     service_ranges: str = "10.96.0.0/16"
     node_ports: str = "30000-32767"
+    cluster_ip_allocation: Literal["random", "sequential"] = "random"
+    cluster_ip_reuse_after: float = 0.0
     advertise_address: str = "127.0.0.1"
     names: tuple[str, ...] = ()

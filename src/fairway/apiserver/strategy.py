@@ -13,12 +13,15 @@ Everything here is a pure function of documents. A function may change and retur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fairway.objects.codec import Document
 from fairway.objects.status import FieldError
+
+if TYPE_CHECKING:
+    from fairway.apiserver.allocation.networks import ServiceNetwork
 
 
 class Strategy(Protocol):
@@ -80,8 +83,11 @@ class Exhausted(Exception):
 class Taken(Protocol):
     """What is in use in the cluster, as far as this process knows; the transaction that claims has the last word."""
 
-    def address(self, address: str) -> bool:
-        """Whether a Service holds this cluster IP (canonical text form)."""
+    def address(self, address: str, asker: str = "") -> bool:
+        """Whether this cluster IP (canonical text form) is held, or rests for another Service than ``asker``."""
+
+    def rest(self, address: str) -> str:
+        """Until when this cluster IP rests after its Service has gone; empty for one that does not."""
 
     def port(self, port: int) -> bool:
         """Whether a Service holds this node port."""
@@ -98,12 +104,14 @@ class Taken(Protocol):
 class Allocation:
     """A document with what it was given, and the claims to write and to give up in the same transaction.
 
-    A claim is ``ip/10.96.0.7`` or ``port/30080``: the last part of the key that makes it unique.
+    A claim is ``ip/10.96.0.7`` or ``port/30080``: it becomes the key that makes it unique. ``relies`` are the storage
+    keys, with their revisions, of the objects that must still be as they were: the ServiceCIDRs of the addresses.
     """
 
     document: Document
     claims: frozenset[str] = frozenset()
     releases: frozenset[str] = frozenset()
+    relies: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,9 @@ class Column:
 class Allocator(Protocol):
     def allocate(self, old: Document | None, new: Document, taken: Taken) -> Allocation:
         """``new`` with its addresses and ports; raises `FieldErrors` or `Exhausted`."""
+
+    def follow(self, networks: Iterable[ServiceNetwork]) -> None:
+        """Take addresses from these ServiceCIDRs from now on."""
 
     def held(self, document: Document) -> frozenset[str]:
         """Every claim a stored document holds: what its deletion gives back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -17,6 +18,10 @@ from fairway.cli.output import EXIT_USAGE, CommandError
 if TYPE_CHECKING:
     from fairway.apiserver.settings import Settings
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
+_DURATION = re.compile(rf"0|(?:{_PART.pattern})+", re.ASCII)
+
 
 def apiserver(
     *,
@@ -25,6 +30,8 @@ def apiserver(
     secure_port: int = 6443,
     service_cluster_ip_range: str = "10.96.0.0/16",
     service_node_port_range: str = "30000-32767",
+    cluster_ip_allocation: Literal["random", "sequential"] = "random",
+    cluster_ip_reuse_after: str = "0s",
     advertise_address: str = "",
     storage: Literal["sqlite", "memory"] = "sqlite",
     tls_name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -43,8 +50,13 @@ def apiserver(
         The port to listen on; 0 for any free one.
     service_cluster_ip_range
         The CIDR of the cluster IPs; two of different families, with a comma between them, for dual-stack Services.
+        They become the ServiceCIDR "kubernetes"; more ServiceCIDRs can be added while the server runs.
     service_node_port_range
         The node ports, FIRST-LAST.
+    cluster_ip_allocation
+        Which cluster IP a Service gets that asks for none: one from a random place on, or the first that is free.
+    cluster_ip_reuse_after
+        How long a cluster IP rests after its Service has gone before another Service can have it, such as 90s or 10m.
     advertise_address
         Where nodes reach this server: what the endpoints of default/kubernetes say. The bind address by
         default; while it is a loopback address, default/kubernetes has no endpoints.
@@ -66,6 +78,8 @@ def apiserver(
         port=_port(secure_port, "--secure-port", lowest=0),
         service_ranges=service_cluster_ip_range,
         node_ports=service_node_port_range,
+        cluster_ip_allocation=cluster_ip_allocation,
+        cluster_ip_reuse_after=_seconds(cluster_ip_reuse_after, "--cluster-ip-reuse-after"),
         advertise_address=_advertised(advertise_address, bind_address),
         names=tuple(tls_name),
     )
@@ -132,6 +146,13 @@ def _advertised(text: str, bind_address: str) -> str:
     if text and ipaddress.ip_address(address).is_unspecified:
         raise CommandError(f"--advertise-address {text} is no address that a node can reach", EXIT_USAGE)
     return address if not ipaddress.ip_address(address).is_unspecified else "127.0.0.1"
+
+
+def _seconds(text: str, option: str) -> float:
+    """A duration as Go writes it: ``90s``, ``1h30m``."""
+    if not _DURATION.fullmatch(text):
+        raise CommandError(f"{option} {text!r} is not a duration: expected one such as 90s, 10m or 1h30m", EXIT_USAGE)
+    return sum(float(amount) * _UNITS[unit] for amount, unit in _PART.findall(text))
 
 
 def _port(number: int, option: str, *, lowest: int = 1) -> int:

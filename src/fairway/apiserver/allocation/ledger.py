@@ -10,8 +10,11 @@ costs one step a page, never one a Service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
+
+from fairway.runtime.clock import rfc3339
 
 _BITS = 10
 _SIZE = 1 << _BITS
@@ -60,14 +63,25 @@ class Numbers:
         return None
 
 
+@dataclass(frozen=True)
+class Rest:
+    """``holder`` is who had the address, ``namespace/name``; it is free ``until`` then, in seconds since 1970."""
+
+    holder: str
+    until: float
+
+
 class Ledger:
     """Which addresses and ports are taken: the `Taken` of the allocator.
 
-    It is fed with the claims that were written (``ip/10.96.0.7``, ``port/30080``) and forgets those given up.
+    It is fed with the claims that were written (``ip/10.96.0.7``, ``port/30080``) and forgets those given up. An
+    address may rest for a while before it is given to another Service: it counts as taken for all but the one that
+    had it.
     """
 
     def __init__(self, claims: Iterable[str] = ()) -> None:
         self._numbers = {"IPv4": Numbers(), "IPv6": Numbers(), "port": Numbers()}
+        self._resting: dict[str, Rest] = {}
         self.claim(claims)
 
     def __contains__(self, claim: str) -> bool:
@@ -81,14 +95,37 @@ class Ledger:
         for one in claims:
             space, number = _place(one)
             self._numbers[space].add(number)
+            self._resting.pop(one, None)
+
+    def forget(self, kind: str) -> None:
+        """Everything of one kind of claims, ``ip`` or ``port``."""
+        for space in ("port",) if kind == "port" else ("IPv4", "IPv6"):
+            self._numbers[space] = Numbers()
+        if kind == "ip":
+            self._resting.clear()
+
+    def put_to_rest(self, claim: str, rest: Rest) -> None:
+        self.claim([claim])
+        self._resting[claim] = rest
 
     def release(self, claims: Iterable[str]) -> None:
         for one in claims:
             space, number = _place(one)
             self._numbers[space].discard(number)
+            self._resting.pop(one, None)
 
-    def address(self, address: str) -> bool:
-        return f"ip/{address}" in self
+    @property
+    def resting(self) -> Mapping[str, Rest]:
+        return self._resting
+
+    def address(self, address: str, asker: str = "") -> bool:
+        claim = f"ip/{address}"
+        rest = self._resting.get(claim)
+        return claim in self and (rest is None or rest.holder != asker)
+
+    def rest(self, address: str) -> str:
+        rest = self._resting.get(f"ip/{address}")
+        return rfc3339(rest.until) if rest else ""
 
     def port(self, port: int) -> bool:
         return port in self._numbers["port"]

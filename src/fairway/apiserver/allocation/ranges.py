@@ -2,7 +2,7 @@
 
 ::
 
-    10.96.0.0/16    .0.1 ─────── .0.255 │ .1.0 ──────────────────────────── .255.254
+    10.96.0.0/16    .0.1 ──────── .1.0  │ .1.1 ──────────────────────────── .255.254
                     lower band          │ upper band: chosen from first
                     (asked for by name) │
 
@@ -20,12 +20,17 @@ from fairway.apiserver.validation.formats import Network
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``first`` to ``last``, the lower ``reserved`` of them given away last; ``name`` is for messages."""
+    """Numbers from ``first`` to ``last``, the lower ``reserved`` of them given away last; ``name`` is for messages.
+
+    ``key`` and ``revision`` are the object in the storage that it comes from, if it comes from one.
+    """
 
     first: int
     last: int
     reserved: int
     name: str
+    key: str = ""
+    revision: int = 0
 
     def __contains__(self, number: int) -> bool:
         return self.first <= number <= self.last
@@ -39,9 +44,12 @@ class Range:
 
 @dataclass(frozen=True)
 class Ranges:
-    """One address range for each family the cluster has, the primary first, and one range of node ports."""
+    """The address ranges of each family the cluster has, the primary first, and one range of node ports.
 
-    addresses: dict[str, Range]
+    A family may be without a range for a while: when its last ServiceCIDR is being deleted.
+    """
+
+    addresses: dict[str, tuple[Range, ...]]
     ports: Range
 
     @property
@@ -51,18 +59,18 @@ class Ranges:
     @property
     def first_address(self) -> str:
         """The address of the API server's own Service, ``default/kubernetes``."""
-        return str(ip_address(self.addresses[self.families[0]].first))
+        return str(ip_address(self.addresses[self.families[0]][0].first))
 
     @classmethod
     def parse(cls, cidrs: str = "10.96.0.0/16", ports: str = "30000-32767") -> Ranges:
         """``10.96.0.0/16,fd00:10:96::/112`` and ``30000-32767``; raises `ValueError` saying what would be right."""
-        ranges: dict[str, Range] = {}
+        ranges: dict[str, tuple[Range, ...]] = {}
         for text in cidrs.split(","):
             network = _network(text.strip())
             family = f"IPv{network.version}"
             if family in ranges:
                 raise ValueError(f"service CIDRs {cidrs!r}: at most one of each IP family, got two of {family}")
-            ranges[family] = address_range(network)
+            ranges[family] = (address_range(network),)
         return cls(ranges, port_range(ports))
 
 

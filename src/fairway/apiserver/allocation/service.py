@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
 from fairway.apiserver.allocation.changes import (
@@ -14,6 +14,7 @@ from fairway.apiserver.allocation.changes import (
     wants_node_ports,
 )
 from fairway.apiserver.allocation.families import settle_families
+from fairway.apiserver.allocation.networks import ServiceNetwork, current_ranges
 from fairway.apiserver.allocation.ranges import Range, Ranges
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors, Taken
 from fairway.apiserver.validation import formats
@@ -36,11 +37,27 @@ def claims_of(service: Document) -> frozenset[str]:
 
 
 class ServiceAllocator:
-    """The `Allocator` of Services. ``draw(n)`` is a random number below ``n``: chance is an argument."""
+    """The `Allocator` of Services. ``draw(n)`` is a random number below ``n``: chance is an argument.
 
-    def __init__(self, ranges: Ranges, draw: Callable[[int], int]) -> None:
+    ``ranges`` are those of the configuration until `follow` is told of ServiceCIDRs. With ``sequential`` a cluster IP
+    that nobody asked for is the first that is free, else one from a random place on.
+    """
+
+    def __init__(self, ranges: Ranges, draw: Callable[[int], int], *, sequential: bool = False) -> None:
         self.ranges = ranges
+        self._configured = ranges
         self._draw = draw
+        self._address_draw: Callable[[int], int] = (lambda below: 0) if sequential else draw
+
+    @property
+    def default_address(self) -> str:
+        """The address of ``default/kubernetes``: the first of the primary family."""
+        ranges = self.ranges if self.ranges.addresses[self.ranges.families[0]] else self._configured
+        return ranges.first_address
+
+    def follow(self, networks: Iterable[ServiceNetwork]) -> None:
+        """Take addresses from these ServiceCIDRs from now on."""
+        self.ranges = current_ranges(self._configured, networks)
 
     def allocate(self, old: Document | None, new: Document, taken: Taken) -> Allocation:
         """``new`` (changed in place) with families, addresses and ports, and what that claims and gives up.
@@ -54,7 +71,7 @@ class ServiceAllocator:
             carry_over(before, spec)
         normalize(before, spec)
         settle_families(before, spec, self.ranges.families)
-        request = _Request(held, _named_ports(spec), taken, self._draw)
+        request = _Request(held, _named_ports(spec), taken, _holder(new))
         self._addresses(before, spec, request)
         if before is None:
             self._create_ports(spec, request)
@@ -64,7 +81,7 @@ class ServiceAllocator:
         if before is not None:
             drop_unused(before, spec)
         wanted = claims_of(new)
-        return Allocation(new, wanted - held, held - wanted)
+        return Allocation(new, wanted - held, held - wanted, request.relies)
 
     def held(self, document: Document) -> frozenset[str]:
         return claims_of(document)
@@ -84,25 +101,40 @@ class ServiceAllocator:
 
     def _ask_address(self, addresses: list[str], index: int, family: str, request: _Request) -> None:
         address = ip_address(str(formats.parse_address(addresses[index])))
-        range_ = self.ranges.addresses[family]
+        ranges = self._ready(family, addresses)
+        inside = [one for one in ranges if int(address) in one]
         problem = ""
-        if int(address) not in range_:
+        if not inside:
             problem = f"the provided IP ({address}) is not in the valid range. "
-            problem += f"The range of valid IPs is {range_.name}"
-        elif not request.ask(f"ip/{address}"):
-            problem = "provided IP is already allocated"
+            problem += f"The range of valid IPs is {', '.join(one.name for one in ranges)}"
+        elif not request.ask(f"ip/{address}", inside[0]):
+            until = request.rest(str(address))
+            problem = f"provided IP rests until {until}" if until else "provided IP is already allocated"
         if problem:
             message = f"failed to allocate IP {addresses[index]}: {problem}"
             raise FieldErrors([invalid("spec.clusterIPs", addresses, message)])
 
     def _choose_address(self, family: str, request: _Request) -> str:
-        number = request.choose(family, self.ranges.addresses[family])
-        if number is None:
-            raise Exhausted(f"failed to allocate a serviceIP: range is full ({self.ranges.addresses[family].name})")
-        # The number of an IPv6 address can be small enough to look like one of IPv4.
-        text = str(formats.address_of(family, number))
-        request.ask(f"ip/{text}")
-        return text
+        ranges = self._ready(family, [])
+        # The upper band of every network before the lower band of any.
+        bands = [
+            (one, band) for upper in (True, False) for one in ranges for band in one.bands if _is(one, band, upper)
+        ]
+        for range_, band in bands:
+            number = request.choose(family, (band,), self._address_draw)
+            if number is not None:
+                # The number of an IPv6 address can be small enough to look like one of IPv4.
+                text = str(formats.address_of(family, number))
+                request.ask(f"ip/{text}", range_)
+                return text
+        raise Exhausted(f"failed to allocate a serviceIP: range is full ({', '.join(one.name for one in ranges)})")
+
+    def _ready(self, family: str, addresses: list[str]) -> tuple[Range, ...]:
+        ranges = self.ranges.addresses[family]
+        if not ranges:
+            message = f"failed to allocate IP: no ServiceCIDR of family {family} is ready"
+            raise FieldErrors([invalid("spec.clusterIPs", addresses, message)])
+        return ranges
 
     def _create_ports(self, spec: Document, request: _Request) -> None:
         """Ports with the same number and different protocols share a node port."""
@@ -144,7 +176,7 @@ class ServiceAllocator:
         return asked
 
     def _choose_port(self, request: _Request, failure: str) -> int:
-        number = request.choose("port", self.ranges.ports)
+        number = request.choose("port", self.ranges.ports.bands, self._draw)
         if number is None:
             raise Exhausted(f"{failure}: range is full ({self.ranges.ports.name})")
         request.ask(f"port/{number}")
@@ -169,6 +201,15 @@ class ServiceAllocator:
                 raise FieldErrors([invalid("spec.healthCheckNodePort", asked, message)])
 
 
+def _holder(service: Document) -> str:
+    metadata = service.get("metadata", {})
+    return f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
+
+
+def _is(range_: Range, band: tuple[int, int], upper: bool) -> bool:
+    return (band[1] == range_.last) is upper
+
+
 def _named_ports(spec: Document) -> set[int]:
     named = {port.get("nodePort", 0) for port in spec.get("ports", [])}
     return (named | {spec.get("healthCheckNodePort", 0)}) - {0}
@@ -177,31 +218,38 @@ def _named_ports(spec: Document) -> set[int]:
 class _Request:
     """What one request has been given so far, beside what the Service held before.
 
-    ``named`` are the ports it asks for itself: they are not chosen for another port of it.
+    ``named`` are the ports it asks for itself: they are not chosen for another port of it. ``asker`` is the Service
+    as ``namespace/name``.
     """
 
-    def __init__(self, held: frozenset[str], named: set[int], taken: Taken, draw: Callable[[int], int]) -> None:
+    def __init__(self, held: frozenset[str], named: set[int], taken: Taken, asker: str) -> None:
         self.held = held
+        self.relies: dict[str, int] = {}
         self._named = named
         self._taken = taken
-        self._draw = draw
+        self._asker = asker
         self._given: set[str] = set()
 
-    def ask(self, claim: str) -> bool:
-        """Whether the Service may have this very address or port; from now on it has."""
+    def ask(self, claim: str, source: Range | None = None) -> bool:
+        """Whether the Service may have this very address or port; from now on it has, out of ``source``."""
         if claim in self._given or (claim not in self.held and self._is_taken(claim)):
             return False
         self._given.add(claim)
+        if source is not None and source.key and claim not in self.held:
+            self.relies[source.key] = source.revision
         return True
+
+    def rest(self, address: str) -> str:
+        return self._taken.rest(address)
 
     def _is_taken(self, claim: str) -> bool:
         kind, _, value = claim.partition("/")
-        return self._taken.port(int(value)) if kind == "port" else self._taken.address(value)
+        return self._taken.port(int(value)) if kind == "port" else self._taken.address(value, self._asker)
 
-    def choose(self, space: str, range_: Range) -> int | None:
-        """A free number, the upper band first, from a random place on."""
-        for first, last in range_.bands:
-            start = first + self._draw(last - first + 1)
+    def choose(self, space: str, bands: tuple[tuple[int, int], ...], draw: Callable[[int], int]) -> int | None:
+        """A free number, the first band first, from a random place on."""
+        for first, last in bands:
+            start = first + draw(last - first + 1)
             # What this request was given already is not in the ledger yet: step over it.
             for _ in range(len(self._given) + len(self._named) + 1):
                 number = self._taken.free(space, first, last, start)

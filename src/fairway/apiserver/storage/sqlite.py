@@ -51,7 +51,9 @@ CREATE INDEX IF NOT EXISTS replaced ON versions (superseded, key) WHERE supersed
 CREATE INDEX IF NOT EXISTS by_revision ON versions (revision);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-_FORMAT = "1"
+# Format 2: cluster IPs are claimed by IPAddress objects. What reads only format 1 would give them away again.
+_FORMAT = "2"
+_UPGRADABLE = ("1", _FORMAT)
 # More than can be lost: SQLite syncs its log to the disk every 1000 pages, and a transaction writes at least one.
 _JUMP = 1_000_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -95,7 +97,7 @@ class SqliteStorage:
             raise StorageError(f"the database {self._path} is damaged ({verdict}); {_RESTORE}")
         self._db.executescript(_SCHEMA)
         format_ = self._fact("format", _FORMAT)
-        if format_ != _FORMAT:
+        if format_ not in _UPGRADABLE:
             raise StorageError(
                 f"the database {self._path} has format {format_}, this version of Fairway reads format {_FORMAT}"
             )
