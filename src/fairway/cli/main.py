@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -44,6 +45,9 @@ for _name, _target, _group in COMMANDS:
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code and never lets a traceback through."""
     given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Whoever reads our output through a pipe, a script or a log, gets each line when it is printed.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         if not given or given[0] in app.help_flags:
             _load_all()
