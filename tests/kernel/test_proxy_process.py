@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.objects.resources import SERVICE_CIDRS
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Conversation, Proxy, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
@@ -99,23 +97,6 @@ def test_a_node_port_answers_at_the_nodes_own_address(world: World) -> None:
     with world.proxy():
         assert world.answers(NODE_ADDRESS, place="outside", port=30080) == {"web-1", "web-2"}
         assert world.answers("127.0.0.1", place=NODE, port=30080, times=1) == {"refused"}
-
-
-def test_a_network_of_cluster_ips_counts_while_it_is_declared(world: World) -> None:
-    """What goes to an unused cluster IP is dropped, instead of being sent to wherever the default route leads."""
-
-    def networks() -> set[str]:
-        return set(
-            re.findall(r"10\.\d+\.0\.0/\d+", nft(world.node, "list", "set", "ip", "fairway", "service-networks"))
-        )
-
-    with world.proxy() as running:
-        assert networks() == {"10.96.0.0/16"}
-        world.api.service_cidr("extra", "10.200.0.0/24")
-        until(world.node, lambda: networks() == {"10.96.0.0/16", "10.200.0.0/24"}, "the new network counts")
-        assert running.status()["node"]["service_networks"] == ["10.96.0.0/16", "10.200.0.0/24"]
-        world.api.call(lambda client: client.delete(SERVICE_CIDRS, "extra"))
-        until(world.node, lambda: networks() == {"10.96.0.0/16"}, "the network has gone")
 
 
 def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:

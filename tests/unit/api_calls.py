@@ -20,6 +20,7 @@ JSON = "application/json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
 
 
 @dataclass
@@ -81,6 +82,7 @@ class Calls:
         content_type: str = JSON,
         accept: str = JSON,
         raw: bytes | None = None,
+        agent: str = "",
     ) -> Answer:
         data = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
         received: list[Any] = []
@@ -93,7 +95,7 @@ class Calls:
         async def receive() -> Any:
             return next(messages, {"type": "http.disconnect"})
 
-        await self.app(_scope(method, url, content_type, accept), receive, send)
+        await self.app(_scope(method, url, content_type, accept, agent), receive, send)
         head = received[0]
         headers = {name.decode(): value.decode() for name, value in head["headers"]}
         return Answer(head["status"], headers, b"".join(message.get("body", b"") for message in received[1:]))
@@ -117,9 +119,10 @@ class Calls:
             await asyncio.wait_for(task, 10)
 
 
-def _scope(method: str, url: str, content_type: str, accept: str) -> dict[str, Any]:
+def _scope(method: str, url: str, content_type: str, accept: str, agent: str = "") -> dict[str, Any]:
     path, _, query = url.partition("?")
     headers = [(b"content-type", content_type.encode()), (b"accept", accept.encode())]
+    headers += [(b"user-agent", agent.encode())] if agent else []
     return {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": headers}
 
 

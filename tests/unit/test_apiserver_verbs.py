@@ -323,12 +323,6 @@ async def test_the_three_kinds_of_patch(api: Calls, content_type: str, patch: ob
     assert [port["port"] for port in answer.json["spec"]["ports"]] == expected
 
 
-async def test_server_side_apply_is_refused_by_name(api: Calls) -> None:
-    answer = await api("PATCH", f"{SERVICES}/web", {}, content_type="application/apply-patch+yaml")
-    assert answer.status == 415
-    assert "application/merge-patch+json" in answer.json["message"]
-
-
 @pytest.mark.parametrize(
     "method, path, status",
     [

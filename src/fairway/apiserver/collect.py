@@ -18,6 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fairway.apiserver.apply.owners import SERVER
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.metadata import FOREGROUND, ORPHAN, DeleteOptions, Preconditions
 from fairway.apiserver.registry import Registry
@@ -227,7 +228,9 @@ class Collector:
 
     async def _change(self, item: _Item, change: Any, subresource: str = "") -> None:
         try:
-            await self._registry.update(item.kind, item.namespace, item.name, change, subresource=subresource)
+            await self._registry.update(
+                item.kind, item.namespace, item.name, change, author=SERVER.through(subresource)
+            )
         except ApiError as error:
             if error.reason != "NotFound":
                 raise

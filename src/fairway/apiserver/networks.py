@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairway.apiserver.allocation import Ranges, ServiceNetwork, may_go
+from fairway.apiserver.apply.owners import SERVER
 from fairway.apiserver.claims import ADDRESSES, PORTS, held_by
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.registry import Registry
@@ -196,7 +197,7 @@ class NetworkKeeper:
 
         kind = self._registry.kinds[resources.SERVICE_CIDRS]
         try:
-            await self._registry.update(kind, "", network.name, unchanged, subresource=subresource)
+            await self._registry.update(kind, "", network.name, unchanged, author=SERVER.through(subresource))
         except ApiError as error:
             if error.reason not in ("NotFound", "Conflict"):
                 raise

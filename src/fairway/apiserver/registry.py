@@ -13,13 +13,16 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fairway.apiserver import metadata
 from fairway.apiserver.allocation import Ledger, ServiceNetwork
+from fairway.apiserver.apply.owners import SERVER, Author
+from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
 from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
-from fairway.apiserver.schema import type_errors
+from fairway.apiserver.schema import UNKNOWN, shape, type_errors
 from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
@@ -113,17 +116,23 @@ class Registry:
             raise not_found(kind.resource, name)
         return found
 
-    async def create(self, kind: Kind, namespace: str, document: Document, *, dry_run: bool = False) -> Stored:
-        """Store a new object; raises `ApiError`. The document is the registry's from here on."""
+    async def create(
+        self, kind: Kind, namespace: str, document: Document, *, author: Author = SERVER, dry_run: bool = False
+    ) -> Stored:
+        """Store a new object; raises `ApiError`. The document is the registry's from here on.
+
+        The ``author`` owns its fields; one who applies has said in the document's ``managedFields`` who owns what.
+        """
         metadata.check_identity(kind, document, namespace, "")
         document = metadata.without_nulls(document)
         generated = not document["metadata"].get("name")
+        entries = document["metadata"].get("managedFields") if author.operation == "Apply" else None
         for _ in range(_ATTEMPTS):
             expect = await self._expect_namespace(kind, namespace)
             attempt = metadata.prepare_create(
                 kind, decode(encode(document), dict), uid=self._uid(), now=self._time(0), suffix=self._suffix()
             )
-            allocation = self._apply_create_rules(kind, attempt)
+            allocation = self._apply_create_rules(kind, attempt, entries, self.write(kind, author))
             key = kind.key(namespace, allocation.document["metadata"]["name"])
             if await self.storage.get(key) is not None:
                 if generated:
@@ -146,10 +155,13 @@ class Registry:
             )
         return {self._namespaces.key("", namespace): found.revision}
 
-    def _apply_create_rules(self, kind: Kind, document: Document) -> Allocation:
-        _check_types(kind, document)
+    def _apply_create_rules(self, kind: Kind, document: Document, entries: Entries | None, write: Write) -> Allocation:
+        check_types(kind, document)
         _refuse(kind, document, metadata.validate_metadata(document))
-        allocation = self._allocate(kind, None, kind.strategy.default(document))
+        defaulted = kind.strategy.default(document)
+        # Before anything is allocated: what the server chooses belongs to nobody.
+        _own(defaulted, after_create(write, defaulted) if entries is None else entries)
+        allocation = self._allocate(kind, None, defaulted)
         prepared = kind.strategy.prepare_create(allocation.document)
         _refuse(kind, prepared, kind.strategy.validate(prepared))
         return replace(allocation, document=prepared)
@@ -161,13 +173,14 @@ class Registry:
         name: str,
         change: Callable[[Document], Document],
         *,
-        subresource: str = "",
+        author: Author = SERVER,
         dry_run: bool = False,
     ) -> Stored:
-        """Store ``change`` of the newest version; raises `ApiError`.
+        """Store ``change`` of the newest version, through the author's subresource if it names one; raises `ApiError`.
 
         ``change`` gets a copy and may be called again when somebody else was faster. A resourceVersion in its answer
-        that is not the newest is a conflict.
+        that is not the newest is a conflict. The ``managedFields`` in it are what the author says about the owners:
+        taken as they are from one who applies.
         """
         key = kind.key(namespace, name)
         for _ in range(_ATTEMPTS):
@@ -175,30 +188,33 @@ class Registry:
             old = current.document()
             changed = metadata.without_nulls(change(current.document()))
             metadata.check_identity(kind, changed, namespace, name)
-            new = metadata.prepare_update(kind, old, changed, subresource=subresource)
-            allocation = self._apply_update_rules(kind, old, new, subresource)
+            entries = changed["metadata"].get("managedFields")
+            new = metadata.prepare_update(kind, old, changed, subresource=author.subresource)
+            allocation = self._apply_update_rules(kind, old, new, entries, self.write(kind, author))
             if metadata.is_finished(kind, allocation.document):
                 if await self._remove(kind, key, current, dry_run):
                     return Stored(kind, to_value(allocation.document), self.storage.revision)
                 continue
-            if to_value(allocation.document) == current.value:
+            if allocation.document == old:
                 return current
             stored = await self._commit(kind, key, {key: current.revision}, allocation, dry_run)
             if stored is not None:
                 return stored
         raise conflict(kind.resource, name, "too many writers at the same time")
 
-    def _apply_update_rules(self, kind: Kind, old: Document, new: Document, subresource: str) -> Allocation:
+    def _apply_update_rules(self, kind: Kind, old: Document, new: Document, entries: Any, write: Write) -> Allocation:
         rules = kind.strategy
-        _check_types(kind, new)
+        check_types(kind, new)
         _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
-        if subresource == "status":
+        if write.author.subresource != "finalize":
             new = rules.default(new)
+        _own(new, entries if write.author.operation == "Apply" else after_update(write, old, new, entries))
+        if write.author.subresource == "status":
             _refuse(kind, new, rules.validate_status(old, new))
             return Allocation(new)
-        if subresource == "finalize":
+        if write.author.subresource == "finalize":
             return Allocation(new)
-        allocation = self._allocate(kind, old, rules.default(new))
+        allocation = self._allocate(kind, old, new)
         prepared = rules.prepare_update(old, allocation.document)
         _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
         return replace(allocation, document=metadata.finish_update(kind, old, prepared))
@@ -300,6 +316,11 @@ class Registry:
         except Exhausted as error:
             raise internal(str(error)) from None
 
+    def write(self, kind: Kind, author: Author) -> Write:
+        """A write by an author, now."""
+        resource = kind.resource
+        return Write(author, shape(resource.api_version, resource.kind) or UNKNOWN, resource.api_version, self._time(0))
+
     def _time(self, seconds: int) -> str:
         return rfc3339(self._clock.now() + seconds)
 
@@ -315,7 +336,12 @@ def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
         raise invalid_object(kind.resource, str(document["metadata"].get("name", "")), errors)
 
 
-def _check_types(kind: Kind, document: Document) -> None:
+def _own(document: Document, entries: Entries | None) -> None:
+    if entries:
+        document["metadata"] = {**document["metadata"], "managedFields": entries}
+
+
+def check_types(kind: Kind, document: Document) -> None:
     """What reads the document from here on relies on its types; raises `ApiError` naming the field that is wrong."""
     errors = type_errors(kind.resource.api_version, kind.resource.kind, document)
     if errors:

@@ -33,6 +33,9 @@ _GO_TYPES = {"boolean": "bool", "string": "string", "number": "float64", "intege
 _LIMITS = {"int32": 2**31, "int64": 2**63}
 
 Holds = Literal["object", "map", "list", "scalar", "int-or-string", "quantity", "time", "anything"]
+# How the owners of fields see a value: an object with fields, a map, a list of items with a key, a set of values, or
+# one field as a whole.
+Grain = Literal["fields", "map", "keyed", "values", "whole"]
 Schema = dict[str, Any]
 
 
@@ -109,6 +112,27 @@ class Shape:
         return frozenset(filter(None, self.schema.get("x-kubernetes-patch-strategy", "").split(",")))
 
     @cached_property
+    def grain(self) -> Grain:
+        """What of it can have owners of its own in server-side apply."""
+        if self.holds in ("object", "map"):
+            atomic = "atomic" in (self.schema.get("x-kubernetes-map-type"), self._type.get("x-kubernetes-map-type"))
+            return "whole" if atomic else "fields" if self.holds == "object" else "map"
+        if self.holds == "list":
+            grains: dict[str, Grain] = {"map": "keyed", "set": "values"}
+            return grains.get(self.schema.get("x-kubernetes-list-type", ""), "whole")
+        return "whole"
+
+    @cached_property
+    def steps(self) -> dict[str, tuple[str, Shape]]:
+        """The fields of an object with the steps to them in a set of fields: ``f:spec``."""
+        return {name: (f"f:{name}", below) for name, below in self.fields.items()}
+
+    @cached_property
+    def list_keys(self) -> tuple[str, ...]:
+        """The fields that tell the items of a list apart, where its `grain` is ``keyed``."""
+        return tuple(self.schema.get("x-kubernetes-list-map-keys", ()))
+
+    @cached_property
     def go_type(self) -> str:
         """The type as a decoding error of the real server names it."""
         if self.name:
@@ -129,6 +153,10 @@ def shape(api_version: str, kind: str) -> Shape | None:
     """The shape of a kind; None for one without a schema."""
     name = _kinds().get((api_version, kind))
     return Shape(definitions()[name], name) if name else None
+
+
+# Of something that no schema tells about.
+UNKNOWN = Shape({})
 
 
 def merge_strategy(api_version: str, kind: str, path: str) -> Shape | None:
@@ -252,7 +280,7 @@ def _unfit_scalar(here: Shape, value: Any, place: _Place) -> list[str]:
             return [f"json: cannot unmarshal {_word(value)} into Go value of type int32"]
         case "time" if not isinstance(value, str):
             return [place.unfit(value, "string")]
-        case "time" if not _TIME.fullmatch(value):
+        case "time" if not is_time(value):
             return [f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"']
         case "quantity" if not _is_quantity(value):
             return [
@@ -270,6 +298,11 @@ def _not_base64(text: str) -> str:
     if end == len(stripped) and len(stripped) % 4 == 0:
         return ""
     return f"illegal base64 data at input byte {end if end < len(stripped) else end // 4 * 4}"
+
+
+def is_time(text: str) -> bool:
+    """Whether it is a time as metadata has it (RFC 3339)."""
+    return _TIME.fullmatch(text) is not None
 
 
 def _fits(type_: str, go_type: str, value: Any) -> bool:

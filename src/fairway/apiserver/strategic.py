@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairway.apiserver.schema import Shape
+from fairway.apiserver.schema import UNKNOWN, Shape
 from fairway.objects.status import bad_request
 
 _DIRECTIVE = "$patch"
@@ -25,12 +25,9 @@ _DELETE_PRIMITIVES = "$deleteFromPrimitiveList/"
 _ORDER = "$setElementOrder/"
 
 
-_UNKNOWN = Shape({})
-
-
 def strategic_merge(shape: Shape | None, document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     """The document with the patch applied; raises `ApiError` for a directive that makes no sense."""
-    return _merge_map(document, patch, shape or _UNKNOWN)
+    return _merge_map(document, patch, shape or UNKNOWN)
 
 
 def _merge_map(old: dict[str, Any], patch: dict[str, Any], shape: Shape) -> dict[str, Any]:
@@ -52,10 +49,10 @@ def _merge_map(old: dict[str, Any], patch: dict[str, Any], shape: Shape) -> dict
             unwanted = _list(value, name)
             merged[target] = [one for one in merged.get(target) or [] if one not in unwanted]
         elif not name.startswith("$"):
-            _merge_field(merged, name, value, shape.fields.get(name, _UNKNOWN))
+            _merge_field(merged, name, value, shape.fields.get(name, UNKNOWN))
     for name, order in orders.items():
         if isinstance(merged.get(name), list):
-            merged[name] = _ordered(merged[name], _list(order, _ORDER + name), shape.fields.get(name, _UNKNOWN))
+            merged[name] = _ordered(merged[name], _list(order, _ORDER + name), shape.fields.get(name, UNKNOWN))
     return merged
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import yaml
 
+from fairway.apiserver.applying import APPLY_PATCH, author, serve_apply
 from fairway.apiserver.field_validation import check_fields
 from fairway.apiserver.filters import parse_filter
 from fairway.apiserver.kinds import Kind
@@ -88,7 +89,9 @@ class Verbs:
         document = await request.document()
         notes = check_fields(request, target.kind, document)
         namespace = target.namespace or _namespace_of(target.kind, document)
-        stored = await self._registry.create(target.kind, namespace, document, dry_run=request.dry_run)
+        stored = await self._registry.create(
+            target.kind, namespace, document, author=author(request, target), dry_run=request.dry_run
+        )
         return self._written(201, stored, request, form, notes)
 
     async def _put(self, request: Request, target: Target) -> Response:
@@ -108,13 +111,20 @@ class Verbs:
         if isinstance(metadata, dict):
             metadata.setdefault("name", target.name)
             metadata.pop("resourceVersion", None)
-        stored = await self._registry.create(target.kind, target.namespace, document, dry_run=request.dry_run)
+        stored = await self._registry.create(
+            target.kind, target.namespace, document, author=author(request, target), dry_run=request.dry_run
+        )
         return self._written(201, stored, request, form, notes)
 
     async def _patch(self, request: Request, target: Target) -> Response:
         form = wanted(request)
+        if request.content_type == APPLY_PATCH:
+            created, applied = await serve_apply(self._registry, request, target)
+            if target.subresource == "scale":
+                return _json(200, scale_of(applied.document()), form)
+            return self._written(201 if created else 200, applied, request, form, [])
         if request.content_type not in PATCH_TYPES:
-            raise unsupported_media_type(request.content_type, PATCH_TYPES)
+            raise unsupported_media_type(request.content_type, (*PATCH_TYPES, APPLY_PATCH))
         patch = Patch.parse(request.content_type, await request.body())
         if target.subresource == "scale":
             return await self._change_scale(request, target, lambda scale: patch.apply(_SCALE, scale))
@@ -133,7 +143,7 @@ class Verbs:
         def workload(old: Document) -> Document:
             return scaled(target.kind.resource, old, change(scale_of(old)))
 
-        stored = await self._update(request, replace(target, subresource=""), workload)
+        stored = await self._update(request, target, workload)
         return _json(200, scale_of(stored.document()), wanted(request))
 
     async def _update(self, request: Request, target: Target, change: Callable[[Document], Document]) -> Stored:
@@ -142,7 +152,7 @@ class Verbs:
             target.namespace,
             target.name,
             change,
-            subresource=target.subresource,
+            author=author(request, target),
             dry_run=request.dry_run,
         )
 
