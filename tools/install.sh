@@ -15,6 +15,8 @@ need conntrack conntrack
 need curl curl
 need kubectl kubernetes-client
 need etcd etcd-server
+# Without it nft prints protocol numbers instead of names.
+[ -e /etc/protocols ] || needed+=(netbase)
 PYTHON=${PYTHON:-python3}
 need "$PYTHON" python3
 "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || needed+=(python3-venv)
