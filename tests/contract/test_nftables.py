@@ -80,6 +80,8 @@ EVERYTHING = program(
     frontend("198.51.100.1", 2, source_ranges=("192.0.2.0/25", "203.0.113.7/32")),
     frontend("0.0.0.0", 2, port=30080, kind=FrontendKind.NODE_PORT),
     frontend("10.96.0.1", 0, port=0, protocol="", kind=FrontendKind.OTHER_PORTS),
+    frontend("10.96.0.2", 3, affinity_seconds=10800),
+    frontend("0.0.0.0", 2, port=30081, kind=FrontendKind.NODE_PORT, affinity_seconds=90),
     frontend("fd00:96::1", 4, source_ranges=("fd00:1::/64",)),
 )
 
@@ -203,5 +205,5 @@ def test_every_kind_of_client_is_in_the_program_that_is_tested() -> None:
     assert all(
         elements[name]
         for name in elements
-        if name not in ("masquerade-pod", "masquerade-outside", "node-address-frontends")
+        if name not in ("masquerade-pod", "masquerade-outside", "node-address-frontends", "affinity")
     )

@@ -7,9 +7,11 @@ The scenarios send IPv4 through a whole lab; this is the other family, and what 
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,11 +19,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from fairway.kernel import namespaces
+from fairway.kernel.command import run
 from fairway.kernel.links import Links, set_sysctls
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nftables import Nftables
 from fairway.model.address import ANY, family_of
-from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
+from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView, Pool
 from fairway.modes.nftables import NftablesMode, Program
 
 pytestmark = pytest.mark.kernel
@@ -114,7 +117,8 @@ def network() -> Iterator[Stage]:
 @pytest.fixture
 def stage(network: Stage) -> Iterator[Stage]:
     yield network
-    network.load()
+    network.kernel.apply(MODE.plan(network.held, MODE.empty()))  # and with it all that the kernel remembers
+    network.held = MODE.empty()
 
 
 class _Server:
@@ -247,6 +251,79 @@ def test_an_open_connection_survives(stage: Stage, family: str, change: Callable
         change(stage, family)
         opened.sendall(b"still there?")
         assert opened.recv(200) == b"still there?"
+
+
+def _remembered(stage: Stage, family: str) -> list[dict[str, int]]:
+    """What the kernel remembers of clients: seconds each memory lasts altogether (timeout) and still (expires)."""
+    name = "ip6" if family == "IPv6" else "ip"
+    listed = json.loads(run(["nft", "--json", "list", "map", name, "fairway", "affinity"], namespace=stage.node))
+    (found,) = (one["map"] for one in listed["nftables"] if "map" in one)
+    return [pair[0]["elem"] for pair in found.get("elem", [])]
+
+
+def _again(stage: Stage, family: str, times: int = 12) -> set[str]:
+    """Who answers a client that connects so often."""
+    return {stage.ask(stage.client, address(family, "service", 1)).split()[0] for _ in range(times)}
+
+
+@both
+def test_a_client_comes_back_to_its_backend(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, 3, affinity_seconds=600))
+    assert len(_again(stage, family)) == 1
+    (memory,) = _remembered(stage, family)
+    assert memory["timeout"] == 600
+
+
+@both
+def test_each_connection_begins_the_time_anew_with_the_timeout_of_now(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, 3, affinity_seconds=60))
+    (first,) = _again(stage, family, 1)
+    assert _remembered(stage, family)[0]["expires"] <= 60
+    stage.load(frontend(family, 2, 3, affinity_seconds=600))
+    assert _again(stage, family, 1) == {first}
+    (memory,) = _remembered(stage, family)
+    assert memory["expires"] > 60
+
+
+@both
+def test_a_client_whose_backend_leaves_moves_and_then_stays(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, 3, affinity_seconds=600))
+    (first,) = _again(stage, family, 1)
+    other = {"2": 3, "3": 2}[first]
+    stage.load(frontend(family, other, affinity_seconds=600))
+    assert _again(stage, family, 1) == {str(other)}
+    stage.load(frontend(family, 2, 3, affinity_seconds=600))
+    assert _again(stage, family) == {str(other)}
+    assert len(_remembered(stage, family)) == 1
+
+
+@both
+def test_a_client_that_stays_away_is_forgotten(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, 3, affinity_seconds=1))
+    _again(stage, family, 1)
+    deadline = time.monotonic() + SECONDS
+    while _remembered(stage, family):
+        assert time.monotonic() < deadline
+
+
+@both
+def test_a_node_port_remembers_for_itself(stage: Stage, family: str) -> None:
+    port = {"kind": FrontendKind.NODE_PORT, "address": ANY[family], "port": 30080}
+    stage.load(frontend(family, 2, 3, action=HIDE, affinity_seconds=600, **port))
+    asked = [(part, 30080) for part in ("client", "backend")] * 6
+    seen = {stage.ask(stage.client, address(family, part, 1), number).split()[0] for part, number in asked}
+    assert len(seen) == 1
+
+
+@both
+def test_who_only_gets_backends_of_this_node_keeps_to_them(stage: Stage, family: str) -> None:
+    both_pools = frontend(family, 2, 3, affinity_seconds=600)
+    stage.load(both_pools)
+    (first,) = _again(stage, family, 1)
+    other = next(one for one in both_pools.cluster if one.address != address(family, "backend", int(first)))
+    near = Action(kind=ActionKind.FORWARD, pool=Pool.LOCAL)
+    stage.load(frontend(family, 2, 3, affinity_seconds=600, outside=near, local=(other,)))
+    assert _again(stage, family) == {other.address.rpartition("." if family == "IPv4" else ":")[2]}
 
 
 def _replace_tables(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nftables import requests
@@ -44,6 +45,39 @@ def test_a_program_read_back_evaluates_as_the_one_that_was_written(case: tuple[N
     machine.apply(MODE.plan(MODE.empty(), wanted))
     read = Program(machine.read(), view.settings)
     assert MODE.evaluate(read, packet).outcome.essence == decide(view, packet).essence
+
+
+def _remembering(view: NodeView) -> NodeView:
+    """The same with session affinity on every frontend."""
+    frontends = {key: replace(one, affinity_seconds=600) for key, one in view.frontends.items()}
+    return NodeView(settings=view.settings, frontends=frontends)
+
+
+@given(_views_and_packets())
+def test_a_client_that_comes_back_gets_the_backend_it_had(case: tuple[NodeView, Packet]) -> None:
+    view, packet = _remembering(case[0]), case[1]
+    program = MODE.program(view)
+    machine = FakeNftables()
+    machine.apply(MODE.plan(MODE.empty(), program))
+    for choice in decide(view, packet).choices:
+        decided = decide(view, packet, choice.backend)
+        assert decided.choices == (choice,)
+        assert MODE.evaluate(program, packet, choice.backend).outcome.essence == decided.essence
+        read = Program(machine.read(), view.settings)
+        assert MODE.evaluate(read, packet, choice.backend).outcome.essence == decided.essence
+
+
+@given(changes(), st.data())
+def test_a_client_whose_backend_has_left_gets_any_other(change: tuple[Cluster, Cluster], data: st.DataObject) -> None:
+    before, after = (_remembering(one.view()) for one in change)
+    packet = data.draw(packets(before))
+    program = MODE.program(before)
+    MODE.accept(program, _changed(program, MODE.program(after)))
+    for choice in decide(before, packet).choices:
+        decided = decide(after, packet, choice.backend)
+        stays = choice.backend in [one.backend for one in decide(after, packet).choices]
+        assert not stays or decided.choices[0].backend == choice.backend
+        assert MODE.evaluate(program, packet, choice.backend).outcome.essence == decided.essence
 
 
 @given(_views_and_packets())

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
-from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.proxy.flows import Suspect
 from fairway.proxy.sync import ApplyFailed
 
@@ -61,7 +61,7 @@ class MemoryMode:
             else:
                 program[key] = fragment
 
-    def evaluate(self, program: Program, packet: Packet) -> Trace:
+    def evaluate(self, program: Program, packet: Packet, remembered: Backend | None = None) -> Trace:
         known = packet.key in program
         outcome = Outcome(verdict=Verdict.DELIVER if known else Verdict.PASS, because="in memory")
         return Trace(packet=packet, steps=(), outcome=outcome)

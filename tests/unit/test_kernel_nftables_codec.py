@@ -9,14 +9,22 @@ from fairway.kernel.nfnetlink import BODY
 from fairway.kernel.nftables_expressions import register, word_of
 from fairway.model.view import NodeSettings
 from fairway.modes.nftables import expressions as e
-from fairway.modes.nftables.ruleset import balancing, base
+from fairway.modes.nftables.ruleset import AFFINITY, DRAW, base
+from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import FAMILIES, Chain, Element, Family, Hook, Rule, Set
 
 TABLES = base(NodeSettings(name="node"))
+
+
+def made(family: Family) -> list[Chain]:
+    numbers = (3, 1_000_002, AFFINITY + 10800, AFFINITY + 300_090, DRAW + 3, DRAW + 1_000_002)
+    return [chain for number in numbers for chain in structure(family, number).chains]
+
+
 RULES = [
     pytest.param(family, chain.name, rule, id=f"{family} {chain.name} {index}")
     for family in FAMILIES
-    for chain in (*TABLES[family].chains.values(), balancing(family, 3)[0], balancing(family, 1_000_002)[0])
+    for chain in (*TABLES[family].chains.values(), *made(family))
     for index, rule in enumerate(chain.rules)
 ]
 SETS = [

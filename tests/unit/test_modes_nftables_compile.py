@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, Pool
-from fairway.modes.nftables.compile import compile_frontend, unsupported
+from fairway.modes.nftables.compile import compile_frontend
 from fairway.modes.nftables.ruleset import BY_CLIENT, BY_SOURCE, LOCAL, REFUSE, THROW_AWAY, base
 from fairway.modes.nftables.tables import printed_element
 
@@ -131,9 +131,3 @@ def test_a_hostile_name_cannot_leave_its_comment() -> None:
     (comment,) = {each.comment for each in compile_frontend(hostile, SETTINGS).elements if each.comment}
     assert comment.startswith("shop/webflushruleset:xxx")
     assert len(comment) == 127
-
-
-def test_what_is_not_done_yet_is_said() -> None:
-    assert unsupported(frontend(STAY)) == []
-    (sentence,) = unsupported(frontend(STAY, affinity_seconds=600))
-    assert "Service shop/web: sessionAffinity=ClientIP is not done by the nftables mode yet" in sentence

@@ -10,7 +10,8 @@ from fairway.kernel.nftables import Nftables
 from fairway.model.view import NodeSettings
 from fairway.modes.nftables.plan import Plan, plan
 from fairway.modes.nftables.program import Program
-from fairway.modes.nftables.ruleset import balancing, base
+from fairway.modes.nftables.ruleset import AFFINITY, base
+from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import FAMILIES, Family
 
 _HELP = {
@@ -58,8 +59,8 @@ def everything(family: Family) -> Plan:
     """A Plan that makes a table with every kind of rule there is, under a name that nobody uses."""
     settings = NodeSettings(name="probe")
     table = base(settings)[family]
-    chain, _ = balancing(family, 1)
-    probe = table._replace(name="fairway-probe", chains={**table.chains, chain.name: chain})
+    chains = {chain.name: chain for number in (1, AFFINITY + 1) for chain in structure(family, number).chains}
+    probe = table._replace(name="fairway-probe", chains={**table.chains, **chains})
     return plan(Program({}, settings), Program({family: probe}, settings, numbers={}))
 
 

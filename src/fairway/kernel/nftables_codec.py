@@ -31,6 +31,7 @@ from fairway.kernel.nfnetlink import (
 )
 from fairway.modes.nftables.expressions import Jump, words
 from fairway.modes.nftables.tables import (
+    IDENTITY,
     NUMBER,
     VERDICT_DATA,
     Chain,
@@ -55,12 +56,13 @@ FAMILY_OF: dict[int, Family] = {number: family for family, number in NFPROTO.ite
 
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x1, 0x4, 0x8, 0x80
+_SET_DYNAMIC = 0x10 | 0x20  # timeouts, and packets that add elements
 _VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
 _INTERVAL_END = 1
 _LIST_BYTES = 60_000
 """Bytes of elements in one message: a list is one attribute, and an attribute ends at 64 KiB."""
 
-_DATATYPES = {"ip": 7, "ip6": 8, "meta": 12, "th": 13, "numgen": 4}
+_DATATYPES = {"ip": 7, "ip6": 8, "meta": 12, "th": 13, "numgen": 4, IDENTITY: 23}
 _HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 
@@ -104,6 +106,7 @@ _TYPEOF = {
     "ip6 daddr": _typeof(_EXPR_PAYLOAD, (0, 13), (1, 9)),
     "th dport": _typeof(_EXPR_PAYLOAD, (0, 11), (1, 2)),
     "meta l4proto": _typeof(_EXPR_META, (0, 16)),
+    IDENTITY: _typeof(_EXPR_META, (0, 2)),
     NUMBER: _typeof(_EXPR_NUMGEN, (0, 1), (1, 65536), (2, 0)),
 }
 _FIELD_OF = {data: name for name, data in _TYPEOF.items()}
@@ -131,7 +134,7 @@ def _fields_of(data: bytes) -> tuple[str, ...]:
 def _order(fields: tuple[str, ...]) -> int:
     if len(fields) > 1:
         return 0
-    return _HOST_ORDER if fields in ((NUMBER,), VERDICT_DATA) else _NETWORK_ORDER
+    return _HOST_ORDER if fields in ((NUMBER,), (IDENTITY,), VERDICT_DATA) else _NETWORK_ORDER
 
 
 def _comment(data: str) -> bytes:
@@ -189,7 +192,7 @@ def new_rule(family: Family, table: str, chain: str, rule: Rule, words_said: str
 def _datatype(fields: tuple[str, ...]) -> int:
     found = 0
     for name in fields:
-        found = found << 6 | _DATATYPES[name.split()[0]]
+        found = found << 6 | _DATATYPES.get(name, _DATATYPES.get(name.split()[0], 0))
     return found
 
 
@@ -202,7 +205,7 @@ def _length(fields: tuple[str, ...]) -> int:
 def new_set(family: Family, table: str, declared: Set, identity: int) -> Request:
     """``identity`` must be unique within the batch."""
     flags = (_SET_INTERVAL if declared.interval else 0) | (_SET_MAP if declared.data else 0)
-    flags |= _SET_CONCAT if declared.ranges else 0
+    flags |= (_SET_CONCAT if declared.ranges else 0) | (_SET_DYNAMIC if declared.capacity else 0)
     user = [_host(_UD_KEY_ORDER, _order(declared.key))]
     parts = [
         text(1, table),
@@ -216,6 +219,8 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
         # such a set is a trie over fields, so the kernel must know where each one ends
         fields = (nested(1, be32(1, field_bytes(name))) for name in declared.key)
         parts.append(nested(9, nested(2, *fields)))
+    if declared.capacity:
+        parts.append(nested(9, be32(1, declared.capacity)))
     if declared.data == VERDICT_DATA:
         parts += [be32(6, _VERDICT_TYPE), be32(7, _VERDICT_BYTES)]
     elif declared.data:
@@ -263,9 +268,10 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
     user = _tlvs(at.get(13, b""))
     key = _fields_of(user[_UD_KEY_TYPEOF]) if _UD_KEY_TYPEOF in user else ("?",)
     data = _fields_of(user.get(_UD_DATA_TYPEOF, b"")) if flags & _SET_MAP else None
-    other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT)
+    other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT | _SET_DYNAMIC)
+    capacity = number(attributes(at.get(9, b"")).get(1, b"\0")) if flags & _SET_DYNAMIC else 0
     comment = _comment_of(at.get(13, b""), _UD_SET_COMMENT)
-    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment)
+    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment, capacity)
     return string(at[1]), declared._replace(key=("?",)) if other else declared
 
 

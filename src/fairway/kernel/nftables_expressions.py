@@ -19,6 +19,7 @@ _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _EQUAL, _NOT_EQUAL = 0, 1
 _DNAT = 1
 _ICMP, _TCP_RESET = 0, 1
+_UPDATE, _DELETE = 1, 2
 _NFPROTO = {"ip": 2, "ip6": 10}
 
 
@@ -106,6 +107,10 @@ def _more_parts(one: e.Expression, family: str) -> tuple[str, tuple[bytes, ...]]
             return "numgen", (_reg(1, into), be32(2, modulus), be32(3, 1), be32(4, offset))
         case e.Rewrite(address, port):
             return "nat", (be32(1, _DNAT), be32(2, _NFPROTO[family]), _reg(3, address), _reg(5, port))
+        case e.Remember(name, key, data, seconds, delete):
+            timeout = (attribute(6, (seconds * 1000).to_bytes(8, "big")),) if seconds else ()
+            operation = be32(3, _DELETE if delete else _UPDATE)
+            return "dynset", (text(1, name), operation, _reg(4, key), _reg(5, data), *timeout)
         case e.Masquerade(flags):
             return "masq", ((be32(1, flags),) if flags else ())
         case e.Reject(code):
@@ -176,6 +181,16 @@ def _read_nat(at: _Attributes) -> e.Expression | None:
     return e.Rewrite(word_of(at[3]), word_of(at[5]))
 
 
+def _read_dynset(at: _Attributes) -> e.Expression | None:
+    operation = number(at[3])
+    if operation not in (_UPDATE, _DELETE) or 5 not in at or 7 in at:
+        return None
+    seconds, rest = divmod(int.from_bytes(at.get(6, b"\0"), "big"), 1000)
+    if rest:
+        return None
+    return e.Remember(string(at[1]), word_of(at[4]), word_of(at[5]), seconds, operation == _DELETE)
+
+
 def _read_reject(at: _Attributes) -> e.Expression | None:
     how = number(at[1])
     if how == _TCP_RESET:
@@ -193,6 +208,7 @@ _READERS: dict[str, Callable[[_Attributes], Any]] = {
     "lookup": _read_lookup,
     "numgen": _read_numgen,
     "nat": _read_nat,
+    "dynset": _read_dynset,
     "masq": lambda at: e.Masquerade(number(at.get(1, b"\0"))),
     "reject": _read_reject,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fairway.model.address import ANY, contains
 from fairway.model.packet import Choice, Outcome, Packet, Verdict
-from fairway.model.view import ActionKind, Client, Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import ActionKind, Backend, Client, Frontend, FrontendKey, NodeSettings, NodeView
 
 _REFUSALS = {ActionKind.REJECT: Verdict.REJECT, ActionKind.DROP: Verdict.DROP}
 
@@ -29,8 +29,12 @@ def frontend_of(view: NodeView, packet: Packet) -> Frontend | None:
     return found or view.frontends.get(FrontendKey(packet.destination, "", 0))
 
 
-def decide(view: NodeView, packet: Packet) -> Outcome:
-    """How the packet ends on this node and why, with every backend it may get."""
+def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) -> Outcome:
+    """How the packet ends on this node and why, with every backend it may get.
+
+    ``remembered`` is the backend that the client had from this frontend before, less than its session affinity's
+    timeout ago: it gets that one again as long as it is one of those it may get.
+    """
     frontend = frontend_of(view, packet)
     if frontend is None:
         if contains(view.settings.service_networks, packet.destination):
@@ -44,10 +48,14 @@ def decide(view: NodeView, packet: Packet) -> Outcome:
     action = frontend.action(client)
     if action.kind in _REFUSALS:
         return Outcome(verdict=_REFUSALS[action.kind], because=action.because, frontend=frontend.key)
+    pool = frontend.pool(action.pool)
+    if remembered and frontend.affinity_seconds:
+        same = (remembered.address, remembered.port)
+        pool = tuple(one for one in pool if (one.address, one.port) == same) or pool
     choices = tuple(
         # A backend that talks to itself through its Service must see another address than its own, or it would
         # answer itself directly and the answer would never be translated back.
         Choice(backend, action.masquerade or (backend.may_be_here and backend.address == packet.source))
-        for backend in frontend.pool(action.pool)
+        for backend in pool
     )
     return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from fairway.model.packet import Packet, Trace
-from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 
 
 class Plan(Protocol):
@@ -71,8 +71,8 @@ class Mode(Protocol[ProgramT, FragmentT, PlanT]):
         """Record in the Program that the changes have been applied."""
         ...
 
-    def evaluate(self, program: ProgramT, packet: Packet) -> Trace:
-        """Walk the packet through the rules."""
+    def evaluate(self, program: ProgramT, packet: Packet, remembered: Backend | None = None) -> Trace:
+        """Walk the packet through the rules; ``remembered`` is the backend that session affinity knows it had."""
         ...
 
     def render(self, program: ProgramT) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fairway.model.packet import Packet, Trace
-from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.nftables import plan as planning
-from fairway.modes.nftables.compile import compile_frontend, unsupported
+from fairway.modes.nftables.compile import compile_frontend
 from fairway.modes.nftables.evaluate import evaluate
 from fairway.modes.nftables.plan import Plan
 from fairway.modes.nftables.program import Fragment, Program, render
@@ -37,7 +37,7 @@ class NftablesMode:
         return compile_frontend(frontend, settings)
 
     def unsupported(self, frontend: Frontend) -> list[str]:
-        return unsupported(frontend)
+        return []
 
     def plan(self, old: Program, new: Program) -> Plan:
         return planning.plan(old, new)
@@ -48,8 +48,8 @@ class NftablesMode:
     def accept(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> None:
         planning.accept(program, changes)
 
-    def evaluate(self, program: Program, packet: Packet) -> Trace:
-        return evaluate(program, packet)
+    def evaluate(self, program: Program, packet: Packet, remembered: Backend | None = None) -> Trace:
+        return evaluate(program, packet, remembered)
 
     def render(self, program: Program) -> str:
         return render(program)

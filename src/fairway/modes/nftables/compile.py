@@ -3,6 +3,7 @@
 every kind of client gets the same      frontends { F : 3 }
 they do not                             frontends { F : 3000000 }  frontends-pod { F : 3 }  frontends-outside …
 pools                                   slots { F . 0 : B, F . 1 : B, F . 2 : B }
+session affinity                        frontends { F : 5010800 }  sticky-slots { F . 0 : I }  sticky-… { F . I : B }
 masquerade                              masquerade-node { F }  masquerade-outside { F }
 """
 
@@ -13,14 +14,19 @@ from collections.abc import Iterator
 from fairway.model.view import Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.ruleset import (
+    AFFINITY,
+    AFFINITY_LOCAL,
+    AFFINITY_NODE_PORT,
     BY_CLIENT,
     BY_SOURCE,
+    DRAW,
     LOCAL,
     REFUSE,
     THROW_AWAY,
     number_bytes,
     spans,
 )
+from fairway.modes.nftables.structure import identity
 from fairway.modes.nftables.tables import (
     COMMENT_BYTES,
     Element,
@@ -31,6 +37,8 @@ from fairway.modes.nftables.tables import (
 )
 
 _FIRST_SLOT = {Pool.CLUSTER: 0, Pool.LOCAL: LOCAL}
+_DAY = 86_400
+"""The longest affinity that Kubernetes accepts."""
 
 
 def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
@@ -42,6 +50,11 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     actions = {client: frontend.action(client) for client in Client}
     pools = _used_pools(frontend, actions)
     numbers = {client: _number(frontend, action) for client, action in actions.items()}
+    slots = {
+        _FIRST_SLOT[pool]: tuple(backend_bytes(one.address, one.port) for one in frontend.pool(pool)) for pool in pools
+    }
+    identities = _identities(slots) if frontend.affinity_seconds else {}
+    draws = (DRAW + first + len(backends) for first, backends in slots.items() if identities)
     return Fragment(
         frontend=frontend,
         family=family,
@@ -51,24 +64,32 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
             *_on_node_address(frontend, settings),
             *_hairpin(frontend, pools),
             *_source_ranges(frontend),
+            *_sticky(frontend, slots, identities),
         ),
-        slots={
-            _FIRST_SLOT[pool]: tuple(backend_bytes(one.address, one.port) for one in frontend.pool(pool))
-            for pool in pools
-        },
-        numbers=frozenset(n for n in numbers.values() if n not in (REFUSE, THROW_AWAY)),
+        slots=slots,
+        numbers=frozenset((*(n for n in numbers.values() if n not in (REFUSE, THROW_AWAY)), *draws)),
+        identities=identities,
     )
 
 
-def unsupported(frontend: Frontend) -> list[str]:
-    """What the frontend asks for and this mode does not do yet, as sentences for the user."""
-    found: list[str] = []
-    if frontend.affinity_seconds:
-        found.append(
-            f"Service {frontend.service}: sessionAffinity=ClientIP is not done by the nftables mode yet; "
-            "each connection gets a backend at random"
-        )
+def _identities(slots: dict[int, tuple[bytes, ...]]) -> dict[bytes, int]:
+    """One number for each backend, in whichever pool it is, and never one for two."""
+    found: dict[bytes, int] = {}
+    taken: set[int] = set()
+    for backend in sorted({one for backends in slots.values() for one in backends}):
+        found[backend] = identity(backend, taken)
+        taken.add(found[backend])
     return found
+
+
+def _sticky(frontend: Frontend, slots: dict[int, tuple[bytes, ...]], identities: dict[bytes, int]) -> Iterator[Element]:
+    """How many to draw from, and the backends by what clients remember of them."""
+    key = frontend_bytes(frontend.key)
+    for first, backends in slots.items() if identities else ():
+        pool = "-local" if first == LOCAL else ""
+        yield Element(f"sticky-counts{pool}", key, number_bytes(first + len(backends)))
+        for backend in backends:
+            yield Element(f"sticky-backends{pool}", key + number_bytes(identities[backend]), backend)
 
 
 def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]:
@@ -84,7 +105,14 @@ def _number(frontend: Frontend, action: Action) -> int:
             return REFUSE
         case ActionKind.FORWARD:
             count = len(frontend.pool(action.pool))
+            if count and frontend.affinity_seconds:
+                return _affinity_number(frontend, action.pool)
             return _FIRST_SLOT[action.pool] + count if count else REFUSE
+
+
+def _affinity_number(frontend: Frontend, pool: Pool) -> int:
+    node_port = AFFINITY_NODE_PORT if frontend.kind is FrontendKind.NODE_PORT else 0
+    return AFFINITY + node_port + (AFFINITY_LOCAL if pool is Pool.LOCAL else 0) + min(frontend.affinity_seconds, _DAY)
 
 
 def _dispatch(frontend: Frontend, numbers: dict[Client, int]) -> Iterator[Element]:

@@ -31,10 +31,13 @@ _SOME_INTERFACE = 2
 """An interface index: which one does not matter, only that the packet came in by one."""
 
 
-def evaluate(program: Program, packet: Packet) -> Trace:
-    """What the Program does to the first packet of a connection, step by step."""
+def evaluate(program: Program, packet: Packet, remembered: Backend | None = None) -> Trace:
+    """What the Program does to the first packet of a connection, step by step.
+
+    ``remembered`` is the backend in the kernel's memory of this client and frontend, which no Program holds.
+    """
     hook = "output" if packet.local else "prerouting"
-    walk = _Walk(program, packet)
+    walk = _Walk(program, packet, remembered=remembered)
     end = walk.hook(hook)
     if isinstance(end, bytes):
         return _delivery(walk, packet, hook)
@@ -52,7 +55,7 @@ def _delivery(walk: _Walk, packet: Packet, hook: str) -> Trace:
     choices: list[Choice] = []
     steps = list(walk.steps)
     for draw in range(walk.modulus):
-        one = _Walk(walk.program, packet, draw)
+        one = _Walk(walk.program, packet, draw, remembered=walk.remembered)
         target = one.hook(hook)
         if not isinstance(target, bytes):
             continue  # a hole in the slots: this draw is not rewritten, and the kernel test of the same would show it
@@ -62,7 +65,12 @@ def _delivery(walk: _Walk, packet: Packet, hook: str) -> Trace:
         masquerade = after.hook("postrouting") == _MASQUERADED
         steps += after.steps
         choices.append(Choice(one.backend(target), masquerade))
-    because = f"one of {len(choices)} backends, drawn at random" if len(choices) > 1 else "the only backend"
+    if walk.recalled:
+        because = "the backend this client had before"
+    elif len(choices) > 1:
+        because = f"one of {len(choices)} backends, drawn at random"
+    else:
+        because = "the only backend"
     outcome = Outcome(verdict=Verdict.DELIVER, because=because, choices=tuple(choices), frontend=walk.frontend)
     return Trace(packet=packet, steps=tuple(steps), outcome=outcome)
 
@@ -83,6 +91,9 @@ class _Walk:
     packet: Packet
     draw: int = 0
     rewritten: bytes | None = None
+    remembered: Backend | None = None
+    recalled: bool = False
+    """Whether what was remembered is what the walk ended with."""
     steps: list[Step] = field(default_factory=list)
     modulus: int = 1
     frontend: FrontendKey | None = None
@@ -163,6 +174,8 @@ class _Walk:
             case e.Compare(source, value, equal):
                 if (self.load(source, len(value)) == value) is not equal:
                     raise _Mismatch
+            case e.Remember():
+                self.remember(one)
             case e.SetMeta(_, source):
                 self.priority = self.load(source, 4)
             case e.Verdict(jump):
@@ -201,7 +214,12 @@ class _Walk:
         assert self.table is not None
         declared = self.table.sets[one.set]
         key = self.load(one.source, declared.key_words * 4)
-        element = self.contains(declared, key) if declared.interval else self.program.find(self.family, one.set, key)
+        if declared.capacity:
+            element = self.recall(declared, key)
+        elif declared.interval:
+            element = self.contains(declared, key)
+        else:
+            element = self.program.find(self.family, one.set, key)
         if (element is None) is not one.invert:
             raise _Mismatch
         if element is None:
@@ -213,6 +231,22 @@ class _Walk:
             return element.data
         self.store(one.into, element.data or b"")
         return None
+
+    def recall(self, declared: Set, key: bytes) -> Element | None:
+        """What packets before this one left in a map."""
+        frontend = read_frontend(key[: -len(address_bytes(self.packet.source))])
+        if self.remembered is None or frontend is None:
+            return None
+        backend = backend_bytes(self.remembered.address, self.remembered.port)
+        self.recalled = True
+        return Element(declared.name, key, self.program.identity(frontend, backend))
+
+    def remember(self, one: e.Remember) -> None:
+        if one.delete:
+            self.recalled = False
+            self.said.append(f"{one.set} forgets this client")
+        else:
+            self.said.append(f"{one.set} remembers this client for {e.duration(one.seconds)}")
 
     def contains(self, declared: Set, key: bytes) -> Element | None:
         """The interval that holds an address."""

@@ -107,6 +107,19 @@ class Rewrite(NamedTuple):
     port: int
 
 
+class Remember(NamedTuple):
+    """A packet changes an element of a map itself: refreshes it (made if it is missing), or deletes it.
+
+    The key begins in register ``key``, its data in register ``data``; ``seconds`` is how long an element lasts unused.
+    """
+
+    set: str
+    key: int
+    data: int
+    seconds: int = 0
+    delete: bool = False
+
+
 class Masquerade(NamedTuple):
     flags: int = 0
 
@@ -136,6 +149,7 @@ Expression: TypeAlias = (
     | Verdict
     | Random
     | Rewrite
+    | Remember
     | Masquerade
     | Reject
     | Unknown
@@ -224,17 +238,27 @@ class _Listing:
             case Rewrite(address, _):
                 target = self.at(address)
                 return f"dnat {'ip6' if target.startswith('ip6') else 'ip'} to {target}"
+            case Remember():
+                return self.remembering(one)
             case Masquerade(flags):
                 return "masquerade fully-random" if flags & FULLY_RANDOM else "masquerade"
             case Reject(code):
-                if code is not None:
-                    return "reject"
-                if self.said[-1:] == ["meta l4proto tcp"]:
-                    self.said.pop()  # a reset says it already
-                return "reject with tcp reset"
+                return self.refusal(code)
             case Unknown(name, data):
                 return f"({name} {data.hex()})"
         raise AssertionError(f"not a statement: {one}")
+
+    def refusal(self, code: int | None) -> str:
+        if code is not None:
+            return "reject"
+        if self.said[-1:] == ["meta l4proto tcp"]:
+            self.said.pop()  # a reset says it already
+        return "reject with tcp reset"
+
+    def remembering(self, one: Remember) -> str:
+        key = self.at(one.key, self.key_words.get(one.set, 1))
+        timeout = f" timeout {duration(one.seconds)}" if one.seconds else ""
+        return f"{'delete' if one.delete else 'update'} @{one.set} {{ {key}{timeout} : {self.at(one.data)} }}"
 
     def comparison(self, source: int, value: bytes, equal: bool) -> str:
         text = self.at(source)
@@ -243,6 +267,15 @@ class _Listing:
         if text == "meta l4proto" and value == bytes((TCP,)):
             return f"{text} {'' if equal else '!= '}tcp"
         return f"{text} {'' if equal else '!= '}{int.from_bytes(value, 'little')}"
+
+
+def duration(seconds: int) -> str:
+    """As nft writes it: ``1d2h3m4s`` without the parts that are zero."""
+    found = ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        found += f"{count}{unit}" if count else ""
+    return found
 
 
 def _value(data: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables.expressions import Jump, listing
 from fairway.modes.nftables.program import Fragment, Program
-from fairway.modes.nftables.ruleset import balancing
+from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import Chain, Element, Family, Rule, Set, Table, printed_element
 
 
@@ -257,7 +257,7 @@ def adopt(held: Program, wanted: Program) -> Program:
     tables = held.tables()
     for key, fragment in wanted.fragments.items():
         table = tables.get(fragment.family)
-        there = table.elements.get("slots", {}) if table else {}
+        there = table.elements.get(fragment.slots_are_in, {}) if table else {}
         old = {first: tuple(_in_slots(there, fragment, first)) for first in fragment.slots}
         wanted.fragments[key] = settle(fragment, replace(fragment, slots=old))
     return wanted
@@ -268,7 +268,7 @@ def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) ->
         element = there.get(fragment.slot(number, b"").key)
         if element is None or not isinstance(element.data, bytes):
             return
-        yield element.data
+        yield fragment.backend_of_slot(element.data)
 
 
 def settle(fragment: Fragment, old: Fragment | None) -> Fragment:
@@ -337,10 +337,11 @@ class _Change:
         return base.name, base.sets[name]
 
     def structure(self, family: Family, number: int) -> Iterator[Command]:
-        chain, entries = balancing(family, number)
+        chains, entries = structure(family, number)
         table = self.program.base[family]
-        yield AddChain(family, table.name, chain)
-        yield from _rules(table, chain)
+        for chain in chains:
+            yield AddChain(family, table.name, chain)
+            yield from _rules(table, chain)
         for element in entries:
             yield AddElements(family, *self.place(family, element.set), (element,))
 

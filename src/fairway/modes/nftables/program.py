@@ -16,7 +16,8 @@ from functools import cached_property
 
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
-from fairway.modes.nftables.ruleset import ACTIONS, LOCAL, balancing
+from fairway.modes.nftables.ruleset import ACTIONS, DRAW, LOCAL, number_bytes
+from fairway.modes.nftables.structure import identity, structure
 from fairway.modes.nftables.tables import (
     ADDRESS_BYTES,
     Chain,
@@ -45,15 +46,31 @@ class Fragment:
     elements: tuple[Element, ...]
     slots: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
     numbers: frozenset[int] = frozenset()
-    """The actions this frontend needs a balancing chain for."""
+    """The structure this frontend needs, by the numbers that lead to it."""
+    identities: dict[bytes, int] = field(default_factory=dict)
+    """With session affinity: what each backend is remembered by. Slots hold these then."""
 
     @cached_property
     def key(self) -> bytes:
         """The frontend as the start of every key that is about it."""
         return frontend_bytes(self.frontend.key)
 
+    @property
+    def slots_are_in(self) -> str:
+        """The name of the map."""
+        return "sticky-slots" if self.identities else "slots"
+
     def slot(self, number: int, data: bytes) -> Element:
-        return Element("slots", self.key + number.to_bytes(4, sys.byteorder), data)
+        if self.identities:
+            data = number_bytes(self.identities.get(data, 0))
+        return Element(self.slots_are_in, self.key + number_bytes(number), data)
+
+    def backend_of_slot(self, data: bytes) -> bytes:
+        """The backend's bytes for what a slot holds; as they are when no backend here has that identity."""
+        if not self.identities:
+            return data
+        number = int.from_bytes(data, sys.byteorder)
+        return next((one for one, its in self.identities.items() if its == number), data)
 
     def all_slots(self) -> Iterator[Element]:
         for first, backends in self.slots.items():
@@ -62,7 +79,7 @@ class Fragment:
 
     def find(self, name: str, key: bytes) -> Element | None:
         """The element of a set that this frontend put there."""
-        if name != "slots":
+        if name != self.slots_are_in:
             return next((one for one in self.elements if one.set == name and one.key == key), None)
         number = int.from_bytes(key[-4:], sys.byteorder)
         first = LOCAL if number >= LOCAL else 0
@@ -76,7 +93,10 @@ class Fragment:
 
     def origin(self, element: Element) -> Origin:
         """The object field that an element is there for: a backend's EndpointSlice, or the Service's own field."""
-        backend = self.backend(element.data) if element.set == "slots" and isinstance(element.data, bytes) else None
+        backend = None
+        if isinstance(element.data, bytes) and element.set.startswith(("slots", "sticky-slots", "sticky-backends")):
+            slot = element.set == self.slots_are_in
+            backend = self.backend(self.backend_of_slot(element.data) if slot else element.data)
         return self.frontend.origin_of(backend) if backend else self.frontend.origin
 
 
@@ -88,7 +108,7 @@ class Program:
     settings: NodeSettings
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     numbers: dict[Family, set[int]] = field(default_factory=lambda: {"ip": set(), "ip6": set()})
-    """The actions that have a balancing chain. They stay when nobody needs them any more: structure is what costs."""
+    """The numbers that have chains of their own. They stay when nobody needs them any more: structure costs."""
 
     def tables(self) -> dict[Family, Table]:
         """The whole state by family, base and fragments together, in one form whoever made it."""
@@ -97,8 +117,8 @@ class Program:
             chains = dict(base.chains)
             elements = {name: dict(base.elements.get(name, {})) for name in base.sets}
             for number in sorted(self.numbers.get(family, ())):
-                chain, entries = balancing(family, number)
-                chains[chain.name] = chain
+                made, entries = structure(family, number)
+                chains.update((chain.name, chain) for chain in made)
                 for element in entries:
                     elements[element.set][element.key] = element
             found[family] = Table(family, chains, dict(base.sets), elements, base.name)
@@ -107,7 +127,7 @@ class Program:
             for element in fragment.elements:
                 into[element.set][element.key] = element
             for element in fragment.all_slots():
-                into["slots"][element.key] = element
+                into[element.set][element.key] = element
         return found
 
     def chain(self, family: Family, name: str) -> Chain | None:
@@ -115,7 +135,7 @@ class Program:
         base = self.base.get(family)
         if base is None or name in base.chains:
             return base.chains[name] if base else None
-        chains = (balancing(family, number)[0] for number in self.numbers[family])
+        chains = (chain for number in self.numbers[family] for chain in structure(family, number).chains)
         return next((chain for chain in chains if chain.name == name), None)
 
     def find(self, family: Family, name: str, key: bytes) -> Element | None:
@@ -123,9 +143,9 @@ class Program:
         found = self.base[family].elements.get(name, {}).get(key)
         if found is not None:
             return found
-        if name in ACTIONS:
-            number = int.from_bytes(key, sys.byteorder)
-            entries = balancing(family, number)[1] if number in self.numbers[family] else ()
+        if name in (*ACTIONS, "draws"):
+            number = int.from_bytes(key, sys.byteorder) + (DRAW if name == "draws" else 0)
+            entries = structure(family, number).elements if number in self.numbers[family] else ()
             return next((one for one in entries if one.set == name), None)
         fragment = self.fragment(family, name, key)
         return fragment.find(name, key) if fragment else None
@@ -143,6 +163,12 @@ class Program:
             return self.fragments.get(FrontendKey(read_address(key), "", 0))
         frontend = read_frontend(key[: size + 8]) if len(key) >= size + 8 else None
         return self.fragments.get(frontend) if frontend else None
+
+    def identity(self, frontend: FrontendKey, backend: bytes) -> bytes:
+        """What a backend of a frontend, perhaps one that has left, is remembered by."""
+        fragment = self.fragments.get(frontend)
+        known = fragment.identities.get(backend) if fragment else None
+        return number_bytes(identity(backend) if known is None else known)
 
     def origin(self, family: Family, element: Element) -> Origin | None:
         """The object field that caused an element; None for one that comes from the node's settings."""

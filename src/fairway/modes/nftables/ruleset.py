@@ -24,6 +24,7 @@ from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import Expression, Jump, Lookup, Verdict
 from fairway.modes.nftables.tables import (
     ADDRESS_BYTES,
+    IDENTITY,
     NUMBER,
     VERDICT_DATA,
     Chain,
@@ -46,6 +47,15 @@ BY_CLIENT = 3_000_000
 BY_SOURCE = 4_000_000
 """Only clients in `source-ranges` may connect; they go on as `BY_CLIENT` says."""
 
+AFFINITY = 5_000_000
+"""Added to the seconds after which a backend that a client had is forgotten."""
+AFFINITY_LOCAL, AFFINITY_NODE_PORT = 100_000, 200_000
+"""Added to that when the backends are those on this node; when the frontend is a node port."""
+DRAW = 7_000_000
+"""Added to a number of backends, for the chain that draws one and lets the caller deliver. No frontend says it."""
+REMEMBERED = 131_072
+"""Clients and frontends that the affinity of one family remembers at a time; the kernel allots 2 MiB for them."""
+
 ACTIONS = ("actions", "client-actions")
 _DNAT, _SNAT = -100, 100
 _MODEL_FAMILY = {"ip": "IPv4", "ip6": "IPv6"}
@@ -62,25 +72,8 @@ def number_bytes(number: int) -> bytes:
     return number.to_bytes(4, sys.byteorder)
 
 
-def balancing(family: Family, number: int) -> tuple[Chain, tuple[Element, ...]]:
-    """The chain that draws one of so many backends, and the elements that lead to it."""
-    words = _Words(family)
-    modulus, first = (number - LOCAL, LOCAL) if number > LOCAL else (number, 0)
-    name = f"balance-local-{modulus}" if first else f"balance-{modulus}"
-    draw = e.Random(modulus, first, words.frontend_end)
-    chain = Chain(
-        name,
-        (
-            Rule((e.Constant(bytes(4), 0), e.SetMeta(e.META_PRIORITY, 0))),
-            Rule((*words.frontend(), draw, *words.rewrite())),
-            Rule((*words.node_port(), draw, *words.rewrite())),
-        ),
-    )
-    return chain, tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in ACTIONS)
-
-
 def _table(family: Family, settings: NodeSettings) -> Table:
-    chains = _Chains(_Words(family)).all()
+    chains = _Chains(Words(family)).all()
     sets = _sets(family)
     elements: dict[str, dict[bytes, Element]] = {one.name: {} for one in sets}
     for element in (*_constant_elements(), *_settings_elements(family, settings)):
@@ -101,6 +94,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
         ),
         *(Set(f"frontends-{c}", frontend, number, comment=f"the same, for clients: {c}") for c in Client),
         Set("slots", (*frontend, NUMBER), (destination, "th dport"), comment="frontend . number drawn : backend"),
+        *_affinity_sets(frontend, source, (destination, "th dport")),
         Set("actions", number, VERDICT_DATA, comment="what a number in frontends means"),
         # a map of its own: with one for both, by-client could lead to itself, and the kernel refuses loops
         Set("client-actions", number, VERDICT_DATA, comment="what a number in frontends-pod, -node, -outside means"),
@@ -117,6 +111,26 @@ def _sets(family: Family) -> tuple[Set, ...]:
         Set("hairpin", (*frontend, source, destination), comment="backends that may reach themselves"),
         Set("source-ranges", (*frontend, source), interval=True, comment="who may use frontends that say who may"),
     )
+
+
+def _affinity_sets(frontend: tuple[str, ...], source: str, backend: tuple[str, ...]) -> Iterable[Set]:
+    yield Set(
+        "affinity",
+        (*frontend, source),
+        (IDENTITY,),
+        comment="frontend . client : the backend it had, filled in by packets",
+        capacity=REMEMBERED,
+    )
+    yield Set(
+        "sticky-slots", (*frontend, NUMBER), (IDENTITY,), comment="frontend . number drawn : a backend's identity"
+    )
+    for pool, whose in (("", "backends"), ("-local", "backends of this node")):
+        yield Set(f"sticky-counts{pool}", frontend, (NUMBER,), comment=f"frontend with affinity : number of {whose}")
+        known = (*frontend, IDENTITY)
+        yield Set(
+            f"sticky-backends{pool}", known, backend, comment=f"frontend . identity : {whose}, those there are now"
+        )
+    yield Set("draws", (NUMBER,), VERDICT_DATA, comment="who draws one of so many")
 
 
 def _constant_elements() -> Iterable[Element]:
@@ -167,7 +181,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(text, strict=False)
 
 
-class _Words:
+class Words:
     """The keys of one family: expressions that load them into registers from 0 on."""
 
     def __init__(self, family: Family) -> None:
@@ -216,7 +230,7 @@ class _Words:
 class _Chains:
     """The chains of one family."""
 
-    def __init__(self, words: _Words) -> None:
+    def __init__(self, words: Words) -> None:
         self.words = words
 
     def all(self) -> Iterable[Chain]:
@@ -224,11 +238,11 @@ class _Chains:
         yield Chain("prerouting", to_services, Hook("nat", "prerouting", _DNAT))
         yield Chain("output", to_services, Hook("nat", "output", _DNAT))
         yield self.services()
-        yield _dispatch("dispatch", "actions")
+        yield dispatch("dispatch", "actions")
         yield self.by_source()
         yield self.by_client()
         yield from (self.client(client) for client in Client)
-        yield _dispatch("dispatch-client", "client-actions")
+        yield dispatch("dispatch-client", "client-actions")
         yield self.refuse()
         yield self.postrouting()
         yield self.masquerade()
@@ -328,7 +342,7 @@ class _Chains:
         )
 
 
-def _dispatch(name: str, actions: str) -> Chain:
+def dispatch(name: str, actions: str) -> Chain:
     return Chain(name, (Rule((e.Meta(e.META_PRIORITY, 0), Lookup(actions, 0, e.VERDICT))),))
 
 

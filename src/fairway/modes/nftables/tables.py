@@ -26,9 +26,12 @@ _FIELD_BYTES = {
     "meta l4proto": 1,
     "th dport": 2,
     "numgen random mod 65536": 4,
+    "meta priority": 4,
 }
 NUMBER = "numgen random mod 65536"
 """nft's name for a plain number: there is no other expression that prints one in decimal."""
+IDENTITY = "meta priority"
+"""A backend's identity, which a packet carries from rule to rule in its priority."""
 VERDICT_DATA = ("verdict",)
 
 
@@ -45,6 +48,8 @@ class Set(NamedTuple):
     data: tuple[str, ...] | None = None
     interval: bool = False
     comment: str = ""
+    capacity: int = 0
+    """Not 0 for a map that packets themselves fill, with so many elements at most, each for a time."""
 
     @property
     def key_words(self) -> int:
@@ -60,6 +65,8 @@ class Set(NamedTuple):
         if self.data is not None:
             types += f" : {' . '.join(self.data)}"
         found = [f"typeof {types}"]
+        if self.capacity:
+            found += [f"size {self.capacity}", "flags dynamic,timeout"]
         if self.interval:
             found.append("flags interval")
         if self.comment:
@@ -182,6 +189,9 @@ def printed(fields: tuple[str, ...], data: bytes) -> str:
 def _printed_field(name: str, data: bytes) -> str:
     if name == NUMBER:
         return str(int.from_bytes(data, sys.byteorder))
+    if name == IDENTITY:
+        number = int.from_bytes(data, sys.byteorder)
+        return f"{number >> 16:x}:{number & 0xFFFF:x}"
     if name == "meta l4proto":
         return _PROTOCOL_NAMES.get(data[0], str(data[0]))
     if name == "th dport":
