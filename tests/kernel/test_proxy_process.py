@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_a_node_port_answers_at_the_nodes_own_address(world: World) -> None:
     with world.proxy():
         assert world.answers(NODE_ADDRESS, place="outside", port=30080) == {"web-1", "web-2"}
         assert world.answers("127.0.0.1", place=NODE, port=30080, times=1) == {"refused"}
+
+
+def test_health_speaks_of_packets_and_configz_of_what_counts(world: World) -> None:
+    with world.proxy("--conntrack-min=7") as running:
+        until(world.node, lambda: '"delivered":true' in running.get("/healthz", 10256)[1], "the canary arrives")
+        assert running.get("/healthz", 10256)[0] == 200
+        found = json.loads(running.get("/configz")[1])["kubeproxy.config.k8s.io"]
+        assert found["kind"] == "KubeProxyConfiguration"
+        assert found["conntrack"]["min"] == 7
+        assert "conntrack-min=7\n" in running.get("/flagz")[1]
+        assert "/metrics/slis" in running.get("/statusz")[1]
+        assert 'kubernetes_healthcheck{name="ping",type="healthz"} 1' in running.get("/metrics/slis")[1]
 
 
 def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,13 +25,17 @@ from fairway.objects.cluster import Node
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
 from fairway.objects.service import Service
-from fairway.proxy.cache import Cache, Cause
+from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.canary import PATH as CANARY_PATH
+from fairway.proxy.canary import Canary, canary_frontend
+from fairway.proxy.checks import CheckPorts
 from fairway.proxy.configuration import Bind, Configuration
 from fairway.proxy.health import Health
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
+from fairway.proxy.pages import flag_page, status_page
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import FlowTable, Kernel, Sync
+from fairway.proxy.sync import FlowTable, Kernel, Listener, Sync
 from fairway.proxy.web import Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
@@ -74,6 +78,18 @@ class KernelWatch(Notices, Protocol):
         ...
 
 
+class _CheckFollower(Listener):
+    """The health-check ports follow what the kernel has acknowledged."""
+
+    def __init__(self, checks: CheckPorts, cache: Cache) -> None:
+        self._checks, self._cache = checks, cache
+
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        for service, check in batch.checks.items():
+            self._checks.put(service, check)
+        self._checks.settle(self._cache.settings)
+
+
 class Agent(Generic[ProgramT, FragmentT, PlanT]):
     """One proxy. Everything that touches the machine is passed in; whoever made it closes it."""
 
@@ -94,16 +110,20 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._node: Node | None = None
         self._local = addresses.list()
         self._doubts: list[str] = []
-        self.cache = Cache(settings_of(configuration, None, self._local))
+        canary = canary_frontend(configuration)
+        self.cache = Cache(settings_of(configuration, None, self._local), canary)
         self.metrics = Metrics(self.cache, self._clock)
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
+        self.metrics.health = self.health
+        self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
+        self.checks = CheckPorts(lambda: self.health.healthy, self._clock)
         self.sync = Sync(
             mode,
             kernel,
             self.cache,
             flows,
             clock=self._clock,
-            listeners=(self.metrics, self.health),
+            listeners=(self.metrics, self.health, _CheckFollower(self.checks, self.cache)),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
         self._running = False
@@ -124,9 +144,12 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self._settle()
             self._running = True
             group.create_task(self.sync.run())
+            group.create_task(self.checks.run())
             self._listen(stack)
             await self.sync.ready()
             on_ready()
+            if self.canary is not None:
+                group.create_task(self.canary.run())
 
     def status(self) -> dict[str, Any]:
         """What `fairway lab status` and people ask for."""
@@ -136,7 +159,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
             "node": msgspec.to_builtins(self.cache.settings),
-            "notes": [*self.configuration.notes, *self._doubts],
+            "notes": [*self.configuration.notes, *self._doubts, *self.checks.problems],
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
@@ -146,11 +169,17 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         }
 
     def _servers(self) -> list[tuple[Bind | None, Routes, str]]:
-        health: Routes = {"/healthz": self.health.healthz, "/livez": self.health.livez}
+        health = {"/healthz": self.health.healthz, "/livez": self.health.livez}
+        if self.canary is not None:
+            health[CANARY_PATH] = self.canary.page
+        started = self._clock.now()
         metrics: Routes = {
             "/healthz": lambda: text("ok"),
             "/metrics": self.metrics.scrape,
             "/proxyMode": lambda: text(self.configuration.mode),
+            "/metrics/slis": self.metrics.indicators,
+            "/flagz": lambda: text(flag_page(self.configuration.document)),
+            "/statusz": lambda: text(status_page(self._clock.now() - started, [*metrics, *health])),
             "/configz": lambda: json_answer({CONFIGZ_GROUP: self.configuration.document}),
             "/status": lambda: json_answer(self.status()),
         }

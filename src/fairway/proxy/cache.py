@@ -19,6 +19,7 @@ from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, 
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
+from fairway.proxy.checks import HealthCheck, health_check
 from fairway.proxy.flows import draining_endpoints
 
 
@@ -56,6 +57,8 @@ class Batch:
     causes: list[Cause] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     rebased: bool = False
+    checks: dict[Key, HealthCheck | None] = field(default_factory=dict)
+    """Health-check ports that are new or say something else, and (None) those that are gone."""
     drained: set[FrontendKey] = field(default_factory=set)
     """Those of UDP whose Service lost a backend that had still served its old clients."""
 
@@ -70,6 +73,7 @@ class Batch:
         self.conflicts += later.conflicts
         self.rebased = self.rebased or later.rebased
         self.drained |= later.drained
+        self.checks |= later.checks
 
 
 class Cache:
@@ -79,7 +83,8 @@ class Cache:
     the last `take`.
     """
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, own: Frontend | None = None) -> None:
+        """``own`` is a frontend of the proxy's own, which no Service can have."""
         self.settings = settings
         self._services: dict[Key, Service] = {}
         self._slices: dict[Key, dict[Key, EndpointSlice]] = {}
@@ -88,9 +93,14 @@ class Cache:
         self._claims: dict[FrontendKey, list[Key]] = {}
         self._frontends: dict[FrontendKey, Frontend] = {}
         self._draining: dict[Key, frozenset[tuple[str, str, int]]] = {}
+        self._checks: dict[Key, HealthCheck] = {}
         self._dirty: dict[Key, None] = {}
         self._causes: list[Cause] = []
         self._rebased = False
+        if own is not None:
+            self._held[own.service] = {own.key: own}
+            self._claims[own.key] = [own.service]
+            self._frontends[own.key] = own
 
     @property
     def view(self) -> NodeView:
@@ -180,13 +190,16 @@ class Cache:
         old = self._held.pop(key, {})
         new: dict[FrontendKey, Frontend] = {}
         draining: frozenset[tuple[str, str, int]] = frozenset()
+        check: HealthCheck | None = None
         if service is not None:
             slices = self._slices.get(key, {}).values()
             new = {one.key: one for one in resolve_service(service, slices, self.settings)}
             draining = draining_endpoints(service, slices)
+            check = health_check(service, slices, self.settings.name) if new else None
         if new:
             self._held[key] = new
         self._settle_draining(key, draining, batch)
+        self._settle_check(key, check, batch)
         for frontend_key in old.keys() - new.keys():
             self._withdraw(frontend_key, key)
             self._publish(frontend_key, batch)
@@ -202,6 +215,12 @@ class Cache:
             self._draining[key] = new
         if old - new:
             batch.drained.update(one for one in self._held.get(key, ()) if one.protocol == "UDP")
+
+    def _settle_check(self, key: Key, new: HealthCheck | None, batch: Batch) -> None:
+        if new != self._checks.pop(key, None):
+            batch.checks[key] = new
+        if new is not None:
+            self._checks[key] = new
 
     def _claim(self, frontend: FrontendKey, service: Key, batch: Batch) -> None:
         claimants = self._claims.setdefault(frontend, [])

@@ -95,6 +95,7 @@ class Configuration:
     metrics: Bind | None
     own_address: str = ""
     bind_hard: bool = False
+    canary: str = ""
     patience: float = 60.0
     tracking: TrackingLimits | None = None
     oom_score: int | None = None
@@ -128,11 +129,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
     local_mode = check("detectLocalMode", _local_mode, document.detect_local_mode, "ClusterCIDR")
     nowhere: tuple[str, ...] = ()
     cluster = check("clusterCIDR", _dual_networks, document.cluster_cidr, nowhere)
-    service_networks = nowhere
-    try:
-        service_networks = _dual_networks(flags.service_cluster_ip_range)
-    except ValueError as error:
-        check.problems.append(f"--service-cluster-ip-range: {error}")
+    own = _Check(lambda flag: flag, check.problems)
     check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
     check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
     check("nftables.minSyncPeriod", _period, document.nftables.min_sync_period, 0.0)
@@ -140,12 +137,13 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         node_name=check("hostnameOverride", _node_name, name, ""),
         mode=check("mode", _mode, document.mode, ""),
         pod_networks=None if local_mode == "NodeCIDR" else cluster,
-        service_networks=service_networks,
+        service_networks=own("--service-cluster-ip-range", _dual_networks, flags.service_cluster_ip_range, nowhere),
         node_ports=check("nodePortAddresses", _node_ports, document.node_port_addresses, None),
         masquerade_all=document.nftables.masquerade_all,
         healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
         metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
         own_address=check("bindAddress", _own_address, document.bind_address, ""),
+        canary=own("--canary-address", _canary, flags.canary_address, ""),
         bind_hard=document.bind_address_hard_fail,
         patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
         tracking=_tracking(document, check),
@@ -210,6 +208,13 @@ def _positive(text: str) -> float:
     if seconds == 0:
         raise ValueError(f'"{text}" must be longer than nothing')
     return seconds
+
+
+def _canary(text: str) -> str:
+    address = canonical(text.strip()) if text.strip() else ""
+    if address is None or ":" in address:
+        raise ValueError(f'"{text}" is no IPv4 address, such as 169.254.80.79')
+    return address
 
 
 def _own_address(text: str) -> str:

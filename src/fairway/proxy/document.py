@@ -162,9 +162,11 @@ def write_document(document: KubeProxyConfiguration) -> str:
     return yaml.safe_dump(msgspec.to_builtins(document), sort_keys=False)
 
 
-def changed_fields(document: KubeProxyConfiguration) -> Iterator[tuple[str, Any]]:
-    """Path and value of every field that is not at its default."""
-    yield from _differences(msgspec.to_builtins(document), msgspec.to_builtins(DEFAULTS), "")
+def changed_fields(document: KubeProxyConfiguration, *, all_of_them: bool = False) -> Iterator[tuple[str, Any]]:
+    """Path and value of every field that is not at its default, or of all."""
+    for path, value, default in _fields(msgspec.to_builtins(document), msgspec.to_builtins(DEFAULTS), ""):
+        if all_of_them or value != default:
+            yield path, value
 
 
 def duration(text: str | int) -> float:
@@ -205,11 +207,10 @@ def _view(written: dict[str, Any]) -> KubeProxyConfiguration:
         raise
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+def _fields(one: Mapping[str, Any], other: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:
     for name, value in one.items():
-        at = f"{path}{name}"
         default = other.get(name)
         if isinstance(value, dict) and isinstance(default, dict) and default:
-            yield from _differences(value, default, f"{at}.")
-        elif value != default:
-            yield at, value
+            yield from _fields(value, default, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value, default

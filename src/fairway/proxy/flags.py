@@ -60,6 +60,8 @@ class Flags:
     """Taken for kube-proxy's sake: changes go to the kernel at once."""
     feature_gates: str = ""
     """Taken for kube-proxy's sake: NAME=true,NAME=false."""
+    canary_address: str = "169.254.80.79"
+    """An address that nobody else uses, through which the proxy asks itself for /healthz; empty: it does not."""
     pod_bridge_interface: str = ""
     """The bridge of this node's pods, for --detect-local-mode=BridgeInterface."""
     pod_interface_name_prefix: str = ""

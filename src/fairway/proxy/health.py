@@ -10,6 +10,7 @@ import msgspec
 from fairway.model.address import FAMILIES
 from fairway.objects.cluster import Node
 from fairway.proxy.cache import Batch
+from fairway.proxy.canary import Canary
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import Listener
 from fairway.proxy.web import Answer
@@ -28,11 +29,15 @@ class Health(Listener):
         self._waiting_since: float | None = None
         self._updated = clock.now()
         self._eligible = True
+        self.canary: Canary | None = None
+        """Whose word counts too, if there is one."""
 
     @property
     def healthy(self) -> bool:
-        """No change has waited too long; a failed round does not end its waiting."""
+        """No change has waited too long, and packets arrive; a failed round does not end the waiting."""
         waiting = self._waiting_since
+        if self.canary is not None and self.canary.broken:
+            return False
         return waiting is None or self._clock.monotonic() - waiting < self._patience
 
     def pending(self) -> None:
@@ -68,5 +73,6 @@ class Health(Listener):
             "healthy": self.healthy,
             # One transaction carries both families, so they cannot differ.
             "status": {family: {"lastUpdated": updated, "healthy": self.healthy} for family in FAMILIES},
+            **({"canary": self.canary.report()} if self.canary else {}),
         }
         return Answer(code, "application/json", msgspec.json.encode(body))

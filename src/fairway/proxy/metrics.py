@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -35,6 +36,13 @@ _PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120
 _RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
 
 
+class Healthy(Protocol):
+    """Who says whether the proxy is well."""
+
+    @property
+    def healthy(self) -> bool: ...
+
+
 class Metrics(Listener):
     """A registry of its own for one proxy."""
 
@@ -44,6 +52,7 @@ class Metrics(Listener):
         self.registry = CollectorRegistry()
         self._cache, self._clock = cache, clock
         self._started = clock.now()
+        self.health: Healthy | None = None
         self._reference_metrics()
         self._own_metrics()
         self.registry.register(_FrontendCounts(cache))
@@ -136,6 +145,13 @@ class Metrics(Listener):
     def scrape(self) -> Answer:
         """The text that Prometheus reads."""
         return Answer(200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(self.registry))
+
+    def indicators(self) -> Answer:
+        """/metrics/slis: what the reference's components say of their own health there."""
+        lines = ["# TYPE kubernetes_healthcheck gauge"]
+        good = self.health is None or self.health.healthy
+        lines += [f'kubernetes_healthcheck{{name="ping",type="{path}"}} {int(good)}' for path in ("healthz", "livez")]
+        return Answer(200, "text/plain; version=0.0.4; charset=utf-8", ("\n".join(lines) + "\n").encode())
 
     def _observe_programming(self, family: str, causes: Iterable[Cause], at: float) -> None:
         for cause in causes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ class Answer(NamedTuple):
     code: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Routes = Mapping[str, Callable[[], Answer]]
@@ -36,15 +38,22 @@ def json_answer(value: Any, code: int = 200) -> Answer:
 
 
 class WebServer:
-    """Answers ``routes`` at ``bind`` from `start` until `close`. Connections are closed after each answer."""
+    """Answers ``routes``, and ``otherwise`` elsewhere, at ``bind`` from `start` until `close`.
 
-    def __init__(self, bind: Bind, routes: Routes) -> None:
-        self._bind, self._routes = bind, routes
+    Connections are closed after each answer.
+    """
+
+    def __init__(self, bind: Bind, routes: Routes, otherwise: Callable[[], Answer] | None = None) -> None:
+        self._bind, self._routes, self._otherwise = bind, routes, otherwise
         self._server: asyncio.Server | None = None
 
     async def start(self) -> Bind:
         """Returns where it listens; raises `OSError` when it cannot."""
-        server = await asyncio.start_server(self._serve, self._bind.host, self._bind.port, limit=_LONGEST_HEAD)
+        try:
+            server = await asyncio.start_server(self._serve, self._bind.host, self._bind.port, limit=_LONGEST_HEAD)
+        except OSError as error:
+            # asyncio has words of its own for the kernel's.
+            raise OSError(error.errno, os.strerror(error.errno or 0)) from None
         self._server = server
         return Bind(*server.sockets[0].getsockname()[:2])
 
@@ -71,7 +80,7 @@ class WebServer:
         path = rest.partition(" ")[0].partition("?")[0]
         if method not in ("GET", "HEAD"):
             return _response(text("only GET is served here\n", 405))
-        route = self._routes.get(path)
+        route = self._routes.get(path, self._otherwise)
         if route is None:
             known = " ".join(sorted(self._routes))
             return _response(text(f"no such page; there are: {known}\n", 404))
@@ -84,6 +93,7 @@ def _response(answer: Answer, with_body: bool = True) -> bytes:
         f"Content-Type: {answer.content_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\n"
         "X-Content-Type-Options: nosniff\r\n"
-        "Connection: close\r\n\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+        + "Connection: close\r\n\r\n"
     )
     return head.encode() + (answer.body if with_body else b"")
