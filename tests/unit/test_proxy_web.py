@@ -63,5 +63,5 @@ async def test_garbage_gets_an_answer_and_the_next_one_too(at: Bind, garbage: by
 
 
 async def test_a_taken_port_is_an_error(at: Bind) -> None:
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(OSError, match="Address already in use"):
         await WebServer(at, {}).start()
