@@ -10,13 +10,13 @@ from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.journey import Journey
 from fairway.lab.network import Network
 from fairway.lab.ports import Language
-from fairway.lab.probe import Answer, ask
+from fairway.lab.probe import Answer, Result, ask
 from fairway.lab.questions import Target, targets, wrong_answers
 from fairway.lab.topology import OUTSIDE_CLIENT, Topology
 from fairway.model.packet import Verdict
 
 _TIMEOUT = 1.0
-_EXPECTED = {Verdict.REJECT: "refused", Verdict.DROP: "timed out"}
+_EXPECTED: dict[Verdict, Result] = {Verdict.REJECT: "refused", Verdict.DROP: "timed out"}
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ def follow(journey: Journey, cluster: Cluster, network: Network, times: int) -> 
     ]
     counts = Counter(answer.pod if answer.ok else answer.result for answer in answers)
     seen = frozenset(answer.client_address for answer in answers if answer.ok)
-    surprises = tuple(dict.fromkeys(_surprises(journey, expected, answers)))
-    judged = bool(expected) or journey.outcome.verdict in _EXPECTED
-    return Followed(dict(counts.most_common()), seen, surprises, judged)
+    wrong = tuple(dict.fromkeys(surprises(journey, expected, answers)))
+    judged = bool(expected) or journey.outcome.verdict is not Verdict.PASS
+    return Followed(dict(counts.most_common()), seen, wrong, judged)
 
 
 def _place(address: str, name: str, topology: Topology) -> str:
@@ -66,19 +66,42 @@ def _expected(journey: Journey, cluster: Cluster) -> list[tuple[Target, bool]]:
     found = [
         (target, choice.masquerade)
         for choice in journey.outcome.choices
-        if (target := known.get((choice.backend.address, choice.backend.port, protocol)))
+        if journey.returns(choice) and (target := known.get((choice.backend.address, choice.backend.port, protocol)))
     ]
     direct = known.get((journey.target.address, journey.target.port, protocol))
     return found or ([(direct, False)] if direct else [])
 
 
-def _surprises(journey: Journey, expected: list[tuple[Target, bool]], answers: list[Answer]) -> list[str]:
-    verdict = journey.outcome.verdict
-    if verdict in _EXPECTED:
-        wanted = _EXPECTED[verdict]
+def surprises(journey: Journey, expected: list[tuple[Target, bool]], answers: list[Answer]) -> list[str]:
+    """What happened to real connections that the journey did not foresee, in words.
+
+    ``expected`` are the pods that may answer, each with whether it must see another address than the client's.
+    """
+    wanted = _refusal(journey)
+    if wanted:
         return [f"{one.pod or 'it'} {one.result}, foreseen: {wanted}" for one in answers if one.result != wanted]
     if not expected:
-        return []
+        return _deaf_backends(journey, answers)
     if journey.start.local:  # masqueraded or not, what is seen is an address of this node
         return list(wrong_answers([(target, True) for target, _ in expected], "", answers))
     return list(wrong_answers(expected, journey.start.address, answers))
+
+
+def _refusal(journey: Journey) -> Result | None:
+    """How the connections must fail, if they must: refused, dropped, or answered over a way that does not lead back."""
+    outcome = journey.outcome
+    if outcome.verdict is Verdict.DELIVER and not any(journey.returns(choice) for choice in outcome.choices):
+        return "timed out"
+    return _EXPECTED.get(outcome.verdict)
+
+
+def _deaf_backends(journey: Journey, answers: list[Answer]) -> list[str]:
+    """The Service delivers, but to a port where no container of the lab listens: a wrong targetPort, most often."""
+    if journey.outcome.verdict is not Verdict.DELIVER:
+        return []
+    ports = ", ".join(sorted({str(choice.backend.port) for choice in journey.outcome.choices}))
+    return [
+        f"{one.result}: it is delivered, but no container listens on port {ports}; is targetPort right?"
+        for one in answers
+        if not one.ok
+    ]
