@@ -36,6 +36,7 @@ from fairway.apiserver.storage.contract import (
     Watch,
 )
 from fairway.apiserver.storage.feed import Feed
+from fairway.apiserver.storage.versions import end_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -126,7 +127,7 @@ class SqliteStorage:
 
     async def list(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> Listing:
         self._check(revision or self.revision)
-        bounds: tuple[object, ...] = (prefix, _end(prefix), after)
+        bounds: tuple[object, ...] = (prefix, end_of(prefix), after)
         source = _LIST_NOW
         if revision not in (0, self.revision):
             source, bounds = _LIST_THEN, (*bounds, revision, revision)
@@ -192,7 +193,7 @@ class SqliteStorage:
         history: list[Event] = []
         if after < self.revision:
             with self._explained():
-                rows = self._db.execute(_HISTORY, (after, prefix, _end(prefix))).fetchall()
+                rows = self._db.execute(_HISTORY, (after, prefix, end_of(prefix))).fetchall()
             history = [_event(*row) for row in rows]
         return self._feed.open(prefix, history)
 
@@ -291,8 +292,3 @@ def _current_boot() -> str:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return "unknown"
-
-
-def _end(prefix: str) -> str:
-    """The first string behind every string that starts with ``prefix`` (which ends in ``/``)."""
-    return prefix[:-1] + "0"
