@@ -28,8 +28,8 @@ async def keys(storage: Storage, prefix: str, revision: int = 0) -> list[str]:
     return [entry.key for entry in (await storage.list(prefix, revision=revision)).entries]
 
 
-async def test_an_empty_storage_is_at_revision_one(storage: Storage) -> None:
-    assert storage.revision == 1
+async def test_an_empty_storage_has_a_revision(storage: Storage) -> None:
+    assert storage.revision >= 1
     assert await storage.get("/a") is None
     assert (await storage.list("/")).entries == ()
 
@@ -175,7 +175,8 @@ async def test_a_closed_watch_says_so_at_once(storage: Storage) -> None:
 
 async def test_a_reader_that_never_reads_is_dropped(storage: Storage) -> None:
     watch = await storage.watch("/a/", after=storage.revision)
-    await storage.transact(Transaction(puts={f"/a/{number}": b"" for number in range(10_001)}))
+    for start in range(0, 10_100, 100):
+        await storage.transact(Transaction(puts={f"/a/{start + number}": b"" for number in range(100)}))
     with pytest.raises(WatchClosed) as caught:
         await watch.next()
     assert caught.value.slow

@@ -53,7 +53,7 @@ class Transaction:
     """All or nothing, with one revision.
 
     ``expect`` names the revision each key must still have, 0 for a key that must not exist. Deleting a key that
-    does not exist changes nothing.
+    does not exist changes nothing. A hundred keys always fit into one; more may be more than a storage takes.
     """
 
     expect: Mapping[str, int] = field(default_factory=dict)

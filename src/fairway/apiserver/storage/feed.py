@@ -96,9 +96,17 @@ class Feed:
                 del self._watches[prefix]
 
     def close(self) -> None:
+        self._end_all(slow=False)
+
+    def restart(self, revision: int) -> None:
+        """Go on at a revision that is not the next: every reader has to begin again."""
+        self.revision = revision
+        self._end_all(slow=True)
+
+    def _end_all(self, *, slow: bool) -> None:
         for watches in list(self._watches.values()):
             for watch in tuple(watches):
-                watch.close()
+                watch.end(WatchClosed(slow))
 
 
 def _prefixes(key: str) -> Iterator[str]:
