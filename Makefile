@@ -3,7 +3,7 @@
 VENV := .venv/bin
 MANIFEST ?=
 
-.PHONY: run down test check unit kernel clients format lock docs openapi update-golden install help
+.PHONY: run down test check unit kernel clients format lock docs openapi update-golden install install-tests help
 
 run: install  ## a three-node lab with the example shop, every Service checked
 	@$(VENV)/fairway lab up --replace $(if $(MANIFEST),--manifest $(MANIFEST))
@@ -11,7 +11,7 @@ run: install  ## a three-node lab with the example shop, every Service checked
 down:  ## remove the lab
 	@$(VENV)/fairway lab down
 
-test: check  ## format, lint, types, import contracts and all tests
+test: install-tests check  ## format, lint, types, import contracts and all tests
 	$(VENV)/pytest
 
 check: install  ## everything but the tests
@@ -20,13 +20,13 @@ check: install  ## everything but the tests
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 
-unit: install  ## the pure tests only: no root, no kernel
+unit: install-tests  ## the pure tests only: no root, no kernel
 	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients"
 
 kernel: install  ## real packets in network namespaces
 	$(VENV)/pytest -m kernel
 
-clients: install  ## kubectl against the real server
+clients: install-tests  ## kubectl against the real server
 	$(VENV)/pytest -m clients
 
 format: install  ## let the tools put the code in order
@@ -35,6 +35,9 @@ format: install  ## let the tools put the code in order
 
 install:
 	@tools/install.sh
+
+install-tests:
+	@tools/install.sh --tests
 
 lock:  ## renew the lock file from pyproject.toml
 	$(VENV)/pip install -q uv

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what is missing: Debian packages with apt, Python packages from the lock file into .venv.
-# Called by `make`; safe to run again, and quick when there is nothing to do.
+# With --tests, also what only tests need. Called by `make`; safe to run again, and quick when there is nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,9 +14,10 @@ need nft nftables
 need conntrack conntrack
 need curl curl
 need kubectl kubernetes-client
-need etcd etcd-server
 # Without it nft prints protocol numbers instead of names.
 [ -e /etc/protocols ] || needed+=(netbase)
+# Only for tests: on a machine with systemd, Debian starts a server where one is installed.
+[ "${1:-}" != --tests ] || need etcd etcd-server
 PYTHON=${PYTHON:-python3}
 need "$PYTHON" python3
 "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || needed+=(python3-venv)
@@ -29,7 +30,7 @@ if [ ${#needed[@]} -gt 0 ]; then
     echo "Installing Debian packages: ${needed[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
+    SYSTEMD_OFFLINE=1 apt-get install -y -qq --no-install-recommends "${needed[@]}" >/dev/null
 fi
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {

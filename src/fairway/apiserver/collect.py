@@ -13,6 +13,7 @@ that a restart could lose: at the start every object with an owner is looked at 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
@@ -62,15 +63,16 @@ class Collector:
 
     async def run(self) -> None:
         while True:
-            watch = await self._start()
             try:
-                await self._follow(watch)
+                with contextlib.closing(await self._start()) as watch:
+                    await self._follow(watch)
             except WatchClosed as closed:
                 if not closed.slow:
                     return
                 log.warning("the collector fell behind the changes; it starts again from a list")
-            finally:
-                watch.close()
+            except StorageError as error:
+                log.warning("the collector cannot read the storage, it will try again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _start(self) -> Watch:
         """Read everything there is, and open the watch that continues from there."""

@@ -9,7 +9,7 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from fairway.apiserver.networks import NetworkKeeper, ensure_default
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.contract import Storage
+from fairway.apiserver.storage.etcd import EtcdStorage
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.apiserver.storage.sqlite import SqliteStorage
 from fairway.objects import resources
@@ -67,12 +68,24 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def open_storage(settings: Settings) -> Storage:
-    """The storage that the settings name; raises `StorageError`."""
+@contextlib.asynccontextmanager
+async def opened_storage(settings: Settings) -> AsyncIterator[Storage]:
+    """The storage that the settings name, closed in the end; raises `StorageError`."""
+    if settings.etcd is not None:
+        remote = await EtcdStorage.open(settings.etcd)
+        try:
+            yield remote
+        finally:
+            await remote.aclose()
+        return
+    local: Storage
     if settings.storage == "memory":
         # Later than any revision of an earlier life, so that a client that kept one is told to list again.
-        return MemoryStorage(revision=time.time_ns() // 1_000_000)
-    return SqliteStorage(settings.data_directory / "state.db")
+        local = MemoryStorage(revision=time.time_ns() // 1_000_000)
+    else:
+        local = SqliteStorage(settings.data_directory / "state.db")
+    with contextlib.closing(local):
+        yield local
 
 
 def ranges_of(settings: Settings) -> Ranges:
@@ -139,8 +152,7 @@ class ApiServer:
     async def __aenter__(self) -> ApiServer:
         async with contextlib.AsyncExitStack() as undo:
             self._make_directory()
-            storage = open_storage(self._settings)
-            undo.callback(storage.close)
+            storage = await undo.enter_async_context(opened_storage(self._settings))
             if not self._sockets:
                 self._sockets = [_bind(self._settings.bind_address, self._settings.port)]
             for listener in self._sockets:

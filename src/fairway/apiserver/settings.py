@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairway.apiserver.storage.etcd_address import EtcdAddress
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -15,12 +17,14 @@ class Settings:
     ``cluster_ip_allocation`` is how an address is chosen that nobody asked for; ``cluster_ip_reuse_after`` how many
     seconds one rests before it is given to another Service.
 
+    ``etcd`` is where the storage is if it is neither a file nor the memory: then ``storage`` says nothing.
     ``advertise_address`` is where nodes reach this server, which the endpoints of ``default/kubernetes`` tell;
     ``names`` are what else its certificate is to be valid for.
     """
 
     data_directory: Path
     storage: Literal["memory", "sqlite"] = "sqlite"
+    etcd: EtcdAddress | None = None
     bind_address: str = "127.0.0.1"
     port: int = 6443
     service_ranges: str = "10.96.0.0/16"

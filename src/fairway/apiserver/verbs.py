@@ -261,10 +261,10 @@ class Verbs:
         asked = _version(request)
         page = Page([], asked if asked and not wants_initial else storage.revision)
         try:
-            if wants_initial and asked > storage.revision:
-                raise FutureRevision(storage.revision)
             if wants_initial:
                 page = await read_page(storage, what)
+                if asked > page.revision:  # only now: reading is what tells of the writes of other servers
+                    raise FutureRevision(page.revision)
             changes = await storage.watch(what.kind.within(what.namespace), after=page.revision)
         except Compacted as error:
             return expired(f"too old resource version: {asked} ({error.oldest})")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from fairway.apiserver.storage.etcd_address import DEFAULT_PREFIX, EtcdAddress, endpoints_of
 from fairway.cli.output import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ def apiserver(
     cluster_ip_reuse_after: str = "0s",
     advertise_address: str = "",
     storage: Literal["sqlite", "memory"] = "sqlite",
+    etcd_servers: str = "",
+    etcd_prefix: str = DEFAULT_PREFIX,
+    etcd_cafile: Path | None = None,
+    etcd_certfile: Path | None = None,
+    etcd_keyfile: Path | None = None,
     tls_name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     listen_fd: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     ready_fd: int | None = None,
@@ -61,7 +67,18 @@ def apiserver(
         Where nodes reach this server: what the endpoints of default/kubernetes say. The bind address by
         default; while it is a loopback address, default/kubernetes has no endpoints.
     storage
-        A database on the disk, or the memory of the process.
+        A database on the disk, or the memory of the process; see also --etcd-servers.
+    etcd_servers
+        The members of an etcd to keep everything in, as URLs with commas between them: for several machines, and
+        for several API servers. It takes the place of --storage.
+    etcd_prefix
+        The path in etcd below which all keys lie.
+    etcd_cafile
+        What the members' certificates are checked against, in PEM; without it, the system's authorities.
+    etcd_certfile
+        The certificate to show to etcd, in PEM.
+    etcd_keyfile
+        The key of that certificate, in PEM.
     tls_name
         Another name or address that clients use for this server; may be given several times.
     listen_fd
@@ -71,9 +88,14 @@ def apiserver(
     """
     from fairway.apiserver.settings import Settings
 
+    if etcd_servers and storage == "memory":
+        raise CommandError("--storage memory and --etcd-servers exclude each other", EXIT_USAGE)
     settings = Settings(
         data_directory=data_dir,
         storage=storage,
+        etcd=etcd_address(
+            etcd_servers, prefix=etcd_prefix, authority=etcd_cafile, certificate=etcd_certfile, key=etcd_keyfile
+        ),
         bind_address=_address(bind_address, "--bind-address"),
         port=_port(secure_port, "--secure-port", lowest=0),
         service_ranges=service_cluster_ip_range,
@@ -84,6 +106,22 @@ def apiserver(
         names=tuple(tls_name),
     )
     _run(settings, [_inherited(descriptor) for descriptor in listen_fd], ready_fd)
+
+
+def etcd_address(
+    servers: str, *, prefix: str, authority: Path | None, certificate: Path | None, key: Path | None
+) -> EtcdAddress | None:
+    """What the ``--etcd-…`` flags say, None without servers; raises `CommandError`."""
+    if not servers:
+        if authority or certificate or key:
+            raise CommandError("--etcd-cafile, --etcd-certfile and --etcd-keyfile need --etcd-servers", EXIT_USAGE)
+        return None
+    try:
+        return EtcdAddress(
+            endpoints=endpoints_of(servers), prefix=prefix, authority=authority, certificate=certificate, key=key
+        )
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
 
 
 def _run(settings: Settings, sockets: list[socket.socket], ready_fd: int | None) -> None:

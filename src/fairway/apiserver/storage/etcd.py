@@ -5,7 +5,7 @@ Writes are etcd's own transactions: every expectation is a comparison of a key's
 same time shares one question, and the mirror is waited for until it has seen that revision. So a read sees every write
 that had returned before, through whichever server.
 
-An answer that never comes (docs/adr/0020) leaves open whether a transaction was carried out. It is settled, not
+An answer that never comes (docs/adr/0012) leaves open whether a transaction was carried out. It is settled, not
 guessed::
 
     If    the keys are at the revisions expected, and my fence is at F        ◀── in every transaction
@@ -56,6 +56,7 @@ from fairway.apiserver.storage.etcd_messages import (
 from fairway.apiserver.storage.etcd_mirror import Mirror
 
 PATIENCE_SECONDS = 30.0
+_UNKNOWN = "whether the change was made is not known"
 
 
 class EtcdStorage:
@@ -209,8 +210,7 @@ class EtcdStorage:
                 revision = await self._write(transaction, number)
         except TimeoutError:
             raise StorageError(
-                f"etcd at {self._client.address} has not answered for {self._patience:g} seconds; "
-                "whether the change was made is not known"
+                f"etcd at {self._client.address} has not answered for {self._patience:g} seconds; {_UNKNOWN}"
             ) from None
         finally:
             self._mirror.forget_tick(number)
@@ -277,14 +277,17 @@ class EtcdStorage:
             return self._mirror.tick(number)
         except LookupError:
             raise StorageError(
-                f"etcd at {self._client.address} did not answer and has been compacted since; "
-                "whether the change was made is not known"
+                f"etcd at {self._client.address} did not answer and has been compacted since; {_UNKNOWN}"
             ) from None
 
     async def _move_fence(self) -> int:
         tick = Tick(self._writer, next(self._numbers)).encode()
         writes = [put(self._keys.fence(self._writer), b""), put(self._keys.clock, tick)]
-        return txn_reply(await self._client.ask(TXN, txn_request([], writes), self._patience)).revision
+        try:
+            reply = await self._client.ask(TXN, txn_request([], writes), self._patience)
+        except StorageError as error:
+            raise StorageError(f"{error}; {_UNKNOWN}") from None
+        return txn_reply(reply).revision
 
     def close(self) -> None:
         if self._closing is None:

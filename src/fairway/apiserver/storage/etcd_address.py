@@ -57,8 +57,8 @@ def is_secure(endpoint: str) -> bool:
 def target_of(endpoint: str) -> str:
     """An endpoint's host and port, as gRPC names it; raises `ValueError`."""
     wrong = ValueError(f"{endpoint!r} is not an etcd endpoint; expected a URL such as http://127.0.0.1:2379")
-    url = urlsplit(endpoint)
     try:
+        url = urlsplit(endpoint)
         host, port = url.hostname or "", url.port or DEFAULT_PORT
     except ValueError:
         raise wrong from None
