@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,6 +44,20 @@ class Member:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+
+    def wait_until_ready(self) -> None:
+        """Until it serves clients; raises `AssertionError` with its log when it ends instead."""
+        assert self._process
+        host = urlsplit(self.url).netloc
+        for _ in range(600):
+            with contextlib.suppress(OSError), contextlib.closing(HTTPConnection(host, timeout=5)) as connection:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.05)
+                raise AssertionError(self._log.read_text())
+        raise AssertionError(f"etcd is not ready: {self._log.read_text()}")
 
     def kill(self) -> None:
         """End it as a power cut would."""

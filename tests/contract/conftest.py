@@ -20,6 +20,7 @@ from tests.etcd_members import etcd_members
 def etcd_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An etcd with one member, for all tests: each has its own prefix."""
     with etcd_members(tmp_path_factory.mktemp("etcd")) as [member]:
+        member.wait_until_ready()
         yield member.url
 
 

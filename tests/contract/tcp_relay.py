@@ -72,7 +72,11 @@ class Relay:
         self._hold_requests = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        member_reader, member_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            member_reader, member_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except ConnectionError:
+            writer.transport.abort()
+            return
         self._clients.add(writer)
         self._members.add(member_writer)
         for pump in (self._requests(reader, member_writer), self._replies(member_reader, writer)):

@@ -7,7 +7,6 @@ writes it has to show come from the same member, and a member that is down costs
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -120,7 +119,8 @@ class EtcdClient:
         except self._grpc.aio.AioRpcError as failure:
             raise self._explained(failure, member) from None
         except asyncio.CancelledError:
-            if stream in self._streams[member]:
+            task = asyncio.current_task()
+            if stream in self._streams[member] or (task and task.cancelling()):
                 raise
             raise Unanswered("a call to the same member was not answered") from None
         except asyncio.InvalidStateError as failure:  # the call had ended before the request was written
@@ -158,8 +158,7 @@ class EtcdClient:
 
     async def close(self) -> None:
         for channel in self._channels:
-            with contextlib.suppress(asyncio.CancelledError):
-                await channel.close()
+            await channel.close()
 
 
 _ADVICE = {
