@@ -46,6 +46,7 @@ lock:  ## renew the lock file from pyproject.toml
 
 docs: install  ## make the generated reference pages again
 	$(VENV)/python tools/docs.py
+	$(VENV)/python tools/conformance.py
 
 openapi: install  ## make the shipped OpenAPI schemas again
 	$(VENV)/python tools/openapi.py

@@ -142,6 +142,7 @@ def _with_spec(spec: Document) -> Callable[[Document], Document]:
 
 
 @pytest.mark.parametrize("reuse_after", [0.0, 3600.0], ids=["reuse-at-once", "rest"])
+@pytest.mark.reference("5.5 unique", "5.5 repair", "5.6 blind")
 async def test_64_writers_on_two_servers_never_hold_anything_twice(reopen: Reopen, reuse_after: float) -> None:
     storage = reopen(None)
     servers = [await server(Fragile(storage), seed, reuse_after) for seed in (1, 2)]
@@ -164,6 +165,7 @@ async def test_64_writers_on_two_servers_never_hold_anything_twice(reopen: Reope
 EXTRA = "10.97.0.0/27"
 
 
+@pytest.mark.reference("5.5 cidr deletion")
 async def test_a_network_never_goes_from_under_an_address(reopen: Reopen) -> None:
     """A ServiceCIDR comes and goes while two servers, each with its keeper, give away addresses of it."""
     storage = reopen(None)
@@ -218,6 +220,7 @@ OPERATIONS: dict[str, Operation] = {
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("reuse_after", [0.0, 3600.0], ids=["reuse-at-once", "rest"])
 @pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.reference("5.5 repair", "5.3 rollback")
 async def test_a_server_that_dies_at_any_call_leaves_all_or_nothing(
     reopen: Reopen, name: str, reuse_after: float, after: bool
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def _pods(numbers: dict[int, bool]) -> list[Pod]:
 
 @settings(max_examples=80)
 @given(st.lists(st.tuples(PODS, PORTS), min_size=1, max_size=6))
+@pytest.mark.reference("6.1 packing")
 def test_every_pod_is_in_exactly_one_slice_and_a_second_look_changes_nothing(
     history: list[tuple[dict[int, bool], int]],
 ) -> None:
@@ -38,6 +40,7 @@ def test_every_pod_is_in_exactly_one_slice_and_a_second_look_changes_nothing(
 
 @settings(max_examples=80)
 @given(PODS, PODS)
+@pytest.mark.reference("6.1 few writes")
 def test_no_more_writes_than_slices_that_have_to_change(before: dict[int, bool], after: dict[int, bool]) -> None:
     store = SliceStore()
     store.reconcile(service(), _pods(before), limit=LIMIT)

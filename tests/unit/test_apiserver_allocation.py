@@ -63,6 +63,7 @@ def node_ports(document: Document) -> list[int]:
 # ── addresses
 
 
+@pytest.mark.reference("5.5 bands")
 def test_a_service_gets_an_address_of_the_upper_band() -> None:
     stored = Cluster().store(service())
     assert stored["spec"]["clusterIP"] == "10.96.0.17"
@@ -71,12 +72,14 @@ def test_a_service_gets_an_address_of_the_upper_band() -> None:
     assert stored["spec"]["ipFamilyPolicy"] == "SingleStack"
 
 
+@pytest.mark.reference("5.5 bands")
 def test_the_lower_band_is_given_away_when_the_upper_one_is_full() -> None:
     cluster = Cluster()
     cluster.ledger.claim(f"ip/10.96.0.{number}" for number in range(17, 255))
     assert cluster.store(service())["spec"]["clusterIP"] == "10.96.0.1"
 
 
+@pytest.mark.reference("5.5 exhausted")
 def test_a_full_range_says_so() -> None:
     cluster = Cluster()
     cluster.ledger.claim(f"ip/10.96.0.{number}" for number in range(1, 255))
@@ -84,12 +87,14 @@ def test_a_full_range_says_so() -> None:
         cluster.store(service())
 
 
+@pytest.mark.reference("5.5 static")
 def test_an_address_can_be_asked_for() -> None:
     stored = Cluster().store(service(clusterIP="10.96.0.3"))
     assert claims_of(stored) == {"ip/10.96.0.3"}
     assert stored["spec"]["clusterIPs"] == ["10.96.0.3"]
 
 
+@pytest.mark.reference("5.5 static", "5.5 unique")
 def test_an_address_that_is_taken_is_refused() -> None:
     cluster = Cluster()
     cluster.store(service(clusterIP="10.96.0.3"))
@@ -100,6 +105,7 @@ def test_an_address_that_is_taken_is_refused() -> None:
 
 
 @pytest.mark.parametrize("address", ["10.97.0.1", "10.96.0.0", "10.96.0.255"])
+@pytest.mark.reference("5.5 range", "5.5 static")
 def test_an_address_outside_the_usable_range_is_refused(address: str) -> None:
     assert Cluster().refused(service(clusterIP=address)) == (
         f'spec.clusterIPs: Invalid value: ["{address}"]: failed to allocate IP {address}: '
@@ -107,6 +113,7 @@ def test_an_address_outside_the_usable_range_is_refused(address: str) -> None:
     )
 
 
+@pytest.mark.reference("5.3 rollback")
 def test_what_is_not_an_address_is_refused_before_anything_is_claimed() -> None:
     cluster = Cluster()
     assert 'spec.clusterIPs[0]: Invalid value: "10.96.0.300": must be a valid' in cluster.refused(
@@ -115,6 +122,7 @@ def test_what_is_not_an_address_is_refused_before_anything_is_claimed() -> None:
     assert len(cluster.ledger) == 0
 
 
+@pytest.mark.reference("5.7 external name", "5.5 transitions")
 def test_a_headless_service_and_an_external_name_get_no_address() -> None:
     cluster = Cluster()
     cluster.store(service(clusterIP="None"))
@@ -122,12 +130,14 @@ def test_a_headless_service_and_an_external_name_get_no_address() -> None:
     assert len(cluster.ledger) == 0
 
 
+@pytest.mark.reference("5.3 addresses")
 def test_an_update_without_addresses_keeps_them() -> None:
     cluster = Cluster()
     old = cluster.store(service())
     assert cluster.store(service(selector={"app": "web"}), old)["spec"]["clusterIPs"] == ["10.96.0.17"]
 
 
+@pytest.mark.reference("5.5 release", "5.5 transitions")
 def test_external_name_gives_its_address_back_and_gets_one_again() -> None:
     cluster = Cluster()
     old = cluster.store(service())
@@ -143,6 +153,7 @@ def test_external_name_gives_its_address_back_and_gets_one_again() -> None:
 # ── families
 
 
+@pytest.mark.reference("5.4 rule 7")
 def test_prefer_dual_stack_takes_what_the_cluster_has() -> None:
     wanted = service(ipFamilyPolicy="PreferDualStack")
     assert Cluster().store(wanted)["spec"]["ipFamilies"] == ["IPv4"]
@@ -152,12 +163,14 @@ def test_prefer_dual_stack_takes_what_the_cluster_has() -> None:
     assert both["clusterIPs"] == ["10.96.0.17", "fd00:10:96::101"]
 
 
+@pytest.mark.reference("5.4 rule 7")
 def test_require_dual_stack_needs_two_families() -> None:
     assert Cluster().refused(service(ipFamilyPolicy="RequireDualStack")) == (
         'spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services'
     )
 
 
+@pytest.mark.reference("5.4 rule 5", "5.4 rule 7")
 def test_a_family_that_the_cluster_has_not_is_refused() -> None:
     assert Cluster().refused(service(ipFamilies=["IPv6"])) == (
         'spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster'
@@ -167,26 +180,31 @@ def test_a_family_that_the_cluster_has_not_is_refused() -> None:
     )
 
 
+@pytest.mark.reference("5.4 rule 4")
 def test_single_stack_with_two_families_is_refused() -> None:
     refused = Cluster(DUAL).refused(service(ipFamilies=["IPv4", "IPv6"], ipFamilyPolicy="SingleStack"))
     assert "must be RequireDualStack or PreferDualStack when multiple IP families are specified" in refused
 
 
+@pytest.mark.reference("5.4 rule 5")
 def test_the_family_of_an_address_asked_for_is_inferred() -> None:
     spec = Cluster(DUAL).store(service(clusterIP="fd00:10:96::7"))["spec"]
     assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv6"], "SingleStack")
 
 
+@pytest.mark.reference("5.4 rule 2", "5.4 rule 6")
 def test_a_headless_service_without_selector_has_both_families_anywhere() -> None:
     spec = Cluster().store(service(clusterIP="None"))["spec"]
     assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4", "IPv6"], "RequireDualStack")
 
 
+@pytest.mark.reference("5.4 rule 7")
 def test_a_headless_service_with_selector_has_the_clusters_families() -> None:
     spec = Cluster().store(service(clusterIP="None", selector={"app": "web"}))["spec"]
     assert (spec["ipFamilies"], spec["ipFamilyPolicy"]) == (["IPv4"], "SingleStack")
 
 
+@pytest.mark.reference("5.4 rule 3", "5.5 transitions", "5.5 release")
 def test_a_second_family_comes_and_goes() -> None:
     cluster = Cluster(DUAL)
     single = cluster.store(service())
@@ -198,6 +216,7 @@ def test_a_second_family_comes_and_goes() -> None:
     assert "ip/fd00:10:96::101" not in cluster.ledger
 
 
+@pytest.mark.reference("5.4 rule 3")
 def test_a_reduced_list_needs_single_stack() -> None:
     cluster = Cluster(DUAL)
     both = cluster.store(service(ipFamilyPolicy="RequireDualStack"))
@@ -207,6 +226,7 @@ def test_a_reduced_list_needs_single_stack() -> None:
     )
 
 
+@pytest.mark.reference("5.4 rule 1")
 def test_prefer_dual_stack_is_left_alone_when_the_cluster_gains_a_family() -> None:
     old = Cluster().store(service(ipFamilyPolicy="PreferDualStack"))
     later = Cluster(DUAL)
@@ -217,21 +237,25 @@ def test_prefer_dual_stack_is_left_alone_when_the_cluster_gains_a_family() -> No
 # ── node ports
 
 
+@pytest.mark.reference("5.6 bands")
 def test_ports_get_node_ports_of_the_upper_band() -> None:
     stored = Cluster().store(service({"name": "a", "port": 80}, {"name": "b", "port": 81}, type="NodePort"))
     assert node_ports(stored) == [30086, 30087]
 
 
+@pytest.mark.reference("5.6 sharing")
 def test_protocols_of_one_port_number_share_a_node_port() -> None:
     ports = ({"name": "a", "port": 53}, {"name": "b", "port": 53, "protocol": "UDP"})
     assert node_ports(Cluster().store(service(*ports, type="NodePort"))) == [30086, 30086]
 
 
+@pytest.mark.reference("5.6 sharing")
 def test_a_shared_node_port_is_the_one_that_is_asked_for() -> None:
     ports = ({"name": "a", "port": 53}, {"name": "b", "port": 53, "protocol": "UDP", "nodePort": 30053})
     assert node_ports(Cluster().store(service(*ports, type="NodePort"))) == [30053, 30053]
 
 
+@pytest.mark.reference("5.6 sharing", "5.6 refused")
 def test_different_ports_cannot_ask_for_the_same_node_port() -> None:
     ports = (
         {"name": "a", "port": 1, "nodePort": 30001},
@@ -242,6 +266,7 @@ def test_different_ports_cannot_ask_for_the_same_node_port() -> None:
     )
 
 
+@pytest.mark.reference("5.6 blind")
 def test_a_node_port_belongs_to_one_service_whatever_the_protocol() -> None:
     cluster = Cluster()
     cluster.store(service({"port": 80, "nodePort": 30001}, type="NodePort"))
@@ -249,6 +274,7 @@ def test_a_node_port_belongs_to_one_service_whatever_the_protocol() -> None:
     assert refused == "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated"
 
 
+@pytest.mark.reference("5.6 refused")
 def test_a_node_port_outside_the_range_is_refused() -> None:
     assert Cluster().refused(service({"port": 80, "nodePort": 80}, type="NodePort")) == (
         "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. "
@@ -261,6 +287,7 @@ def test_no_port_is_chosen_that_the_request_names_itself() -> None:
     assert node_ports(Cluster().store(service(*ports, type="NodePort"))) == [30087, 30086]
 
 
+@pytest.mark.reference("5.6 refused")
 def test_full_node_ports_say_so() -> None:
     cluster = Cluster(Ranges.parse("10.96.0.0/24", "30000-30000"))
     cluster.store(service(type="NodePort"))
@@ -268,6 +295,7 @@ def test_full_node_ports_say_so() -> None:
         cluster.store(service(type="NodePort"))
 
 
+@pytest.mark.reference("5.3 node ports")
 def test_node_ports_are_kept_by_the_names_of_their_ports() -> None:
     cluster = Cluster()
     old = cluster.store(service({"name": "a", "port": 1}, {"name": "b", "port": 2}, type="NodePort"))
@@ -275,6 +303,7 @@ def test_node_ports_are_kept_by_the_names_of_their_ports() -> None:
     assert node_ports(cluster.store(new, old)) == [30087, 30088, 30086]
 
 
+@pytest.mark.reference("5.3 node ports", "5.6 update")
 def test_a_node_port_that_moves_to_another_port_is_not_given_twice() -> None:
     cluster = Cluster()
     old = cluster.store(service({"name": "a", "port": 1}, type="NodePort"))
@@ -282,6 +311,7 @@ def test_a_node_port_that_moves_to_another_port_is_not_given_twice() -> None:
     assert node_ports(cluster.store(new, old)) == [30087, 30086]
 
 
+@pytest.mark.reference("5.6 release", "5.3 drop")
 def test_becoming_cluster_ip_gives_node_ports_back() -> None:
     cluster = Cluster()
     old = cluster.store(service(type="NodePort"))
@@ -291,6 +321,7 @@ def test_becoming_cluster_ip_gives_node_ports_back() -> None:
     assert not cluster.ledger.port(30086)
 
 
+@pytest.mark.reference("5.3 drop")
 def test_node_ports_that_the_user_changes_with_the_type_are_left_for_validation() -> None:
     cluster = Cluster()
     old = cluster.store(service(type="NodePort"))
@@ -298,6 +329,7 @@ def test_node_ports_that_the_user_changes_with_the_type_are_left_for_validation(
     assert node_ports(cluster.store(new, old)) == [30999]
 
 
+@pytest.mark.reference("5.6 release")
 def test_a_removed_port_gives_its_node_port_back() -> None:
     cluster = Cluster()
     old = cluster.store(service({"name": "a", "port": 1}, {"name": "b", "port": 2}, type="NodePort"))
@@ -309,6 +341,7 @@ def test_a_removed_port_gives_its_node_port_back() -> None:
 # ── load balancers
 
 
+@pytest.mark.reference("5.6 load balancer")
 def test_a_load_balancer_may_do_without_node_ports() -> None:
     cluster = Cluster()
     ports = ({"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30001})
@@ -316,6 +349,7 @@ def test_a_load_balancer_may_do_without_node_ports() -> None:
     assert node_ports(stored) == [0, 30001]
 
 
+@pytest.mark.reference("5.6 load balancer")
 def test_node_ports_stay_when_a_load_balancer_stops_asking_for_them() -> None:
     cluster = Cluster()
     old = cluster.store(service(type="LoadBalancer"))
@@ -326,6 +360,7 @@ def test_node_ports_stay_when_a_load_balancer_stops_asking_for_them() -> None:
     assert not cluster.ledger.port(30086)
 
 
+@pytest.mark.reference("5.6 health check", "5.3 health check port")
 def test_local_load_balancers_have_a_health_check_port() -> None:
     cluster = Cluster()
     old = cluster.store(service(type="LoadBalancer"))
@@ -338,6 +373,7 @@ def test_local_load_balancers_have_a_health_check_port() -> None:
     assert not cluster.ledger.port(30087)
 
 
+@pytest.mark.reference("5.6 health check")
 def test_a_health_check_port_can_be_asked_for_once() -> None:
     cluster = Cluster()
     wanted = service(type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=30500)
@@ -348,6 +384,7 @@ def test_a_health_check_port_can_be_asked_for_once() -> None:
     )
 
 
+@pytest.mark.reference("5.3 drop")
 def test_leaving_load_balancer_drops_what_only_it_has() -> None:
     cluster = Cluster()
     old = cluster.store(
@@ -363,6 +400,7 @@ def test_leaving_load_balancer_drops_what_only_it_has() -> None:
 # ── clients that know only clusterIP, or only clusterIPs
 
 
+@pytest.mark.reference("5.3 singular")
 def test_a_client_that_clears_only_the_singular_clears_both() -> None:
     cluster = Cluster()
     old = cluster.store(service())
@@ -370,6 +408,7 @@ def test_a_client_that_clears_only_the_singular_clears_both() -> None:
     assert "clusterIPs" not in cluster.store(new, old)["spec"]
 
 
+@pytest.mark.reference("5.3 singular")
 def test_a_client_that_changes_only_the_singular_changes_both() -> None:
     cluster = Cluster()
     old = cluster.store(service())
@@ -388,6 +427,7 @@ def test_a_client_that_changes_only_the_singular_changes_both() -> None:
         ("10.96.0.0/16", "0-70000", "expected FIRST-LAST within 1-65535"),
     ],
 )
+@pytest.mark.reference("5.5 range")
 def test_a_wrong_range_says_what_would_be_right(cidrs: str, ports: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         Ranges.parse(cidrs, ports)
@@ -397,14 +437,17 @@ def test_a_wrong_range_says_what_would_be_right(cidrs: str, ports: str, words: s
     "cidr, reserved",
     [("/28", 0), ("/27", 16), ("/24", 16), ("/23", 32), ("/22", 64), ("/21", 128), ("/20", 256), ("/12", 256)],
 )
+@pytest.mark.reference("5.5 bands")
 def test_the_lower_band_is_as_large_as_the_reference_says(cidr: str, reserved: int) -> None:
     assert Ranges.parse("10.96.0.0" + cidr).addresses["IPv4"][0].reserved == reserved
 
 
+@pytest.mark.reference("5.6 bands")
 def test_the_lower_band_of_node_ports() -> None:
     assert Ranges.parse().ports.bands == ((30086, 32767), (30000, 30085))
 
 
+@pytest.mark.reference("5.5 default service")
 def test_the_first_address_is_the_api_servers_own() -> None:
     assert Ranges.parse().first_address == "10.96.0.1"
 

@@ -17,6 +17,7 @@ def service(**spec: Any) -> Document:
     return {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], **spec}}
 
 
+@pytest.mark.reference("5.1 type", "5.1 affinity", "5.1 ports", "5.1 internal policy")
 def test_the_smallest_service() -> None:
     assert defaults.service(service())["spec"] == {
         "type": "ClusterIP",
@@ -42,15 +43,20 @@ def test_the_smallest_service() -> None:
         ({"internalTrafficPolicy": "Local"}, "internalTrafficPolicy", "Local"),
     ],
 )
+@pytest.mark.reference(
+    "5.1 affinity", "5.1 affinity timeout", "5.1 external policy", "5.1 internal policy", "5.1 load balancer ports"
+)
 def test_what_depends_on_the_rest_of_a_service(given: Document, field: str, value: Any) -> None:
     assert defaults.service(service(**given))["spec"].get(field) == value
 
 
 @pytest.mark.parametrize("given, wanted", [({}, 80), ({"targetPort": 0}, 80), ({"targetPort": ""}, 80)])
+@pytest.mark.reference("5.1 ports")
 def test_an_open_target_port_is_the_port(given: Document, wanted: int) -> None:
     assert defaults.service(service(ports=[{"port": 80, **given}]))["spec"]["ports"][0]["targetPort"] == wanted
 
 
+@pytest.mark.reference("5.1 ip mode")
 def test_a_load_balancers_address_is_taken_by_the_proxy() -> None:
     document = service(type="LoadBalancer") | {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {}]}}}
     assert defaults.service(document)["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1", "ipMode": "VIP"}, {}]
@@ -196,6 +202,7 @@ def test_an_empty_object_is_refused_with_errors_and_never_with_a_crash(kind: tup
     assert rules.validate_status(document, copy.deepcopy(document)) == []
 
 
+@pytest.mark.reference("5.2 status")
 def test_a_creator_does_not_decide_the_status() -> None:
     rules = STRATEGIES["v1", "Pod"]
     made = rules.prepare_create(pod() | {"status": {"phase": "Running", "podIP": "10.0.0.1"}})
@@ -207,6 +214,7 @@ def test_a_node_brings_its_own_status() -> None:
     assert STRATEGIES["v1", "Node"].prepare_create({"metadata": {}, "status": status})["status"] == status
 
 
+@pytest.mark.reference("5.3 drop")
 def test_a_service_that_stops_being_a_load_balancer_loses_its_ingress() -> None:
     rules = STRATEGIES["v1", "Service"]
     status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}

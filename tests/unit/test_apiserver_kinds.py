@@ -112,6 +112,7 @@ async def test_who_writes_a_network_policy_is_told_that_nobody_enforces_it() -> 
     assert made.json["metadata"]["generation"] == 1
 
 
+@pytest.mark.reference("5.5 cidr status")
 async def test_a_service_cidr_is_ready_at_once_and_held_by_its_finalizer() -> None:
     calls = await start()
     made = await create(calls, resources.SERVICE_CIDRS, sample(resources.SERVICE_CIDRS))

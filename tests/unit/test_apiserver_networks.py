@@ -62,6 +62,7 @@ async def running(storage: Storage | None = None, **settings: Any) -> AsyncItera
         await asyncio.gather(keeper, return_exceptions=True)
 
 
+@pytest.mark.reference("5.5 address object", "5.5 default network")
 async def test_the_default_network_and_every_address_can_be_seen() -> None:
     async with running(service_ranges="10.96.0.0/16,fd00::/112") as server:
         (default,) = (await server("GET", CIDRS)).json["items"]
@@ -94,6 +95,7 @@ async def test_the_addresses_of_a_service_are_told_to_watchers_in_its_own_revisi
         assert {one["object"]["metadata"]["resourceVersion"] for one in told} == {made["metadata"]["resourceVersion"]}
 
 
+@pytest.mark.reference("5.5 repair")
 async def test_an_address_that_a_service_holds_cannot_be_deleted_by_itself() -> None:
     async with running() as server:
         address = await server.address("cart")
@@ -114,6 +116,7 @@ async def test_an_address_that_somebody_reserves_is_given_to_nobody() -> None:
         assert await server.address("cart", clusterIP="10.96.0.50") == "10.96.0.50"
 
 
+@pytest.mark.reference("5.5 networks", "5.5 exhausted")
 async def test_a_network_gives_addresses_as_soon_as_it_is_there() -> None:
     async with running(service_ranges="10.96.0.0/29") as server:
         for number in range(5):
@@ -139,6 +142,7 @@ async def test_a_second_family_can_be_added_and_services_can_have_both() -> None
         assert len(prefers.json["spec"]["clusterIPs"]) == 2
 
 
+@pytest.mark.reference("5.5 cidr deletion")
 async def test_a_network_with_addresses_in_use_waits_says_why_and_gives_no_more() -> None:
     async with running(service_ranges="10.96.0.0/29") as server:
         await server.network("extra", "10.97.0.0/28")
@@ -163,6 +167,7 @@ def _terminating(line: Any) -> bool:
     return condition["reason"] == "Terminating" and str(condition["message"]).startswith(words)
 
 
+@pytest.mark.reference("5.5 cidr covered")
 async def test_a_network_goes_at_once_when_another_one_contains_it() -> None:
     async with running() as server:
         await server.network("small", "10.97.0.0/28")
@@ -173,6 +178,7 @@ async def test_a_network_goes_at_once_when_another_one_contains_it() -> None:
         assert (await server("GET", f"{HERE}/cart")).json["spec"]["clusterIP"] == "10.97.0.9"
 
 
+@pytest.mark.reference("5.5 default network")
 async def test_the_default_network_comes_back() -> None:
     async with running() as server:
         await server.network("large", "10.96.0.0/12")
@@ -186,6 +192,7 @@ async def test_the_default_network_comes_back() -> None:
         assert line["object"]["spec"]["cidrs"] == ["10.96.0.0/16"]
 
 
+@pytest.mark.reference("5.5 cidr deletion")
 async def test_a_server_that_has_not_heard_of_a_deletion_still_cannot_give_an_address_of_it() -> None:
     """Two servers on one storage, the second without a keeper: what it believes is old, what it writes is right."""
     storage = MemoryStorage()
@@ -269,6 +276,7 @@ async def test_a_resting_address_does_not_hold_up_its_network() -> None:
     ],
     ids=["a second family", "another network, nobody in the old one"],
 )
+@pytest.mark.reference("5.5 default network", "5.5 default service")
 async def test_the_default_network_follows_the_configuration(
     before: str, after: str, cidrs: list[str], api: str
 ) -> None:
@@ -291,6 +299,7 @@ async def test_the_default_network_stays_while_services_have_addresses_of_it(cap
     assert "--service-cluster-ip-range is 10.50.0.0/16, but the ServiceCIDR kubernetes has 10.96.0.0/16" in caplog.text
 
 
+@pytest.mark.reference("5.5 networks")
 async def test_without_a_ready_network_nothing_is_given_and_it_is_said() -> None:
     async with running() as server:
         await server("PATCH", f"{CIDRS}/kubernetes/status", {"status": {"conditions": [UNREADY]}}, content_type=MERGE)

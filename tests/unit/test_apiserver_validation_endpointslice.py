@@ -138,6 +138,7 @@ WRONG: list[tuple[str, Document, str, str]] = [
 
 
 @pytest.mark.parametrize("document, path, words", [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+@pytest.mark.reference("6.2 validation")
 def test_a_wrong_slice_is_told_what_is_wrong_with_which_field(document: Document, path: str, words: str) -> None:
     errors = {error.path: error.body for error in validate(document)}
     assert errors.get(path, "").startswith(words), errors
@@ -155,10 +156,12 @@ def test_a_wrong_slice_is_told_what_is_wrong_with_which_field(document: Document
         endpoint(nodeName="node-1", hostname="a", hints={"forZones": [{"name": "a"}], "forNodes": [{"name": "n"}]}),
     ],
 )
+@pytest.mark.reference("6.2 validation")
 def test_a_valid_slice_has_no_errors(document: Document) -> None:
     assert [str(error) for error in validate(document)] == []
 
 
+@pytest.mark.reference("6.2 validation")
 def test_the_address_type_does_not_change() -> None:
     errors = validate_update(slice_(addressType="IPv6"), slice_())
     assert [str(error) for error in errors] == ['addressType: Invalid value: "IPv6": field is immutable']

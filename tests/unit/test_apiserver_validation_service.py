@@ -400,6 +400,130 @@ WRONG: list[tuple[str, Document, str, str]] = [
 
 
 @pytest.mark.parametrize("document, path, words", [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+@pytest.mark.reference(
+    "5.2 rule 1",
+    cases=(
+        "name",
+        "two topologies",
+    ),
+)
+@pytest.mark.reference("5.2 rule 2", cases=("no ports",))
+@pytest.mark.reference(
+    "5.2 rule 3",
+    cases=(
+        "port 0",
+        "port 65536",
+        "no name of two",
+        "port name",
+        "same name",
+        "protocol",
+        "target port",
+        "target port name",
+        "app protocol",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 4",
+    cases=(
+        "same port twice",
+        "same node port twice",
+    ),
+)
+@pytest.mark.reference("5.2 rule 5", cases=("node port of ClusterIP",))
+@pytest.mark.reference(
+    "5.2 rule 6",
+    cases=(
+        "type",
+        "headless NodePort",
+        "headless LoadBalancer",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 7",
+    cases=(
+        "external name missing",
+        "external name",
+        "external name with an address",
+        "external name with families",
+        "external name with a policy",
+    ),
+)
+@pytest.mark.reference("5.2 rule 8", cases=("selector",))
+@pytest.mark.reference(
+    "5.2 rule 9",
+    cases=(
+        "affinity",
+        "affinity timeout",
+        "affinity without its configuration",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 10",
+    cases=(
+        "address lists apart",
+        "only the plural",
+        "lists that differ",
+        "leading zeros",
+        "no address",
+        "IPv4 inside IPv6",
+        "three addresses",
+        "None and another",
+        "two of one family",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 11",
+    cases=(
+        "family of another address",
+        "unknown family",
+        "family twice",
+        "family policy",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 12",
+    cases=(
+        "external address",
+        "external address: this host",
+        "external address: none",
+        "external address: link",
+        "external address: multicast",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 13",
+    cases=(
+        "source ranges without load balancer",
+        "source range with host bits",
+        "source range that is an address",
+        "annotated source range",
+        "annotated source range without load balancer",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 14",
+    cases=(
+        "allocateLoadBalancerNodePorts",
+        "allocateLoadBalancerNodePorts missing",
+        "name of a load-balancer class",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 15",
+    cases=(
+        "external policy inside",
+        "external policy",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 16",
+    cases=(
+        "health check without Local",
+        "health check missing",
+    ),
+)
+@pytest.mark.reference("5.2 rule 17", cases=("internal policy",))
+@pytest.mark.reference("5.2 rule 18", cases=("distribution",))
 def test_a_wrong_service_is_told_what_is_wrong_with_which_field(document: Document, path: str, words: str) -> None:
     errors = {error.path: error.body for error in rules.validate(document)}
     assert errors.get(path, "").startswith(words), errors
@@ -466,6 +590,29 @@ CHANGES: list[tuple[str, Document, Document, str, str]] = [
 
 
 @pytest.mark.parametrize("old, new, path, words", [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+@pytest.mark.reference(
+    "5.2 rule 19",
+    cases=(
+        "primary address",
+        "to headless",
+        "address taken away",
+        "second address without SingleStack",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 20",
+    cases=(
+        "primary family",
+        "second family without SingleStack",
+    ),
+)
+@pytest.mark.reference(
+    "5.2 rule 21",
+    cases=(
+        "load-balancer class",
+        "health-check port",
+    ),
+)
 def test_what_may_not_change_is_refused(old: Document, new: Document, path: str, words: str) -> None:
     errors = {error.path: error.body for error in rules.validate_update(new, old)}
     assert errors.get(path, "").startswith(words), errors
@@ -485,6 +632,17 @@ ALLOWED = {
 
 
 @pytest.mark.parametrize("old, new", ALLOWED.values(), ids=ALLOWED.keys())
+@pytest.mark.reference(
+    "5.2 rule 19",
+    cases=(
+        "to ExternalName",
+        "from ExternalName",
+        "a second address",
+        "back to one",
+        "headless keeps its freedom",
+    ),
+)
+@pytest.mark.reference("5.2 rule 21", cases=("a class when it becomes a load balancer",))
 def test_other_changes_are_allowed(old: Document, new: Document) -> None:
     assert rules.validate_update(new, old) == []
 
@@ -536,11 +694,13 @@ STATUSES: list[tuple[str, Document, str, str]] = [
 
 
 @pytest.mark.parametrize("document, path, words", [row[1:] for row in STATUSES], ids=[row[0] for row in STATUSES])
+@pytest.mark.reference("5.2 rule 23")
 def test_a_wrong_status_is_refused(document: Document, path: str, words: str) -> None:
     errors = {error.path: error.body for error in rules.validate_status(document, service(type="LoadBalancer"))}
     assert errors.get(path, "").startswith(words), errors
 
 
+@pytest.mark.reference("5.2 rule 23")
 def test_an_address_that_was_there_is_tolerated_in_the_status() -> None:
     old = with_ingress({"ip": "192.0.2.01", "ipMode": "VIP"})
     assert rules.validate_status(copy.deepcopy(old), old) == []

@@ -45,6 +45,7 @@ ADDRESSES: list[tuple[Document, str]] = [
 
 
 @pytest.mark.parametrize("document, words", CIDRS, ids=range(len(CIDRS)))
+@pytest.mark.reference("5.5 cidr validation", "5.5 range")
 def test_a_wrong_service_cidr_is_told_which_field(document: Document, words: str) -> None:
     (error,) = service_network.validate_service_cidr(document)
     assert str(error).startswith(words)
@@ -61,6 +62,7 @@ def test_a_service_cidr_has_one_network_or_one_of_each_family(cidrs: tuple[str, 
     assert service_network.validate_service_cidr(cidr(*cidrs)) == []
 
 
+@pytest.mark.reference("5.5 cidr validation")
 def test_a_service_cidr_may_only_gain_a_second_family() -> None:
     one, two = cidr("10.0.0.0/24"), cidr("10.0.0.0/24", "fd00::/64")
     assert service_network.validate_service_cidr_update(two, one) == []
@@ -70,6 +72,7 @@ def test_a_service_cidr_may_only_gain_a_second_family() -> None:
     assert str(moved) == 'spec.cidrs[0]: Invalid value: "10.1.0.0/24": field is immutable'
 
 
+@pytest.mark.reference("5.5 address object")
 def test_an_address_stays_with_whom_it_was_given_to() -> None:
     assert service_network.validate_ip_address_update(address(), address()) == []
     (error,) = service_network.validate_ip_address_update(address(name="x"), address(name="10.96.0.7"))

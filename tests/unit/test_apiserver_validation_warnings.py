@@ -54,6 +54,7 @@ def service(**spec: Any) -> Document:
         ({"kind": "EndpointSlice", "addressType": "FQDN"}, "addressType: FQDN endpoints are deprecated"),
     ],
 )
+@pytest.mark.reference("5.2 warnings")
 def test_what_is_ill_advised_is_said(document: Document, words: str) -> None:
     assert any(warning.startswith(words) for warning in warnings(document)), warnings(document)
 
@@ -68,5 +69,6 @@ def test_what_is_ill_advised_is_said(document: Document, words: str) -> None:
         {"kind": "Pod", "spec": {}},
     ],
 )
+@pytest.mark.reference("5.2 warnings")
 def test_nothing_is_said_about_what_is_fine(document: Document) -> None:
     assert warnings(document) == []

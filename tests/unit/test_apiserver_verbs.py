@@ -149,6 +149,7 @@ async def test_a_put_without_a_version_overwrites(api: Calls) -> None:
     assert answer.json["spec"]["selector"] == {"app": "other"}
 
 
+@pytest.mark.reference("5.7 put creates")
 async def test_a_put_creates_a_service_but_no_pod(api: Calls) -> None:
     assert (await api("PUT", f"{SERVICES}/web", service("web"))).status == 201
     assert (await api("PUT", f"{PODS}/web", pod("web"))).status == 404
@@ -160,6 +161,7 @@ async def test_an_update_that_changes_nothing_writes_nothing(api: Calls) -> None
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
 
 
+@pytest.mark.reference("5.2 rule 22")
 async def test_a_uid_that_is_not_the_objects_conflicts(api: Calls) -> None:
     document = (await api("POST", SERVICES, service("web"))).json
     document["metadata"]["uid"] = "another"
@@ -168,6 +170,7 @@ async def test_a_uid_that_is_not_the_objects_conflicts(api: Calls) -> None:
     assert "UID in precondition: another" in answer.json["message"]
 
 
+@pytest.mark.reference("5.2 status")
 async def test_status_and_spec_are_written_apart(api: Calls) -> None:
     await api("POST", PODS, pod("a"))
     status = {"status": {"phase": "Running"}, "spec": {"nodeName": "sneaked"}}
@@ -211,6 +214,7 @@ async def test_the_scale_of_a_deployment_reads_and_writes_its_replicas(api: Call
     assert (await api("GET", f"{path}/a")).json["spec"]["replicas"] == 1
 
 
+@pytest.mark.reference("5.5 dry run")
 async def test_a_dry_run_changes_nothing(api: Calls) -> None:
     before = api.app.registry.storage.revision
     assert (await api("POST", f"{SERVICES}?dryRun=All", service("web"))).status == 201
@@ -219,6 +223,7 @@ async def test_a_dry_run_changes_nothing(api: Calls) -> None:
     assert api.app.registry.storage.revision == before
 
 
+@pytest.mark.reference("5.5 release", "5.6 release")
 async def test_deleting_gives_addresses_and_ports_back(api: Calls) -> None:
     created = await api("POST", SERVICES, service("a", type="NodePort", clusterIP="10.96.7.7"))
     port = created.json["spec"]["ports"][0]["nodePort"]
@@ -351,6 +356,7 @@ async def test_a_request_that_makes_no_sense_is_refused(api: Calls, method: str,
     assert answer.json["kind"] == "Status"
 
 
+@pytest.mark.reference("5.5 default service")
 async def test_default_kubernetes_is_there_from_the_start(api: Calls) -> None:
     found = (await api("GET", f"{SERVICES}/kubernetes")).json
     assert found["spec"]["clusterIP"] == "10.96.0.1"

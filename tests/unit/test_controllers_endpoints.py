@@ -29,6 +29,7 @@ def endpoints(given: Service, *pods: Pod) -> list[Endpoint]:
         (True, True, True, (True, True, True)),
     ],
 )
+@pytest.mark.reference("6.1 conditions")
 def test_conditions(ready: bool, terminating: bool, publish: bool, expected: tuple[bool, bool, bool]) -> None:
     meta = {"deletionTimestamp": "2026-01-02T03:05:00Z"} if terminating else {}
     one = endpoints(service(publishNotReadyAddresses=publish), pod("p", "10.0.0.1", ready=ready, meta=meta))[0]
@@ -46,10 +47,12 @@ def test_conditions(ready: bool, terminating: bool, publish: bool, expected: tup
     ],
     ids=["no address", "succeeded", "failed", "no address of the family", "what is no address"],
 )
+@pytest.mark.reference("6.1 pods")
 def test_pods_that_cannot_answer_are_left_out(left_out: Pod) -> None:
     assert endpoints(service(), left_out) == []
 
 
+@pytest.mark.reference("6.1 fields")
 def test_an_endpoint_says_where_it_is_and_which_pod_it_is() -> None:
     one = endpoints(service(), pod("p", "10.0.0.1", node="n2", uid="u1"))[0]
     assert (one.addresses, one.node_name, one.zone, one.hostname) == (("10.0.0.1",), "n2", "b", None)
@@ -62,11 +65,13 @@ def test_an_endpoint_says_where_it_is_and_which_pod_it_is() -> None:
     "hostname, subdomain, expected",
     [("web-0", "web", "web-0"), ("web-0", "other", None), ("web-0", "", None), ("", "web", None)],
 )
+@pytest.mark.reference("6.1 fields")
 def test_a_hostname_only_in_the_governing_service(hostname: str, subdomain: str, expected: str | None) -> None:
     given = pod("p", "10.0.0.1", spec={"hostname": hostname, "subdomain": subdomain})
     assert endpoints(service(), given)[0].hostname == expected
 
 
+@pytest.mark.reference("6.1 pods")
 def test_a_pod_on_an_unknown_node_waits_for_the_node() -> None:
     lost = pod("p", "10.0.0.1", node="nowhere")
     found = find_endpoints(service(), [lost], nodes())
@@ -86,10 +91,12 @@ def test_a_pod_on_an_unknown_node_waits_for_the_node() -> None:
         ({"ipFamilies": None, "clusterIP": "None"}, ("IPv4", "IPv6")),
     ],
 )
+@pytest.mark.reference("6.1 families")
 def test_address_types(spec: dict[str, Any], expected: tuple[str, ...]) -> None:
     assert address_types(service(**spec)) == expected
 
 
+@pytest.mark.reference("6.1 fields")
 def test_addresses_are_canonical() -> None:
     given = pod("p", "FD00:0:0::1")
     assert endpoints(service(ipFamilies=["IPv6"]), given)[0].addresses == ("fd00::1",)
@@ -123,6 +130,7 @@ SIDECAR = {
     ],
     ids=["its own", "a number", "a name", "no such name", "name and UDP", "name and TCP", "a sidecar's"],
 )
+@pytest.mark.reference("6.1 ports")
 def test_target_ports(port: dict[str, Any], spec: dict[str, Any], expected: int | None) -> None:
     ports = resolve_ports(service(port), pod("p", "10.0.0.1", spec=spec))
     assert [one.port for one in ports] == ([] if expected is None else [expected])
@@ -135,6 +143,7 @@ def test_a_port_keeps_its_name_protocol_and_application_protocol() -> None:
     )
 
 
+@pytest.mark.reference("6.1 ports")
 def test_pods_with_different_numbers_for_one_name_are_in_different_groups() -> None:
     old = {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 80}]}]}
     given = service({"port": 80, "targetPort": "http"})
@@ -156,6 +165,7 @@ def test_pods_with_different_numbers_for_one_name_are_in_different_groups() -> N
         ("PreferClose", "Disabled", (("a",), ())),
     ],
 )
+@pytest.mark.reference("6.2 traffic distribution")
 def test_hints(distribution: str | None, annotation: str, expected: Any) -> None:
     meta = {"annotations": {"service.kubernetes.io/topology-mode": annotation}} if annotation else {}
     given = service(meta=meta, **({"trafficDistribution": distribution} if distribution else {}))
@@ -167,6 +177,7 @@ def test_hints(distribution: str | None, annotation: str, expected: Any) -> None
     assert found == expected
 
 
+@pytest.mark.reference("6.2 traffic distribution")
 def test_no_zone_no_hint_and_no_hint_for_an_endpoint_that_is_not_ready() -> None:
     given = service(trafficDistribution="PreferClose")
     assert endpoints(given, pod("p", "10.0.0.1", ready=False))[0].hints is None

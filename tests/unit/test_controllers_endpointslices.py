@@ -28,10 +28,12 @@ def pods(*numbers: int) -> list[Pod]:
         ({"clusterIP": "None"}, True),
     ],
 )
+@pytest.mark.reference("6.1 services")
 def test_which_services_have_managed_slices(spec: dict[str, Any], managed: bool) -> None:
     assert has_managed_slices(service(**spec)) is managed
 
 
+@pytest.mark.reference("6.1 owner", "6.1 labels")
 def test_a_new_service_gets_a_slice_that_it_owns() -> None:
     store = SliceStore()
     given = service(meta={"labels": {"team": "shop", "endpointslice.kubernetes.io/managed-by": "me"}})
@@ -47,17 +49,20 @@ def test_a_new_service_gets_a_slice_that_it_owns() -> None:
     assert (owner.kind, owner.name, owner.uid, owner.block_owner_deletion) == ("Service", "web", "uid-web", True)
 
 
+@pytest.mark.reference("6.1 labels")
 def test_a_headless_service_is_labelled_so() -> None:
     one = SliceStore().reconcile(service(clusterIP="None"), pods(1)).create[0]
     assert (one.metadata.labels or {})["service.kubernetes.io/headless"] == ""
 
 
+@pytest.mark.reference("6.1 owner")
 def test_a_name_of_full_length_has_no_room_for_a_dash() -> None:
     name = "w" * 253
     one = SliceStore().reconcile(service(meta={"name": name}), pods(1)).create[0]
     assert one.metadata.generate_name == name
 
 
+@pytest.mark.reference("6.1 placeholder", "6.1 families")
 def test_a_service_without_endpoints_keeps_one_empty_slice_for_each_family() -> None:
     store = SliceStore()
     given = service(ipFamilies=["IPv4", "IPv6"])
@@ -71,6 +76,7 @@ def test_a_service_without_endpoints_keeps_one_empty_slice_for_each_family() -> 
     assert store.endpoints() == []
 
 
+@pytest.mark.reference("6.1 few writes")
 def test_one_change_is_one_write() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(*range(250)))
@@ -84,6 +90,7 @@ def test_one_change_is_one_write() -> None:
     assert store.writes == before + 2
 
 
+@pytest.mark.reference("6.1 packing")
 def test_a_slice_that_needs_a_write_anyway_takes_new_endpoints_first() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(*range(150)))
@@ -96,6 +103,7 @@ def test_a_slice_that_needs_a_write_anyway_takes_new_endpoints_first() -> None:
     assert store.sizes() == [50, 100]
 
 
+@pytest.mark.reference("6.1 packing")
 def test_what_is_left_goes_into_the_fullest_slice_that_takes_it_all() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(*range(9)), limit=4)
@@ -107,6 +115,7 @@ def test_what_is_left_goes_into_the_fullest_slice_that_takes_it_all() -> None:
     assert store.sizes() == [2, 3, 4, 4]
 
 
+@pytest.mark.reference("6.1 packing")
 def test_nothing_is_moved_to_make_slices_fuller() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(*range(8)), limit=4)
@@ -121,6 +130,7 @@ def test_a_slice_that_becomes_empty_goes() -> None:
     assert (len(changes.update), len(changes.delete)) == (0, 1)
 
 
+@pytest.mark.reference("6.1 few writes")
 def test_new_ports_reuse_the_slices_of_the_old_ones() -> None:
     store = SliceStore()
     store.reconcile(service({"port": 80}), pods(*range(3)))
@@ -135,6 +145,7 @@ def test_the_order_of_ports_is_no_reason_to_write() -> None:
     assert not store.reconcile(service(grpc, http), pods(1))
 
 
+@pytest.mark.reference("6.1 labels")
 def test_labels_of_the_service_are_followed() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(1))
@@ -142,6 +153,7 @@ def test_labels_of_the_service_are_followed() -> None:
     assert [(one.metadata.labels or {})["new"] for one in changes.update] == ["one"]
 
 
+@pytest.mark.reference("6.1 families")
 def test_slices_of_a_family_no_longer_wanted_go() -> None:
     store = SliceStore()
     both = [pod("p", "10.0.0.1", "fd00::1")]
@@ -151,6 +163,7 @@ def test_slices_of_a_family_no_longer_wanted_go() -> None:
     assert store.addresses() == ["10.0.0.1"]
 
 
+@pytest.mark.reference("6.1 owner")
 def test_slices_of_another_owner_of_that_name_go() -> None:
     store = SliceStore()
     store.reconcile(service(meta={"uid": "the one before"}), pods(1))
@@ -168,6 +181,7 @@ def test_a_service_that_is_being_deleted_gets_no_new_slices() -> None:
     assert not reconcile(going, pods(1), nodes(), [])
 
 
+@pytest.mark.reference("6.1 foreign edits")
 def test_somebody_elses_edit_is_put_right() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(1, 2))
@@ -177,6 +191,7 @@ def test_somebody_elses_edit_is_put_right() -> None:
     assert len(store.endpoints()) == 2
 
 
+@pytest.mark.reference("6.2 unready")
 def test_old_hints_of_an_endpoint_that_is_not_ready_cause_no_write() -> None:
     store = SliceStore()
     given = service(trafficDistribution="PreferClose")
@@ -188,6 +203,7 @@ def test_old_hints_of_an_endpoint_that_is_not_ready_cause_no_write() -> None:
     assert store.endpoints()[0].hints is None
 
 
+@pytest.mark.reference("6.1 trigger")
 def test_the_time_of_the_cause_is_noted_and_forgotten() -> None:
     store = SliceStore()
     changes = store.write(reconcile(service(), pods(1), nodes(), [], trigger_time="2026-01-01T00:00:00Z"))
@@ -197,6 +213,7 @@ def test_the_time_of_the_cause_is_noted_and_forgotten() -> None:
     assert changes.update[0].metadata.annotations is None
 
 
+@pytest.mark.reference("6.1 trigger")
 def test_trigger_times_are_the_earliest_of_what_is_new() -> None:
     times = TriggerTimes()
     given = service(meta={"creationTimestamp": "2026-01-01T00:00:09Z"})
