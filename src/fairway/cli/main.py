@@ -26,6 +26,7 @@ COMMANDS = (
     ("lab", "fairway.cli.lab:app", _SERVE),
     ("trace", "fairway.cli.trace:trace", _EXPLAIN),
     ("program", "fairway.cli.program:program", _EXPLAIN),
+    ("bench", "fairway.cli.bench:app", _EXPLAIN),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),
     ("proxy", "fairway.cli.proxy:proxy", _PARTS),

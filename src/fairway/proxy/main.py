@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ async def serve(
     `fairway.proxy.agent.CannotListen`.
     """
     started = time.monotonic()
+    gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage
     with open_machine() as machine:
         set_up(configuration)
         agent = machine.agent(configuration)
@@ -50,6 +52,8 @@ async def serve(
             log.warning("net.ipv4.ip_forward is off: only this node's own processes reach backends elsewhere")
 
         def on_ready() -> None:
+            gc.freeze()  # what is here now stays: no later collection looks through all of it
+            gc.enable()
             log.info("%s", ready())
             if ready_fd is not None:
                 tell(ready_fd)

@@ -30,6 +30,8 @@ from fairway.runtime.retry import Patience
 log = logging.getLogger(__name__)
 
 _KEPT_ROUNDS = 20
+_LONGEST_WAIT = 0.1
+"""Seconds that a change waits for others to be merged with, however long the round before took."""
 
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
@@ -103,7 +105,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     ) -> None:
         self._mode, self._kernel, self._cache, self._flows = mode, kernel, cache, flows
         self._clock, self._listeners, self._patience = clock, listeners, patience
-        self._pacer = Pacer()
+        self._pacer = Pacer(longest=_LONGEST_WAIT)
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0

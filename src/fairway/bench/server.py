@@ -1,0 +1,76 @@
+"""The least that a proxy takes for an API server: whole lists, and watches that say what they are told to.
+
+Everything is bytes that were made before, so that what is measured is the proxy.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+_NOT_FOUND = b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}'
+
+
+@dataclass
+class ListServer:
+    """Answers on a socket that listens already, in threads of its own, inside a ``with`` block."""
+
+    listener: socket.socket
+    lists: Mapping[str, bytes]
+    """The body of each list, by the last word of its path."""
+    _watches: dict[str, socket.socket] = field(default_factory=dict)
+    _connections: set[socket.socket] = field(default_factory=set)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __enter__(self) -> ListServer:
+        threading.Thread(target=self._accept, name="list-server", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self.listener, *self._connections):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def send(self, plural: str, event: bytes, timeout: float = 10.0) -> None:
+        """Say one line on the watch of a kind. Raises TimeoutError when nobody watches it."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: plural in self._watches, timeout):
+                raise TimeoutError(f"the proxy does not watch {plural}")
+            watch = self._watches[plural]
+        watch.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._connections.add(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection.makefile("rb") as requests:
+            while line := requests.readline():
+                while requests.readline().strip():
+                    pass  # headers: who asks and what else would be accepted makes no difference
+                target = urlsplit(line.split()[1].decode())
+                self._answer(connection, target.path.rpartition("/")[2], "watch" in parse_qs(target.query))
+
+    def _answer(self, connection: socket.socket, plural: str, watches: bool) -> None:
+        if watches:
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            with self._changed:
+                self._watches[plural] = connection
+                self._changed.notify_all()
+            return
+        body = self.lists.get(plural)
+        status = b"404 Not Found" if body is None else b"200 OK"
+        body = _NOT_FOUND if body is None else body
+        head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+        connection.sendall(head + body)

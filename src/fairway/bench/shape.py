@@ -1,0 +1,120 @@
+"""A made-up cluster of any size, as the API server's own bytes: so many Services with so many backends each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from fairway.objects.codec import Document
+from fairway.objects.endpointslice import SERVICE_NAME_LABEL
+
+NODE = "bench"
+CLUSTER_NETWORK = "10.128.0.0/9"
+SERVICE_NETWORK = "10.0.0.0/9"
+SLICE_ENDPOINTS = 100
+"""As many endpoints as the EndpointSlice controller puts into one slice."""
+_MOST_ADDRESSES = 1 << 23
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Raises ValueError when there are not enough addresses for it."""
+
+    services: int
+    backends: int
+
+    def __post_init__(self) -> None:
+        if self.services < 1 or self.backends < 1:
+            raise ValueError("there must be at least one Service, with one backend")
+        if max(self.services, self.services * self.backends) >= _MOST_ADDRESSES:
+            raise ValueError(
+                f"{self.services} x {self.backends} is more than the {_MOST_ADDRESSES} addresses there are"
+            )
+
+    def lists(self) -> dict[str, bytes]:
+        """What the API server answers for each plural, at revision 1."""
+        slices = (self.slice(number, part) for number in range(self.services) for part in range(self.slices_each))
+        return {
+            "nodes": _list("v1", "Node", [_node()]),
+            "services": _list("v1", "Service", [_service(number) for number in range(self.services)]),
+            "endpointslices": _list("discovery.k8s.io/v1", "EndpointSlice", list(slices)),
+        }
+
+    @property
+    def slices_each(self) -> int:
+        return -(-self.backends // SLICE_ENDPOINTS)
+
+    def slice(self, number: int, part: int = 0, *, less: int = 0, revision: int = 1) -> Document:
+        """One EndpointSlice of a Service; without its last ``less`` endpoints."""
+        start = part * SLICE_ENDPOINTS
+        count = min(SLICE_ENDPOINTS, self.backends - start) - less
+        first = number * self.backends + start
+        name = f"service-{number}"
+        return {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": _metadata(f"{name}-{part}", revision, {SERVICE_NAME_LABEL: name}),
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [_endpoint(first + index) for index in range(count)],
+        }
+
+    def changes(self, count: int) -> Iterator[bytes]:
+        """Watch events: a backend leaves, then comes back; each pair at a Service far from the one before."""
+        for number in range(count):
+            which, last = number // 2 * 7919 % self.services, self.slices_each - 1
+            changed = self.slice(which, last, less=1 - number % 2, revision=number + 2)
+            yield msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"
+
+
+def _metadata(name: str, revision: int, labels: dict[str, str] | None = None) -> Document:
+    found: Document = {"name": name, "namespace": "default", "uid": name, "resourceVersion": str(revision)}
+    return {**found, "labels": labels} if labels else found
+
+
+def _list(api_version: str, kind: str, items: list[Document]) -> bytes:
+    whole = {"apiVersion": api_version, "kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": items}
+    return msgspec.json.encode(whole)
+
+
+def _node() -> Document:
+    metadata = {"name": NODE, "uid": NODE, "resourceVersion": "1"}
+    status = {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}, "status": status}
+
+
+def _service(number: int) -> Document:
+    address = _address(10 << 24, number + 1)
+    port = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(f"service-{number}", 1),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address,
+            "clusterIPs": [address],
+            "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
+            "internalTrafficPolicy": "Cluster",
+            "sessionAffinity": "None",
+            "selector": {"app": f"service-{number}"},
+            "ports": [port],
+        },
+        "status": {"loadBalancer": {}},
+    }
+
+
+def _endpoint(number: int) -> Document:
+    return {
+        "addresses": [_address(10 << 24 | 128 << 16, number)],
+        "conditions": {"ready": True, "serving": True, "terminating": False},
+        "nodeName": "node-2",
+        "targetRef": {"kind": "Pod", "namespace": "default", "name": f"pod-{number}", "uid": f"pod-{number}"},
+    }
+
+
+def _address(network: int, number: int) -> str:
+    return ".".join(str(byte) for byte in (network + number).to_bytes(4, "big"))

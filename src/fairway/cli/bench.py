@@ -1,0 +1,78 @@
+"""``fairway bench``: how fast it is here, measured by whoever wants to know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
+
+app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
+
+
+@app.command
+def programming(
+    *,
+    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
+    services: int = 10_000,
+    backends: int = 10,
+    changes: int = 200,
+    output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
+) -> int:
+    """Measure how fast a proxy process makes the kernel follow the cluster.
+
+    A real `fairway proxy` runs in a network namespace of its own against a made-up cluster. Measured are the time from
+    its start until the kernel has everything, and for one change after the other the time from the last byte of the
+    watch event to the kernel's word that it is done. Needs root; leaves nothing behind.
+
+    Example: sudo fairway bench programming --services 10000 --backends 10
+
+    Parameters
+    ----------
+    mode
+        The proxy mode.
+    services
+        How many Services.
+    backends
+        How many backends each of them has.
+    changes
+        How many changes: a backend leaves, then comes back, at one Service after the other.
+    output
+        text or json; times in seconds, memory in bytes.
+    """
+    from fairway.bench.programming import BenchFailed, measure
+    from fairway.bench.shape import Shape
+    from fairway.modes.registry import MODES
+
+    if mode not in MODES:
+        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    if changes < 1:
+        raise CommandError("--changes: there must be at least one", EXIT_USAGE)
+    try:
+        shape = Shape(services, backends)
+    except ValueError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+    try:
+        found = measure(shape, changes, mode)
+    except PermissionError:
+        raise CommandError("a network namespace can only be made by root: try sudo") from None
+    except (BenchFailed, TimeoutError) as error:
+        raise CommandError(str(error)) from None
+    if output == "json":
+        print_json(found)
+    else:
+        _show(found)
+    return 0
+
+
+def _show(found: dict[str, Any]) -> None:
+    shape = f"{found['services']} Services x {found['backends']} backends, mode {found['mode']}"
+    print(f"{shape}: {found['elements']} elements")
+    cold, cpu = found["cold_seconds"], found["cold_cpu_seconds"]
+    print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
+    times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
+    print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
+    print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
+    on = found["machine"]
+    print(f"on kernel {on['kernel']}, {on['processors']} processors, load {on['load']}, Python {on['python']}")

@@ -1,0 +1,23 @@
+"""The benchmark runs a real proxy and tells what it saw; how fast that was is not this test's business."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairway.bench.programming import measure
+from fairway.bench.shape import Shape
+from fairway.kernel import namespaces
+
+pytestmark = pytest.mark.kernel
+
+
+def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
+    found = measure(Shape(services=3, backends=2), changes=4, mode="nftables")
+    assert (found["mode"], found["services"], found["backends"], found["changes"]) == ("nftables", 3, 2, 4)
+    assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["p99"] <= found["change_seconds"]["max"]
+    assert found["cold_seconds"] > 0
+    assert found["cpu_seconds_per_change"] >= 0
+    assert found["rss_bytes"] > 10 << 20
+    # three frontends, their two slots each, and what is there without any Service
+    assert found["elements"] >= 3 + 6
+    assert not namespaces.names("fairway-bench-")
