@@ -21,7 +21,8 @@ PREFIX = "#/$defs/"
 
 CORE, APPS, DISCOVERY = "io.k8s.api.core.v1.", "io.k8s.api.apps.v1.", "io.k8s.api.discovery.v1."
 COORDINATION, EVENTS = "io.k8s.api.coordination.v1.", "io.k8s.api.events.v1."
-NETWORKING = "io.k8s.api.networking.v1."
+NETWORKING, RBAC = "io.k8s.api.networking.v1.", "io.k8s.api.rbac.v1."
+AUTHENTICATION, AUTHORIZATION = "io.k8s.api.authentication.v1.", "io.k8s.api.authorization.v1."
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 KINDS = {
     CORE: (
@@ -40,9 +41,17 @@ KINDS = {
     DISCOVERY: ("EndpointSlice",),
     EVENTS: ("Event",),
     NETWORKING: ("IPAddress", "NetworkPolicy", "ServiceCIDR"),
+    RBAC: ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
 }
 ALONE = (
     "io.k8s.api.autoscaling.v1.Scale",
+    AUTHENTICATION + "SelfSubjectReview",
+    AUTHENTICATION + "TokenRequest",
+    AUTHENTICATION + "TokenReview",
+    AUTHORIZATION + "LocalSubjectAccessReview",
+    AUTHORIZATION + "SelfSubjectAccessReview",
+    AUTHORIZATION + "SelfSubjectRulesReview",
+    AUTHORIZATION + "SubjectAccessReview",
     META + "DeleteOptions",
     META + "Patch",
     META + "Status",
@@ -114,11 +123,14 @@ def kinds(value: list[Schema]) -> list[Schema]:
     served = {
         "",
         "apps",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
         "autoscaling",
         "coordination.k8s.io",
         "discovery.k8s.io",
         "events.k8s.io",
         "networking.k8s.io",
+        "rbac.authorization.k8s.io",
     }
     return [one for one in value if one["group"] in served and one["version"] == "v1"]
 

@@ -41,6 +41,10 @@ HEADERS = {
     ("networking.k8s.io/v1", "IPAddress"): ("Name ParentRef Age", ""),
     ("networking.k8s.io/v1", "NetworkPolicy"): ("Name Pod-Selector Age", ""),
     ("events.k8s.io/v1", "Event"): ("Last_Seen Type Reason Object Message", "Subobject Source First_Seen Count Name"),
+    ("rbac.authorization.k8s.io/v1", "Role"): ("Name Created_At", ""),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): ("Name Created_At", ""),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): ("Name Role Age", "Users Groups ServiceAccounts"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): ("Name Role Age", "Users Groups ServiceAccounts"),
     ("v1", "Event"): ("Last_Seen Type Reason Object Message", "Subobject Source First_Seen Count Name"),
 }
 

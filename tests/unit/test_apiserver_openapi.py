@@ -21,6 +21,7 @@ ROOTS = (
     "apis/discovery.k8s.io/v1",
     "apis/events.k8s.io/v1",
     "apis/networking.k8s.io/v1",
+    "apis/rbac.authorization.k8s.io/v1",
 )
 
 

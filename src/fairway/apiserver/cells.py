@@ -290,3 +290,15 @@ def event_source(event: Document) -> str:
 
 def event_count(event: Document) -> int:
     return int(event.get("series", {}).get("count") or event.get("count") or 1)
+
+
+def subjects(document: Document, kind: str) -> str:
+    """The names of a binding's subjects of one kind, a ServiceAccount's with its namespace."""
+    found = [one for one in document.get("subjects") or () if one.get("kind") == kind]
+    return ", ".join("/".join(one[part] for part in ("namespace", "name") if one.get(part)) for one in found)
+
+
+def role(document: Document) -> str:
+    """What a binding gives: ``ClusterRole/view``."""
+    reference = document.get("roleRef") or {}
+    return f"{reference.get('kind', '')}/{reference.get('name', '')}"

@@ -178,6 +178,25 @@ NETWORK_POLICY = (
     _AGE,
 )
 
+# The time instead of the age: what kubectl has always printed for roles.
+_CREATED = _column("Created At", "When it was created.", lambda one: one["metadata"].get("creationTimestamp", ""))
+
+ROLE = (_NAME, _CREATED)
+
+
+def _subjects(kind: str) -> Callable[[Document], str]:
+    return lambda document: cells.subjects(document, kind)
+
+
+ROLE_BINDING = (
+    _NAME,
+    _column("Role", "What it gives.", cells.role),
+    _AGE,
+    _wide("Users", "Users it is given to.", _subjects("User")),
+    _wide("Groups", "Groups it is given to.", _subjects("Group")),
+    _wide("ServiceAccounts", "ServiceAccounts it is given to.", _subjects("ServiceAccount")),
+)
+
 
 def _of_later(column: Column) -> Column:
     """A column of Events for the form of events.k8s.io."""
@@ -202,4 +221,8 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("discovery.k8s.io/v1", "EndpointSlice"): ENDPOINT_SLICE,
     ("apps/v1", "Deployment"): DEPLOYMENT,
     ("apps/v1", "ReplicaSet"): REPLICA_SET,
+    ("rbac.authorization.k8s.io/v1", "Role"): ROLE,
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): ROLE_BINDING,
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): ROLE,
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): ROLE_BINDING,
 }

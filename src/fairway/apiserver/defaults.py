@@ -219,3 +219,15 @@ def _volume(volume: Document) -> None:
             volume[kind].setdefault("defaultMode", _FILE_MODE)
     if "hostPath" in volume:
         volume["hostPath"].setdefault("type", "")
+
+
+def role_binding(binding: Document) -> Document:
+    """The API group of users, groups and roles, where the writer left it out; ServiceAccounts have none."""
+    group = "rbac.authorization.k8s.io"
+    reference = binding.get("roleRef")
+    if isinstance(reference, dict) and not reference.get("apiGroup"):
+        reference["apiGroup"] = group
+    for subject in binding.get("subjects") or ():
+        if subject.get("kind") in ("User", "Group") and not subject.get("apiGroup"):
+            subject["apiGroup"] = group
+    return binding

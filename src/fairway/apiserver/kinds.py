@@ -196,6 +196,10 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
                 selectable=("status.replicas",),
                 categories=("all",),
             ),
+            row(resources.ROLES, status="none", put_creates=True),
+            row(resources.ROLE_BINDINGS, status="none", put_creates=True),
+            row(resources.CLUSTER_ROLES, status="none", put_creates=True),
+            row(resources.CLUSTER_ROLE_BINDINGS, status="none", put_creates=True),
         )
     )
 

@@ -17,6 +17,7 @@ from fairway.apiserver.validation import (
     event,
     network_policy,
     pod,
+    rbac,
     service,
     service_network,
     workload,
@@ -265,6 +266,33 @@ class NetworkPolicyRules(Rules):
         return network_policy.validate_update(new, old)
 
 
+class RoleRules(Rules):
+    """``namespaced``: a Role, which cannot be about paths that are no objects."""
+
+    def __init__(self, *, namespaced: bool) -> None:
+        self._namespaced = namespaced
+
+    def validate(self, document: Document) -> Errors:
+        return rbac.validate_role(document, namespaced=self._namespaced)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return metadata_update(new, old)
+
+
+class RoleBindingRules(Rules):
+    def __init__(self, *, namespaced: bool) -> None:
+        self._namespaced = namespaced
+
+    def default(self, document: Document) -> Document:
+        return defaults.role_binding(document)
+
+    def validate(self, document: Document) -> Errors:
+        return rbac.validate_binding(document, namespaced=self._namespaced)
+
+    def validate_update(self, old: Document, new: Document) -> Errors:
+        return rbac.validate_binding_update(new, old)
+
+
 STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("v1", "Namespace"): NamespaceRules(),
     ("v1", "Node"): NodeRules(),
@@ -283,6 +311,10 @@ STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("networking.k8s.io/v1", "NetworkPolicy"): NetworkPolicyRules(),
     ("apps/v1", "Deployment"): DeploymentRules(),
     ("apps/v1", "ReplicaSet"): ReplicaSetRules(),
+    ("rbac.authorization.k8s.io/v1", "Role"): RoleRules(namespaced=True),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"): RoleBindingRules(namespaced=True),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"): RoleRules(namespaced=False),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"): RoleBindingRules(namespaced=False),
 }
 
 

@@ -70,7 +70,7 @@ class Resource(Generic[T]):
 
 
 _COORDINATION, _DISCOVERY, _EVENTS = "coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"
-_NETWORKING = "networking.k8s.io"
+_NETWORKING, _RBAC = "networking.k8s.io", "rbac.authorization.k8s.io"
 
 NAMESPACES = Resource("", "v1", "Namespace", "namespaces", False, Namespace, ("ns",))
 NODES = Resource("", "v1", "Node", "nodes", False, Node, ("no",))
@@ -89,6 +89,10 @@ SERVICE_CIDRS = Resource(_NETWORKING, "v1", "ServiceCIDR", "servicecidrs", False
 IP_ADDRESSES = Resource(_NETWORKING, "v1", "IPAddress", "ipaddresses", False, IPAddress, ("ip",))
 DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments", True, Deployment, ("deploy",))
 REPLICA_SETS = Resource("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet, ("rs",))
+ROLES = Resource(_RBAC, "v1", "Role", "roles", True, KubernetesObject)
+ROLE_BINDINGS = Resource(_RBAC, "v1", "RoleBinding", "rolebindings", True, KubernetesObject)
+CLUSTER_ROLES = Resource(_RBAC, "v1", "ClusterRole", "clusterroles", False, KubernetesObject)
+CLUSTER_ROLE_BINDINGS = Resource(_RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", False, KubernetesObject)
 
 RESOURCES: tuple[Resource, ...] = (
     NAMESPACES,
@@ -107,6 +111,10 @@ RESOURCES: tuple[Resource, ...] = (
     IP_ADDRESSES,
     DEPLOYMENTS,
     REPLICA_SETS,
+    ROLES,
+    ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CLUSTER_ROLE_BINDINGS,
 )
 # The same Events in their later form: another view of what is stored once, so not another kind of ours.
 EVENTS_V1 = Resource(_EVENTS, "v1", "Event", "events", True, KubernetesObject, ("ev",))
