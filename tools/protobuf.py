@@ -21,18 +21,25 @@ TARGET = Path(__file__).parents[1] / "src/fairway/apiserver/protobuf.json"
 CORE, META = "k8s.io.api.core.v1", "k8s.io.apimachinery.pkg.apis.meta.v1"
 ROOTS = (
     *(f"{CORE}.{kind}" for kind in ("Event", "Namespace", "Node", "Pod", "Service", "ServiceAccount")),
+    *(f"{CORE}.{kind}" for kind in ("ConfigMap", "Secret")),
     "k8s.io.api.apps.v1.Deployment",
     "k8s.io.api.apps.v1.ReplicaSet",
     "k8s.io.api.discovery.v1.EndpointSlice",
     "k8s.io.api.autoscaling.v1.Scale",
+    *(f"k8s.io.api.authentication.v1.{kind}" for kind in ("SelfSubjectReview", "TokenRequest", "TokenReview")),
+    *(f"k8s.io.api.authorization.v1.{kind}Review" for kind in ("SelfSubjectAccess", "SelfSubjectRules")),
+    *(f"k8s.io.api.authorization.v1.{kind}Review" for kind in ("SubjectAccess", "LocalSubjectAccess")),
+    *(f"k8s.io.api.rbac.v1.{kind}" for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")),
     f"{META}.DeleteOptions",
 )
 # FieldDescriptorProto: the numbers of its fields, and of the types we meet.
 NAME, NUMBER, LABEL, TYPE, TYPE_NAME = 1, 3, 4, 5, 6
 REPEATED = 3
 SCALARS = {1: "double", 3: "int", 5: "int", 8: "bool", 9: "string", 12: "bytes"}
+# Called otherwise in JSON.
+JSON_NAMES = {"uID": "uid"}
 # Decoded by hand, or of no use to a server that does not track field owners.
-SPECIAL = ("Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1", "RawExtension")
+SPECIAL = ("ExtraValue", "Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1", "RawExtension")
 
 
 def main(binary: str) -> None:
@@ -75,6 +82,7 @@ def read_message(package: str, data: bytes, messages: dict[str, Any]) -> None:
     for one in message.get(2, ()):
         field = grouped(one)
         label, type_ = describe(field, maps)
+        label = JSON_NAMES.get(label, label)
         known = properties is None or label in properties
         fields[str(field[NUMBER][0])] = [label if known or "." not in type_ or type_[0] in "[{" else "", type_]
     messages[name] = fields

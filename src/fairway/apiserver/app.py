@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fairway import __version__
 from fairway.apiserver import discovery
-from fairway.apiserver.authentication import Authenticator
+from fairway.apiserver.access import audit
+from fairway.apiserver.access.audit import AuditLog
+from fairway.apiserver.access.authorizer import Authorizer
+from fairway.apiserver.access.gate import Gate, attributes_of
+from fairway.apiserver.access.reviews import Question, Reviews, find_question
+from fairway.apiserver.access.rules import Attributes
+from fairway.apiserver.authentication import User
+from fairway.apiserver.changes import noting
 from fairway.apiserver.kinds import Kinds
 from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
-from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, find_target
+from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, Target, find_target
 from fairway.apiserver.respond import Response, error_response
 from fairway.apiserver.storage.contract import StorageError
 from fairway.apiserver.verbs import Verbs
 from fairway.objects.codec import encode
-from fairway.objects.status import ApiError, internal, method_not_allowed, unauthorized, unknown_path
+from fairway.objects.status import ApiError, internal, method_not_allowed, unknown_path
 from fairway.runtime.clock import Clock
 
 # The release of Kubernetes whose behaviour is followed; clients choose what they may ask for by it.
@@ -31,9 +38,14 @@ log = logging.getLogger(__name__)
 class App:
     """An ASGI application over one registry."""
 
-    def __init__(self, registry: Registry, authenticator: Authenticator, clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, gate: Gate, reviews: Reviews, clock: Clock, audit_log: AuditLog | None = None
+    ) -> None:
         self.registry = registry
-        self._authenticator = authenticator
+        self._gate = gate
+        self._reviews = reviews
+        self._audit_log = audit_log
+        self._clock = clock
         self._verbs = Verbs(registry, clock)
         self._pages = _pages(registry.kinds)
         self._stopping = False
@@ -61,6 +73,10 @@ class App:
         if response is not None and not started:
             await response.send(send)
 
+    @property
+    def authorizer(self) -> Authorizer:
+        return self._gate.authorizer
+
     def stop(self) -> None:
         """End the watches and refuse new ones; everything else is still answered."""
         self._stopping = True
@@ -69,22 +85,61 @@ class App:
     async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
         """The response, None when it has been streamed."""
         path = request.path.rstrip("/") or "/"
-        if path not in _OPEN_PATHS and self._authenticator.identify(request) is None:
-            raise unauthorized()
-        page = self._pages.get(path)
-        if page is not None:
-            if request.method not in ("GET", "HEAD"):
-                raise method_not_allowed()
-            return page(request)
-        target = find_target(self.registry.kinds, path)
-        if target is None:
-            raise unknown_path()
-        if request.method == "GET" and request.flag("watch") and not target.subresource:
-            if self._stopping:
-                raise ApiError(503, "ServiceUnavailable", "the server is stopping")
-            await self._verbs.watch(request, target, receive, send)
-            return None
+        user = await self._gate.identify(request)
+        with self._gate.place(user, request):
+            page = self._pages.get(path)
+            if page is not None:
+                self._gate.authorize(user, Attributes(request.method.lower().replace("head", "get"), path=path))
+                if request.method not in ("GET", "HEAD"):
+                    raise method_not_allowed()
+                return page(request)
+            question = find_question(path)
+            if question is not None:
+                work = self._ask(request, user, question)
+                # A question changes nothing; a token is given out for keeps.
+                return await (self._audited(request, user, question.asked, work) if question.gives else work)
+            target = find_target(self.registry.kinds, path)
+            if target is None:
+                self._gate.authorize(user, Attributes(request.method.lower(), path=path))
+                raise unknown_path()
+            asked = attributes_of(request, target)
+            if asked.verb in audit.WRITES:
+                return await self._audited(request, user, asked, self._write(request, user, target, asked))
+            await self._gate.authorize_target(user, request, target, asked)
+            if request.method == "GET" and request.flag("watch") and not target.subresource:
+                if self._stopping:
+                    raise ApiError(503, "ServiceUnavailable", "the server is stopping")
+                await self._verbs.watch(request, target, receive, send)
+                return None
+            return await self._verbs.answer(request, target)
+
+    async def _ask(self, request: Request, user: User, question: Question) -> Response:
+        self._gate.authorize(user, question.asked)
+        return await self._reviews.answer(question, request, user)
+
+    async def _write(self, request: Request, user: User, target: Target, asked: Attributes) -> Response:
+        await self._gate.authorize_target(user, request, target, asked)
         return await self._verbs.answer(request, target)
+
+    async def _audited(
+        self, request: Request, user: User, asked: Attributes, work: Coroutine[Any, Any, Response]
+    ) -> Response:
+        """Do a piece of work, and say in the audit log how it went."""
+        if self._audit_log is None:
+            return await work
+        began, then, code = self._clock.now(), self._clock.monotonic(), 500
+        with noting() as changes:
+            try:
+                response = await work
+                code = response.status
+                return response
+            except ApiError as error:
+                code = error.code
+                raise
+            finally:
+                seconds = self._clock.monotonic() - then
+                entry = audit.record(user, request.address, asked, changes, code=code, began=began, seconds=seconds)
+                await self._audit_log.add(entry)
 
 
 def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:

@@ -61,7 +61,8 @@ async def serve_apply(registry: Registry, request: Request, target: Target) -> t
     data = await request.body()
     document = parse_document(data, JSON if data.lstrip()[:1] == b"{" else YAML)
     configuration = _with_replicas(target, document) if target.subresource == "scale" else document
-    application = _Application(target, by, _checked(target, configuration), request.flag("force"))
+    application = _Application(target, by, _checked(target, configuration), force=request.flag("force"))
+    application.creation_refused = request.creation_refused
     for _ in range(_ATTEMPTS):
         try:
             return await application.attempt(registry, dry_run=request.dry_run)
@@ -87,11 +88,12 @@ class _Overtaken(Exception):
 class _Application:
     """One configuration to be applied to one object."""
 
-    def __init__(self, target: Target, by: Author, configuration: Document, force: bool) -> None:
+    def __init__(self, target: Target, by: Author, configuration: Document, *, force: bool) -> None:
         self._target = target
         self._by = by
         self._configuration = configuration
         self._force = force
+        self.creation_refused: ApiError | None = None
 
     async def attempt(self, registry: Registry, *, dry_run: bool) -> tuple[bool, Stored]:
         """Raises `_Overtaken` when somebody else created or deleted the object in between."""
@@ -108,6 +110,8 @@ class _Application:
                 if error.reason == "NotFound" and not target.subresource:
                     raise _Overtaken from None
                 raise
+        if self.creation_refused:
+            raise self.creation_refused
         uid = self._configuration["metadata"].get("uid")
         if uid:
             problem = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"

@@ -1,50 +1,92 @@
-"""Who is asking: a client certificate of our own authority, or a bearer token."""
+"""Who is asking: a client certificate of our own authority, a static token, or a ServiceAccount's token."""
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fairway.apiserver.access.roles import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED
 from fairway.apiserver.requests import Request
+from fairway.objects.status import unauthorized
 
 
 @dataclass(frozen=True)
 class User:
-    """``name`` and ``groups`` as Kubernetes reads them from a certificate: its CN and its Os."""
+    """``name`` and ``groups`` as Kubernetes reads them from a certificate: its CN and its Os.
+
+    ``extra`` are further facts about the proof, such as which token it was.
+    """
 
     name: str
     groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def known(self) -> User:
+        """The same user as a member of everybody who has shown who they are."""
+        if AUTHENTICATED in self.groups:
+            return self
+        return User(self.name, (*self.groups, AUTHENTICATED), self.uid, self.extra)
+
+
+NOBODY = User(ANONYMOUS, (UNAUTHENTICATED,))
 
 
 class Authenticator(Protocol):
-    def identify(self, request: Request) -> User | None:
-        """The user behind a request, None when there is no proof of one."""
+    async def identify(self, request: Request) -> User:
+        """The user behind a request, `NOBODY` for one who shows nothing; raises `ApiError` Unauthorized for a proof
+        that does not hold.
+        """
 
 
 class Everybody:
     """Lets anybody in, as one user: for tests that call the application in the process."""
 
-    def identify(self, request: Request) -> User | None:
-        return User("system:admin", ("system:masters",))
+    def __init__(self, user: User = User("system:admin", (MASTERS,))) -> None:
+        self._user = user.known()
+
+    async def identify(self, request: Request) -> User:
+        return self._user
+
+
+class TokenAuthenticator(Protocol):
+    async def user(self, token: str) -> User | None:
+        """The user a bearer token proves, None when it proves nobody."""
+
+
+class StaticTokens:
+    """The tokens of a file, which do not end."""
+
+    def __init__(self, tokens: Mapping[str, User]) -> None:
+        # Looked up by hash, so that an answer's delay tells nothing about how much of a guess was right.
+        self._users = {_hash(token): user.known() for token, user in tokens.items()}
+
+    async def user(self, token: str) -> User | None:
+        return self._users.get(_hash(token)) if self._users else None
 
 
 class CertificatesAndTokens:
-    """Trusts what the TLS handshake verified, and the tokens it was given."""
+    """Trusts what the TLS handshake verified, and the tokens that one of the ``tokens`` knows."""
 
-    def __init__(self, tokens: Mapping[str, User]) -> None:
-        self._tokens = {token.encode(): user for token, user in tokens.items()}
+    def __init__(self, *tokens: TokenAuthenticator) -> None:
+        self._tokens = tokens
 
-    def identify(self, request: Request) -> User | None:
+    async def identify(self, request: Request) -> User:
         if request.peer:
-            return user_of(request.peer)
+            found = user_of(request.peer)
+            if found is None:
+                raise unauthorized()
+            return found.known()
         scheme, _, token = request.header(b"authorization").partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        given = token.strip().encode("latin-1")
-        # Compare with each in constant time, so that an answer's delay tells nothing about a token.
-        return next((user for known, user in self._tokens.items() if hmac.compare_digest(known, given)), None)
+        if not scheme:
+            return NOBODY
+        if scheme.lower() == "bearer" and (token := token.strip()):
+            for one in self._tokens:
+                if user := await one.user(token):
+                    return user
+        raise unauthorized()
 
 
 def user_of(certificate: Mapping[str, Any]) -> User | None:
@@ -53,3 +95,7 @@ def user_of(certificate: Mapping[str, Any]) -> User | None:
     name = next((value for kind, value in subject if kind == "commonName"), "")
     groups = tuple(value for kind, value in subject if kind == "organizationName")
     return User(name, groups) if name else None
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()

@@ -1,9 +1,10 @@
-"""What a cluster has from its first moment: two namespaces and the Service of the API itself."""
+"""What a cluster has from its first moment: its namespaces, its roles, and the Service of the API itself."""
 
 from __future__ import annotations
 
 import ipaddress
 
+from fairway.apiserver.access.roles import builtin
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.registry import Registry
 from fairway.objects import resources
@@ -11,7 +12,7 @@ from fairway.objects.codec import Document
 from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError
 
-_NAMESPACES = ("default", "kube-system")
+_NAMESPACES = ("default", "kube-system", "kube-node-lease")
 _NAME = "kubernetes"
 
 
@@ -19,12 +20,21 @@ async def bootstrap(registry: Registry, cluster_ip: str, address: str, port: int
     """Create what is missing and correct what has changed; ``address`` and ``port`` are where nodes reach us."""
     for name in _NAMESPACES:
         await _ensure(registry, resources.NAMESPACES, "", {"metadata": {"name": name}})
+    await _ensure_roles(registry)
     await _ensure_service(registry, cluster_ip, port)
     if ipaddress.ip_address(address).is_loopback:
         # No pod and no other node reaches us there, so the Service honestly has no endpoints.
         await _remove_endpoint_slice(registry)
     else:
         await _ensure(registry, resources.ENDPOINT_SLICES, "default", _endpoint_slice(address, port))
+
+
+async def _ensure_roles(registry: Registry) -> None:
+    kinds = registry.kinds
+    subresources = [(kind.resource, part) for kind in kinds.rows for part in kind.subresources]
+    for document in builtin([kind.resource for kind in kinds.rows], subresources):
+        resource = resources.BY_KIND[document["apiVersion"], document["kind"]]
+        await _ensure(registry, resource, "", document)
 
 
 async def _ensure_service(registry: Registry, address: str, port: int) -> None:

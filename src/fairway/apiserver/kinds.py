@@ -30,6 +30,9 @@ _EVENT_FIELDS = {
 }
 
 
+_RBAC = (resources.ROLES, resources.ROLE_BINDINGS, resources.CLUSTER_ROLES, resources.CLUSTER_ROLE_BINDINGS)
+
+
 @dataclass(frozen=True)
 class View:
     """A kind that is another kind's objects in another form: ``of`` is the one that is stored.
@@ -196,10 +199,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
                 selectable=("status.replicas",),
                 categories=("all",),
             ),
-            row(resources.ROLES, status="none", put_creates=True),
-            row(resources.ROLE_BINDINGS, status="none", put_creates=True),
-            row(resources.CLUSTER_ROLES, status="none", put_creates=True),
-            row(resources.CLUSTER_ROLE_BINDINGS, status="none", put_creates=True),
+            *(row(resource, status="none", put_creates=True) for resource in _RBAC),
         )
     )
 

@@ -42,7 +42,8 @@ _POINTER_NAMES = """
     SecurityContext.readOnlyRootFilesystem SecurityContext.allowPrivilegeEscalation
     Toleration.tolerationSeconds GRPCAction.service ConfigMapKeySelector.optional SecretKeySelector.optional
     ConfigMapVolumeSource.optional SecretVolumeSource.optional ConfigMapEnvSource.optional
-    SecretEnvSource.optional ContainerStateTerminated.exitCode ContainerStatus.started
+    SecretEnvSource.optional ConfigMap.immutable Secret.immutable TokenRequestSpec.expirationSeconds
+    ContainerStateTerminated.exitCode ContainerStatus.started
 """
 _POINTERS = frozenset(_POINTER_NAMES.split())
 
@@ -159,6 +160,10 @@ def _int_or_string(data: bytes) -> int | str:
     return _text(parts.get(3, b"")) if parts.get(1, 0) else as_number(parts.get(2, 0))
 
 
+def _texts(data: bytes) -> list[str]:
+    return [_text(raw) for number, raw in fields_of(data) if number == 1]
+
+
 def _raw_extension(data: bytes) -> Any:
     return decode(as_bytes(dict(fields_of(data)).get(1, b"null")), object)
 
@@ -169,6 +174,7 @@ _SPECIAL: dict[str, Any] = {
     "Quantity": _quantity,
     "IntOrString": _int_or_string,
     "RawExtension": _raw_extension,
+    "ExtraValue": _texts,
     # Who owns which field is not tracked, so what a client says about it is not kept.
     "FieldsV1": lambda data: None,
 }

@@ -19,6 +19,7 @@ from fairway.apiserver import metadata
 from fairway.apiserver.allocation import Ledger, ServiceNetwork
 from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
+from fairway.apiserver.changes import note
 from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
@@ -140,6 +141,7 @@ class Registry:
                 raise already_exists(kind.resource, allocation.document["metadata"]["name"])
             stored = await self._commit(kind, key, {**expect, key: 0}, allocation, dry_run)
             if stored is not None:
+                note(kind, None, allocation.document, dry_run=dry_run)
                 return stored
         raise conflict(kind.resource, str(document["metadata"].get("name", "")), "too many writers at the same time")
 
@@ -193,12 +195,14 @@ class Registry:
             allocation = self._apply_update_rules(kind, old, new, entries, self.write(kind, author))
             if metadata.is_finished(kind, allocation.document):
                 if await self._remove(kind, key, current, dry_run):
+                    note(kind, old, None, dry_run=dry_run)
                     return Stored(kind, to_value(allocation.document), self.storage.revision)
                 continue
             if allocation.document == old:
                 return current
             stored = await self._commit(kind, key, {key: current.revision}, allocation, dry_run)
             if stored is not None:
+                note(kind, old, allocation.document, dry_run=dry_run)
                 return stored
         raise conflict(kind.resource, name, "too many writers at the same time")
 
@@ -232,12 +236,14 @@ class Registry:
             deletion = metadata.begin_deletion(kind, current.document(), options, self._time)
             if deletion.now:
                 if await self._remove(kind, key, current, dry_run):
+                    note(kind, current.document(), None, dry_run=dry_run)
                     return Deleted(Stored(kind, to_value(deletion.document), self.storage.revision), gone=True)
                 continue
             if to_value(deletion.document) == current.value:
                 return Deleted(current, gone=False)
             stored = await self._commit(kind, key, {key: current.revision}, Allocation(deletion.document), dry_run)
             if stored is not None:
+                note(kind, current.document(), deletion.document, dry_run=dry_run)
                 return Deleted(stored, gone=False)
         raise conflict(kind.resource, name, "too many writers at the same time")
 

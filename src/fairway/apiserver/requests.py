@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,15 @@ from urllib.parse import parse_qsl
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
 from fairway.objects.codec import DecodeError, Document, decode, read_yaml
-from fairway.objects.status import bad_request, too_large, unsupported_media_type
+from fairway.objects.status import ApiError, bad_request, request_timeout, too_large, unsupported_media_type
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_LIMIT = 3 * 1024 * 1024
+# Enough for the largest body at a modem's speed; who needs longer holds a place that others wait for.
+BODY_SECONDS = 30
 JSON = "application/json"
 YAML = "application/yaml"
 _BODY_TYPES = (JSON, YAML, PROTOBUF)
@@ -43,11 +46,20 @@ class Request:
         self.query: Mapping[str, str] = _first_values(scope.get("query_string", b""))
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.peer: Mapping[str, Any] | None = scope.get("fairway.peer")
-        self.receive = receive
+        self.address: str = (scope.get("client") or ("",))[0]
+        # Why this client may not create what it may replace: a PUT or an apply of something that is not there yet.
+        self.creation_refused: ApiError | None = None
+        self._receive = receive
+        self._fields = scope["headers"]
+        self._body: bytes | None = None
 
     def header(self, name: bytes, default: str = "") -> str:
         value = self.headers.get(name)
         return default if value is None else value.decode("latin-1")
+
+    def values(self, name: bytes) -> list[str]:
+        """Every value of a header that may be there several times."""
+        return [value.decode("latin-1") for field, value in self._fields if field == name]
 
     def flag(self, name: str) -> bool:
         """A boolean parameter; raises `ApiError` for anything that is neither true nor false."""
@@ -75,13 +87,22 @@ class Request:
         return bool(text)
 
     async def body(self) -> bytes:
-        """The whole body; raises `ApiError` when it is larger than the limit."""
+        """The whole body; raises `ApiError` when it is larger than the limit, or takes too long to come."""
+        if self._body is None:
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    self._body = await self._read()
+            except TimeoutError:
+                raise request_timeout(f"the body of the request did not come within {BODY_SECONDS} seconds") from None
+        return self._body
+
+    async def _read(self) -> bytes:
         if self.header(b"content-length").isdecimal() and int(self.header(b"content-length")) > BODY_LIMIT:
             raise too_large(BODY_LIMIT)
         parts: list[bytes] = []
         size = 0
         while True:
-            message = await self.receive()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise bad_request("the client went away before the end of the request")
             part = message.get("body", b"")

@@ -9,28 +9,38 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fairway.apiserver.access.audit import AuditFile, AuditLog, AuditLogError
+from fairway.apiserver.access.authorizer import Authorizer
+from fairway.apiserver.access.gate import Gate
+from fairway.apiserver.access.jws import SigningKey, SigningKeyError
+from fairway.apiserver.access.limits import Limits
+from fairway.apiserver.access.reviews import Reviews
+from fairway.apiserver.access.service_accounts import ServiceAccountTokens
+from fairway.apiserver.access.token_file import TokenFileError, read_tokens
 from fairway.apiserver.allocation import Ranges, ServiceAllocator
 from fairway.apiserver.app import App
-from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody
+from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody, StaticTokens, User
 from fairway.apiserver.bootstrap import bootstrap
 from fairway.apiserver.certificates import Authority, write_private
 from fairway.apiserver.collect import Collector
 from fairway.apiserver.compaction import compact_periodically
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.networks import NetworkKeeper, ensure_default
+from fairway.apiserver.protocol import Protocol
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.contract import Storage
 from fairway.apiserver.storage.etcd import EtcdStorage
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.apiserver.storage.sqlite import SqliteStorage
+from fairway.client.kubeconfig import Connection
 from fairway.objects import resources
 from fairway.runtime.clock import Clock, SystemClock
 
@@ -43,21 +53,6 @@ _ADMIN = ("kubernetes-admin", ("system:masters",))
 
 class ServerError(Exception):
     """The server cannot start; the message says what is wrong and what helps."""
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also tells the application whose certificate the client showed."""
-
-    _peer: dict[str, Any] | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        self._peer = tls.getpeercert() if tls else None
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["fairway.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
 
 
 class _Uvicorn(uvicorn.Server):
@@ -96,15 +91,29 @@ def ranges_of(settings: Settings) -> Ranges:
         raise ServerError(str(error)) from None
 
 
+@dataclass(frozen=True)
+class Proofs:
+    """How users show who they are beside certificates: the key of ServiceAccounts' tokens, and static tokens."""
+
+    key: SigningKey = field(default_factory=SigningKey.fresh)
+    tokens: Mapping[str, User] = field(default_factory=dict)
+
+
 async def create_app(
     storage: Storage,
     settings: Settings,
     *,
+    proofs: Proofs | None = None,
     authenticator: Authenticator | None = None,
+    audit_log: AuditLog | None = None,
     clock: Clock | None = None,
     port: int | None = None,
 ) -> App:
-    """The ASGI application over a storage, with what every cluster has created; anybody may use it by default."""
+    """The ASGI application over a storage, with what every cluster has created.
+
+    Without ``proofs`` anybody may use it, unless there is an ``authenticator``. Its roles are as they are now; run
+    ``app.authorizer.follow()`` to keep up with them.
+    """
     clock = clock or SystemClock()
     ranges = ranges_of(settings)
     sequential = settings.cluster_ip_allocation == "sequential"
@@ -113,7 +122,14 @@ async def create_app(
     await registry.open()
     await ensure_default(registry, ranges)
     await bootstrap(registry, allocator.default_address, settings.advertise_address, port or settings.port)
-    return App(registry, authenticator or Everybody(), clock)
+    authorizer = Authorizer(storage, registry.kinds, clock)
+    await authorizer.load()
+    given = proofs or Proofs()
+    tokens, accounts = StaticTokens(given.tokens), ServiceAccountTokens(given.key, registry, clock)
+    if authenticator is None:
+        authenticator = CertificatesAndTokens(tokens, accounts) if proofs else Everybody()
+    gate = Gate(authenticator, authorizer, Limits(settings.limits, clock))
+    return App(registry, gate, Reviews(authorizer, accounts, tokens), clock, audit_log)
 
 
 async def _cluster_ip(registry: Registry) -> str:
@@ -158,11 +174,13 @@ class ApiServer:
             for listener in self._sockets:
                 undo.callback(listener.close)
             authority = Authority(self._settings.data_directory / "pki")
-            self.app = await create_app(
-                storage, self._settings, authenticator=CertificatesAndTokens({}), port=self.port
-            )
+            proofs = _proofs(self._settings)
+            audit_log = self._open_audit_log(undo)
+            self.app = await create_app(storage, self._settings, proofs=proofs, audit_log=audit_log, port=self.port)
+            self._authority = authority
             tls = self._tls(authority, await _cluster_ip(self.app.registry))
             self._write_kubeconfig(authority)
+            undo.push_async_callback(_end, _begin("authorizer", self.app.authorizer.follow()))
             undo.push_async_callback(_end, _begin("collector", Collector(self.app.registry).run()))
             keeper = NetworkKeeper(self.app.registry, ranges_of(self._settings), SystemClock())
             undo.push_async_callback(_end, _begin("keeper of cluster IPs", keeper.run()))
@@ -173,6 +191,22 @@ class ApiServer:
 
     async def __aexit__(self, *_: object) -> None:
         await self._ends.aclose()
+
+    def connection(self, user: str, *groups: str) -> Connection:
+        """How somebody else than the administrator reaches this server: with a new certificate of their own."""
+        identity = self._authority.client(user, groups)
+        return Connection(self.url, self._authority.certificate, identity.certificate, identity.key)
+
+    def _open_audit_log(self, undo: contextlib.AsyncExitStack) -> AuditLog | None:
+        if not self._settings.audit_log:
+            return None
+        try:
+            file = AuditFile(self._settings.audit_log, self._settings.audit_log_bytes)
+        except AuditLogError as error:
+            raise ServerError(str(error)) from None
+        audit_log = AuditLog(file)
+        undo.push_async_callback(_end, _begin("audit log", audit_log.run()))
+        return audit_log
 
     def _make_directory(self) -> None:
         directory = self._settings.data_directory
@@ -215,7 +249,9 @@ class ApiServer:
     async def _listen(self, tls: dict[str, Any], undo: contextlib.AsyncExitStack) -> None:
         config = uvicorn.Config(
             self.app,
-            http=_Protocol,
+            http=Protocol,
+            # Whoever connects is who they are: no header of theirs says otherwise.
+            proxy_headers=False,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -236,6 +272,14 @@ class ApiServer:
         undo.push_async_callback(stop)
         while not server.started and not serving.done():
             await asyncio.sleep(0.001)
+
+
+def _proofs(settings: Settings) -> Proofs:
+    try:
+        tokens = read_tokens(settings.token_file) if settings.token_file else {}
+        return Proofs(SigningKey.open(settings.data_directory / "pki" / "sa.key"), tokens)
+    except (TokenFileError, SigningKeyError) as error:
+        raise ServerError(str(error)) from None
 
 
 def _begin(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fairway.apiserver.access.limits import RequestLimits
 from fairway.apiserver.storage.etcd_address import EtcdAddress
 
 
@@ -18,6 +19,10 @@ class Settings:
     seconds one rests before it is given to another Service.
 
     ``etcd`` is where the storage is if it is neither a file nor the memory: then ``storage`` says nothing.
+
+    ``token_file`` has static bearer tokens; ``audit_log`` is a path or ``-``, empty for none, and moves out of the way
+    when it has ``audit_log_bytes`` (0: never).
+
     ``advertise_address`` is where nodes reach this server, which the endpoints of ``default/kubernetes`` tell;
     ``names`` are what else its certificate is to be valid for.
     """
@@ -33,3 +38,7 @@ class Settings:
     cluster_ip_reuse_after: float = 0.0
     advertise_address: str = "127.0.0.1"
     names: tuple[str, ...] = ()
+    token_file: Path | None = None
+    audit_log: str = ""
+    audit_log_bytes: int = 100 * 1024 * 1024
+    limits: RequestLimits = field(default_factory=RequestLimits)

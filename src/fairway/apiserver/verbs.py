@@ -107,6 +107,8 @@ class Verbs:
             creates = target.kind.put_creates and not target.subresource and error.reason == "NotFound"
             if not creates or await self._registry.find(target.kind, target.namespace, target.name):
                 raise
+        if request.creation_refused:
+            raise request.creation_refused
         metadata = document.setdefault("metadata", {})
         if isinstance(metadata, dict):
             metadata.setdefault("name", target.name)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from fairway.apiserver.storage.etcd_address import DEFAULT_PREFIX, EtcdAddress, endpoints_of
 from fairway.cli.output import EXIT_USAGE, CommandError
@@ -43,6 +44,13 @@ def apiserver(
     tls_name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     listen_fd: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     ready_fd: int | None = None,
+    token_auth_file: Path | None = None,
+    audit_log_path: str = "",
+    audit_log_maxsize: Annotated[int, Parameter(validator=Number(gte=0))] = 100,
+    max_requests_inflight: Annotated[int, Parameter(validator=Number(gte=0))] = 400,
+    max_requests_per_client: Annotated[int, Parameter(validator=Number(gte=0))] = 200,
+    client_qps: Annotated[float, Parameter(validator=Number(gte=0))] = 0,
+    client_burst: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
 ) -> None:
     """Serve the Kubernetes API for Services, until SIGTERM or SIGINT.
 
@@ -85,7 +93,22 @@ def apiserver(
         An inherited listening socket to use instead of binding one; may be given several times.
     ready_fd
         An inherited file descriptor that gets the line "ready" when requests are answered, and is closed.
+    token_auth_file
+        Static bearer tokens: lines of token,user,uid,"group1,group2". Read at the start.
+    audit_log_path
+        Where to write a line of JSON for each write: a file, or - for standard output.
+    audit_log_maxsize
+        At how many megabytes the audit log moves to .1, .2 … (ten are kept); 0: never.
+    max_requests_inflight
+        How many requests may be answered at the same time, watches not counted; 0: no limit.
+    max_requests_per_client
+        How many of them may be of one user; 0: no limit.
+    client_qps
+        How many requests of one user are taken in a second; 0: no limit.
+    client_burst
+        How many of them may come at once.
     """
+    from fairway.apiserver.access.limits import RequestLimits
     from fairway.apiserver.settings import Settings
 
     if etcd_servers and storage == "memory":
@@ -104,6 +127,15 @@ def apiserver(
         cluster_ip_reuse_after=_seconds(cluster_ip_reuse_after, "--cluster-ip-reuse-after"),
         advertise_address=_advertised(advertise_address, bind_address),
         names=tuple(tls_name),
+        token_file=token_auth_file,
+        audit_log=audit_log_path,
+        audit_log_bytes=audit_log_maxsize * 1024 * 1024,
+        limits=RequestLimits(
+            inflight=max_requests_inflight,
+            per_client=max_requests_per_client,
+            rate=client_qps,
+            burst=client_burst,
+        ),
     )
     _run(settings, [_inherited(descriptor) for descriptor in listen_fd], ready_fd)
 

@@ -30,6 +30,7 @@ COMMANDS = (
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),
     ("proxy", "fairway.cli.proxy:proxy", _PARTS),
+    ("kubeconfig", "fairway.cli.kubeconfig:kubeconfig", _PARTS),
 )
 
 app = App(

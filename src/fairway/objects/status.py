@@ -186,6 +186,17 @@ def forbidden(message: str) -> ApiError:
     return ApiError(403, "Forbidden", message)
 
 
+def too_many_requests(seconds: int) -> ApiError:
+    """Come back after that many seconds."""
+    message = "Too many requests, please try again later."
+    return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": seconds})
+
+
+def request_timeout(message: str) -> ApiError:
+    """The client took too long to say what it wants."""
+    return ApiError(408, "Timeout", message)
+
+
 def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 

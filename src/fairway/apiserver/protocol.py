@@ -1,0 +1,71 @@
+"""HTTP as the server speaks it: uvicorn's protocol, with the client's certificate, and with no patience for dawdlers.
+
+A client has some seconds for the head of a request, from its first byte on (from the connection on for the first one),
+and some kilobytes. The body's time and size are the application's business, and so are answers that nobody reads:
+writing waits, and a watch that waits too long is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 15.0
+# The URL and all headers: tokens are 2 KiB, selectors some hundred bytes.
+HEAD_BYTES = 64 * 1024
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"connection: close\r\n\r\nthe URL and headers of the request are larger than %d bytes\n" % HEAD_BYTES
+)
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which also tells the application whose certificate the client showed."""
+
+    _peer: dict[str, Any] | None = None
+    _patience: asyncio.TimerHandle | None = None
+    _head: int | None = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        self._peer = tls.getpeercert() if tls else None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._head += len(data)
+        super().data_received(data)
+        # Still not at its end after this much: what came behind the head was counted only if the head is not over.
+        if self._head is not None and self._head > HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["fairway.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
+        if self._patience is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_there()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._head = 0
+
+    def _await_head(self) -> None:
+        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_is_there(self) -> None:
+        self._head = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None

@@ -1,0 +1,146 @@
+"""Who may do what, as kubectl sees it: who am I, may I, tokens, and what a node and a viewer can and cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from fairway.apiserver.server import ApiServer
+from fairway.cli.main import run as fairway
+from fairway.client.kubeconfig import Connection, write_kubeconfig
+from tests.clients.conftest import Kubectl
+
+pytestmark = pytest.mark.clients
+
+NODE = '{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "NAME"}}'
+LEASE = """
+apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: NAME, namespace: kube-node-lease}
+spec: {holderIdentity: NAME}
+"""
+EVENT = """
+apiVersion: v1
+kind: Event
+metadata: {name: started, namespace: default}
+involvedObject: {kind: Node, name: node-1}
+reason: Started
+"""
+
+
+def somebody(server: ApiServer, tmp_path: Path, user: str, *groups: str) -> Kubectl:
+    """kubectl with a kubeconfig made by `fairway kubeconfig`."""
+    file = tmp_path / f"{user.replace(':', '-')}.conf"
+    who = [f"--user={user}", *(f"--group={group}" for group in groups)]
+    assert fairway(["kubeconfig", *who, f"--data-dir={tmp_path / 'data'}", f"--out={file}"]) == 0
+    return Kubectl(file, tmp_path)
+
+
+def with_token(server: ApiServer, tmp_path: Path, token: str) -> Kubectl:
+    file = tmp_path / "token.conf"
+    authority = (tmp_path / "data" / "pki" / "ca.crt").read_bytes()
+    file.write_text(write_kubeconfig(Connection(server.url, authority, token=token)))
+    return Kubectl(file, tmp_path)
+
+
+async def refusal(kubectl: Kubectl, *arguments: str, stdin: str = "") -> str:
+    ran = await kubectl.run(*arguments, stdin=stdin)
+    assert ran.code == 1, ran.out
+    return ran.err
+
+
+async def test_the_administrator_may_do_everything(kubectl: Kubectl) -> None:
+    assert "system:masters" in await kubectl("auth", "whoami")
+    assert await kubectl("auth", "can-i", "*", "*") == "yes\n"
+    assert "*.*" in await kubectl("auth", "can-i", "--list")
+
+
+async def test_a_viewer_reads_everything_but_secrets(server: ApiServer, kubectl: Kubectl, tmp_path: Path) -> None:
+    ann = somebody(server, tmp_path, "ann", "fairway:viewers")
+    assert "[fairway:viewers system:authenticated]" in await ann("auth", "whoami")
+    assert "kubernetes" in await ann("get", "services,nodes,clusterroles", "-A")
+    assert (
+        'secrets is forbidden: User "ann" cannot list resource "secrets" in API group "" in the namespace "default"'
+        in await refusal(ann, "get", "secrets")
+    )
+    assert (
+        'namespaces is forbidden: User "ann" cannot create resource "namespaces" in API group "" at the cluster scope'
+        in await refusal(ann, "create", "namespace", "shop")
+    )
+    assert await ann("auth", "can-i", "list", "services") == "yes\n"
+    assert (await ann.run("auth", "can-i", "get", "secrets")).out == "no\n"
+    listed = await ann("auth", "can-i", "--list")
+    assert "endpointslices.discovery.k8s.io" in listed
+    assert "secrets" not in listed
+
+
+async def test_a_token_is_its_service_accounts(server: ApiServer, kubectl: Kubectl, tmp_path: Path) -> None:
+    await kubectl("create", "serviceaccount", "bot")
+    bot = with_token(server, tmp_path, (await kubectl("create", "token", "bot", "--duration=20m")).strip())
+    assert "system:serviceaccount:default:bot" in await bot("auth", "whoami")
+    assert 'User "system:serviceaccount:default:bot" cannot list' in await refusal(bot, "get", "pods")
+    await kubectl("create", "role", "reader", "--verb=list", "--resource=pods")
+    await kubectl("create", "rolebinding", "reader", "--role=reader", "--serviceaccount=default:bot")
+    assert "No resources found" in (await bot.run("get", "pods")).err
+    assert "forbidden" in await refusal(bot, "get", "pods", "-A")
+    await kubectl("delete", "serviceaccount", "bot")
+    assert "Unauthorized" in await refusal(bot, "get", "pods")
+
+
+async def test_a_token_for_less_than_ten_minutes_is_not_given_out(kubectl: Kubectl) -> None:
+    await kubectl("create", "serviceaccount", "bot")
+    assert "may not specify a duration less than 10 minutes" in await refusal(
+        kubectl, "create", "token", "bot", "--duration=1m"
+    )
+
+
+async def test_a_node_reads_what_a_proxy_reads_and_writes_its_own(
+    server: ApiServer, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    node = somebody(server, tmp_path, "system:node:node-1", "system:nodes")
+    reads = "services,endpointslices,nodes,servicecidrs,networkpolicies"
+    assert "kubernetes" in await node("get", reads, "-A")
+    for manifest in (NODE, LEASE):
+        await node("create", "-f", "-", stdin=manifest.replace("NAME", "node-1"))
+        assert "Forbidden" in await refusal(node, "create", "-f", "-", stdin=manifest.replace("NAME", "node-2"))
+    await node("create", "-f", "-", stdin=EVENT)
+    await node("label", "node", "node-1", "color=blue")
+    await kubectl("create", "-f", "-", stdin=NODE.replace("NAME", "node-2"))
+    assert 'node "node-1" is not allowed to modify node "node-2"' in await refusal(
+        node, "label", "node", "node-2", "color=red"
+    )
+    for what in (
+        ("get", "secrets"),
+        ("delete", "service", "kubernetes"),
+        ("get", "pods"),
+        ("delete", "nodes", "--all"),
+    ):
+        assert "forbidden" in (await refusal(node, *what)).lower()
+
+
+async def test_somebody_may_act_for_another_only_when_allowed(
+    server: ApiServer, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    assert "ann" in await kubectl("auth", "whoami", "--as=ann", "--as-group=fairway:viewers")
+    assert 'User "ann" cannot list resource "secrets"' in await refusal(kubectl, "get", "secrets", "--as=ann")
+    bob = somebody(server, tmp_path, "bob", "fairway:viewers")
+    assert 'User "bob" cannot impersonate resource "users"' in await refusal(bob, "get", "services", "--as=ann")
+
+
+async def test_a_role_that_was_taken_away_is_gone(server: ApiServer, kubectl: Kubectl, tmp_path: Path) -> None:
+    ann = somebody(server, tmp_path, "ann")
+    await kubectl("create", "clusterrolebinding", "ann", "--clusterrole=view", "--user=ann")
+    assert "kubernetes" in await ann("get", "services")
+    await kubectl("delete", "clusterrolebinding", "ann")
+    assert "forbidden" in await refusal(ann, "get", "services")
+
+
+async def test_a_stranger_learns_the_health_and_nothing_else(server: ApiServer) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "curl", "-sk", f"{server.url}/healthz", f"{server.url}/api/v1/services", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert out.startswith(b"ok{")
+    assert b'User \\"system:anonymous\\" cannot list resource \\"services\\"' in out
