@@ -45,6 +45,9 @@ class Memory:
         except KernelRefused as refused:
             raise ApplyFailed(str(refused)) from refused
 
+    def check(self, plan: Plan) -> None:
+        raise AssertionError("asked only after a refusal, and there is none here")
+
     def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
         return 0
 

@@ -61,6 +61,9 @@ class MemoryMode:
             else:
                 program[key] = fragment
 
+    def adopt(self, held: Program, wanted: Program) -> Program:
+        return wanted
+
     def evaluate(self, program: Program, packet: Packet, remembered: Backend | None = None) -> Trace:
         known = packet.key in program
         outcome = Outcome(verdict=Verdict.DELIVER if known else Verdict.PASS, because="in memory")
@@ -90,10 +93,13 @@ class MemoryKernel:
     def apply(self, plan: Plan) -> None:
         if self.refusals:
             raise ApplyFailed(self.refusals.pop(0))
-        if bad := [key for key, fragment in plan.changes.items() if fragment and key in self.refuses]:
-            raise ApplyFailed(f"set {bad[0]}: EINVAL")
+        self.check(plan)
         self.applied.append(plan)
         MemoryMode().accept(self.held, plan.changes)
+
+    def check(self, plan: Plan) -> None:
+        if bad := [key for key, fragment in plan.changes.items() if fragment and key in self.refuses]:
+            raise ApplyFailed(f"set {bad[0]}: EINVAL")
 
 
 @dataclass

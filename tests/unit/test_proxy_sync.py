@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -272,6 +273,45 @@ async def test_a_frontend_that_the_kernel_refuses_holds_up_no_other_service(capl
         assert "10.96.0.7:53/TCP of shop/cart stays as it was until it changes" in caplog.text
         world.put(DNS, "10.244.1.4")
         assert (await world.round())[0].kind is RoundKind.CHANGE
+
+
+async def test_a_frontend_that_is_refused_at_the_start_is_left_out_of_everything_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World()
+    world.kernel.refuses = {key(CART)}
+    world.put(CART, "10.244.1.2")
+    world.put(DNS, "10.244.1.3")
+    async with world.running():
+        assert key(DNS) in world.kernel.held
+        assert key(CART) not in world.kernel.held
+        assert world.sync.refused == {key(CART): "set 10.96.0.7:53/TCP: EINVAL"}
+    assert "10.96.0.7:53/TCP of shop/cart is left out until it changes" in caplog.text
+
+
+async def test_what_somebody_else_does_while_the_whole_is_applied_is_looked_at_afterwards() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    loop, read = asyncio.get_running_loop(), threading.Event()
+
+    def interfere() -> None:
+        world.sync.kernel_changed("nft (pid 7)")
+        read.set()
+
+    class Slow(MemoryKernel):
+        """Somebody writes between what it reads and what it is told."""
+
+        def apply(self, plan: Plan) -> None:
+            if not read.is_set():
+                loop.call_soon_threadsafe(interfere)
+                assert read.wait(WAIT)
+            super().apply(plan)
+
+    world.kernel = Slow()
+    world.__post_init__()
+    async with world.running() as first:
+        assert first.kind is RoundKind.START
+        assert (await world.round())[0].kind is RoundKind.REPAIR
 
 
 async def test_a_refused_frontend_is_offered_again_when_it_changes_and_not_before() -> None:

@@ -71,6 +71,10 @@ class Mode(Protocol[ProgramT, FragmentT, PlanT]):
         """Record in the Program that the changes have been applied."""
         ...
 
+    def adopt(self, held: ProgramT, wanted: ProgramT) -> ProgramT:
+        """The same Program as ``wanted``, written as near to ``held`` as can be, so that the plan between is short."""
+        ...
+
     def evaluate(self, program: ProgramT, packet: Packet, remembered: Backend | None = None) -> Trace:
         """Walk the packet through the rules; ``remembered`` is the backend that session affinity knows it had."""
         ...

@@ -90,6 +90,16 @@ class _CheckFollower(Listener):
         self._checks.settle(self._cache.settings)
 
 
+class _Afterwards(Listener):
+    """Does something when a round is done."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        self._work()
+
+
 class Agent(Generic[ProgramT, FragmentT, PlanT]):
     """One proxy. Everything that touches the machine is passed in; whoever made it closes it."""
 
@@ -123,7 +133,12 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self.cache,
             flows,
             clock=self._clock,
-            listeners=(self.metrics, self.health, _CheckFollower(self.checks, self.cache)),
+            listeners=(
+                self.metrics,
+                self.health,
+                _CheckFollower(self.checks, self.cache),
+                _Afterwards(self._kernel_changed),
+            ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
         self._running = False

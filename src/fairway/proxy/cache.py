@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from fairway.model.resolve import resolve_service
@@ -163,12 +164,12 @@ class Cache:
         self._dirty.update(dict.fromkeys(self._services))
         return True
 
-    def take(self) -> Batch:
-        """Resolve what is dirty; the result says which frontends are different now."""
+    def take(self, most: int | None = None) -> Batch:
+        """Resolve what is dirty, so many Services at ``most``; the result says which frontends are different now."""
         batch = Batch(causes=self._causes, rebased=self._rebased)
-        dirty = self._dirty
-        self._dirty, self._causes, self._rebased = {}, [], False
-        for key in dirty:
+        self._causes, self._rebased = [], False
+        for key in list(islice(self._dirty, most)):
+            del self._dirty[key]
             self._settle(key, batch)
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch

@@ -39,17 +39,33 @@ class NftablesKernel:
     """nf_tables, for the loop. Counts commits: each of anybody's moves the ruleset on by one generation."""
 
     nftables: Nftables
+    busy: bool = False
+    """Whether another thread of ours is at it."""
     _generation: int | None = None
     """The one that we know nobody else's commit lies before; None when somebody's may."""
 
     def read_back(self) -> Program:
-        self._generation = _or_fail(self.nftables.generation).number
-        return replace(MODE.empty(), base=_or_fail(self.nftables.read))
+        with self._at_work():
+            self._generation = _or_fail(self.nftables.generation).number
+            return replace(MODE.empty(), base=_or_fail(self.nftables.read))
 
     def apply(self, plan: Plan) -> None:
-        _or_fail(lambda: self.nftables.apply(plan))
-        now = _or_fail(self.nftables.generation).number
-        self._generation = now if self._generation is not None and now == self._generation + 1 else None
+        with self._at_work():
+            _or_fail(lambda: self.nftables.apply(plan))
+            now = _or_fail(self.nftables.generation).number
+            self._generation = now if self._generation is not None and now == self._generation + 1 else None
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+
+    def check(self, plan: Plan) -> None:
+        with self._at_work():
+            _or_fail(lambda: self.nftables.check(plan))
 
     def undisturbed(self) -> bool:
         """Whether nobody but us has committed anything since the last `read_back`."""
@@ -86,7 +102,8 @@ class KernelWatch:
     def others(self) -> list[str]:
         changes = (one.generation for one in self.watcher.wait(0))
         found = [f"{one.program or 'a process'} (pid {one.process})" for one in changes]
-        if self.watcher.lost:
+        # While we are at it nobody can say whose changes were lost: asked again when the round is done.
+        if self.watcher.lost and not self.kernel.busy:
             # A great change of our own brings more notifications than the kernel keeps for us.
             self.watcher.lost = False
             if not self.kernel.undisturbed():

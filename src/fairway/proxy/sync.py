@@ -21,6 +21,7 @@ from typing import Generic, Protocol, TypeVar
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
+from fairway.proxy.culprits import culprits
 from fairway.proxy.flows import Suspect, everything, suspects
 from fairway.proxy.receipts import Receipt, Receipts, Round, RoundKind
 from fairway.runtime.clock import Clock
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _KEPT_ROUNDS = 20
 _LONGEST_WAIT = 0.1
 """Seconds that a change waits for others to be merged with, however long the round before took."""
+_TAKEN_AT_ONCE = 200
 
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
@@ -45,13 +47,16 @@ class ApplyFailed(Exception):
 
 
 class Kernel(Protocol[HeldT, WorkT]):
-    """The machine, for one mode. Both methods raise `ApplyFailed`."""
+    """The machine, for one mode. Every method raises `ApplyFailed`, and may be called in another thread."""
 
     def read_back(self) -> HeldT:
         """What the kernel holds of ours now."""
 
     def apply(self, plan: WorkT) -> None:
         """Do all of it, acknowledged by the kernel, or nothing."""
+
+    def check(self, plan: WorkT) -> None:
+        """Whether the kernel would do it; nothing is changed."""
 
 
 class FlowTable(Protocol):
@@ -110,6 +115,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._ready = asyncio.Event()
         self._failures = 0
         self._complained: set[str] = set()
+        self._elsewhere = False
+        self._disturbed = ""
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
@@ -130,7 +137,10 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def kernel_changed(self, by: str) -> None:
         """Somebody else (``by``, such as ``nft (pid 123)``) wrote to what is ours."""
-        if not self._state.doubt:
+        if self._elsewhere:
+            # Before or after the kernel was read in the other thread? Nobody knows, so it is read again.
+            self._disturbed = by
+        elif not self._state.doubt:
             self._doubt(RoundKind.REPAIR, f"changed by {by}")
         self._wake.set()
 
@@ -152,7 +162,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             self._wake.clear()
             started = self._clock.monotonic()
             try:
-                self._round(started)
+                await self._round(started)
             except ApplyFailed as error:
                 await self._retry_later(error)
             else:
@@ -160,21 +170,48 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 self._recovered()
                 self._ready.set()
 
-    def _round(self, started: float) -> None:
+    async def _round(self, started: float) -> None:
         state = self._state
-        batch = self._cache.take()
-        if not batch.rebased:
-            for key in batch.before:
-                self.refused.pop(key, None)
-        state.pending.add(batch)
+        await self._take()
         if state.pending.rebased and not state.doubt:
             self._doubt(RoundKind.NODE, "the node's settings changed")
         if state.pending or state.doubt:
             kind = state.kind if state.doubt else RoundKind.CHANGE
-            commands = self._apply_whole() if state.doubt else self._apply_changes()
+            commands = await self._in_a_thread() if state.doubt else self._apply_changes()
             self._acknowledged(kind, started, commands)
+            if self._disturbed:
+                by, self._disturbed = self._disturbed, ""
+                self.kernel_changed(by)
         if state.suspects:
             self._forget_flows()
+
+    async def _take(self) -> None:
+        """All that is dirty, in parts: ten thousand Services take seconds, and probes must be answered meanwhile."""
+        state = self._state
+        while True:
+            batch = self._cache.take(_TAKEN_AT_ONCE)
+            if not batch.rebased:
+                for key in batch.before:
+                    self.refused.pop(key, None)
+            state.pending.add(batch)
+            if not self._cache.dirty:
+                return
+            await asyncio.sleep(0)
+
+    async def _in_a_thread(self) -> int:
+        """The whole, while this thread answers probes and hears events; only `_take` changes what is looked at there.
+
+        When this is cancelled the other thread is waited for: it must not find the machine closed.
+        """
+        self._elsewhere = True
+        work = asyncio.ensure_future(asyncio.to_thread(self._apply_whole))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.gather(work, return_exceptions=True)
+            raise
+        finally:
+            self._elsewhere = False
 
     def _apply_changes(self) -> int:
         """Only the frontends that changed, from a Program that the kernel is known to hold."""
@@ -197,21 +234,50 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             self._complain_about(self._cache.frontends)
             state.wanted, state.compiled = self._mode.program(self._acceptable()), True
         try:
-            commands = self._reach(state.wanted)
+            commands = self._reach()
         except ApplyFailed as error:
-            if not changes:
-                raise
-            commands = self._set_apart(changes, error)
+            commands = self._set_apart(changes, error) if changes else self._search(error)
         if state.kind is RoundKind.REPAIR:
             outcome = f"put back with {commands} commands" if commands else "nothing of ours was touched"
             log.log(logging.WARNING if commands else logging.DEBUG, "kernel state %s: %s", state.doubt, outcome)
         return commands
 
-    def _reach(self, wanted: ProgramT) -> int:
-        plan = self._mode.plan(self._kernel.read_back(), wanted)
+    def _reach(self) -> int:
+        held, state = self._kernel.read_back(), self._state
+        state.wanted = self._mode.adopt(held, state.wanted)
+        plan = self._mode.plan(held, state.wanted)
         if plan:
             self._kernel.apply(plan)
         return len(plan)
+
+    def _search(self, error: ApplyFailed) -> int:
+        """Find the frontends that the kernel refuses without changing anything, and do without them.
+
+        When it is not about any one of them: raises ``error``.
+        """
+        state, view, held = self._state, self._acceptable(), self._kernel.read_back()
+
+        def refuse(keys: Sequence[FrontendKey]) -> str:
+            part = NodeView(settings=view.settings, frontends={key: view.frontends[key] for key in keys})
+            try:
+                self._kernel.check(self._mode.plan(held, self._mode.program(part)))
+            except ApplyFailed as why:
+                return str(why)
+            return ""
+
+        found = {} if refuse(()) else culprits(list(view.frontends), refuse)
+        if not found:
+            raise error
+        self._note_refused(found, "is left out until it changes")
+        state.wanted = self._mode.program(self._acceptable())
+        return self._reach()
+
+    def _note_refused(self, refused: Mapping[FrontendKey, str], outcome: str) -> None:
+        for key, reason in refused.items():
+            frontend = self._cache.frontends.get(key) or self._state.pending.before.get(key)
+            owner = frontend.service if frontend else "a Service that is gone"
+            log.error("%s of %s %s: %s", key, owner, outcome, reason)
+        self.refused.update(refused)
 
     def _set_apart(self, changes: Mapping[FrontendKey, FragmentT | None], error: ApplyFailed) -> int:
         """Offer the changes one at a time, so that a frontend that the kernel refuses holds up no other Service.
@@ -220,7 +286,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """
         state = self._state
         self._mode.accept(state.wanted, self._fragments(state.pending.before))
-        commands = self._reach(state.wanted)
+        commands = self._reach()
         refused: dict[FrontendKey, str] = {}
         for key, fragment in changes.items():
             plan = self._mode.plan_changes(state.wanted, {key: fragment})
@@ -234,11 +300,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 commands += len(plan)
         if len(refused) == len(changes):
             raise error
-        for key, reason in refused.items():
-            frontend = self._cache.frontends.get(key) or state.pending.before[key]
-            owner = frontend.service if frontend else "a Service that is gone"
-            log.error("%s of %s stays as it was until it changes: %s", key, owner, reason)
-        self.refused.update(refused)
+        self._note_refused(refused, "stays as it was until it changes")
         return commands
 
     def _changes(self) -> Mapping[FrontendKey, FragmentT | None]:
