@@ -6,11 +6,13 @@ items known by port and protocol, ``finalizers`` is a set of values (`Shape.grai
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from fairway.apiserver.apply.fields import LEAF, SELF, Fields, compact, is_member, key_step
 from fairway.apiserver.schema import UNKNOWN, Shape
+from fairway.objects.codec import Document
 
 # The one part of a key that may be left out; the published schemas give no defaults.
 _KEY_DEFAULTS = {"protocol": "TCP"}
@@ -102,6 +104,10 @@ def compare(shape: Shape, old: Any, new: Any) -> Changes:
     added: Fields = {}
     removed: Fields = {}
     modified: Fields = {}
+    if isinstance(old, dict) and isinstance(new, dict):
+        # Most of it is the same: the steps to that are not even made.
+        same = [name for name, value in new.items() if name in old and old[name] == value]
+        old, new = _without(old, same), _without(new, same)
     before, after = _parts(shape, old) or {}, _parts(shape, new) or {}
     for step, part in after.items():
         if step not in before:
@@ -120,6 +126,10 @@ def compare(shape: Shape, old: Any, new: Any) -> Changes:
                 fields[step] = found
     removed.update((step, _fields_in(step, part, True)) for step, part in before.items() if step not in after)
     return Changes(added, removed, modified)
+
+
+def _without(document: Document, names: Collection[str]) -> Document:
+    return {name: value for name, value in document.items() if name not in names}
 
 
 def merge(shape: Shape, live: Any, applied: Any) -> Any:
