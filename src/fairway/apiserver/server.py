@@ -193,8 +193,14 @@ class ApiServer:
         await self._ends.aclose()
 
     def connection(self, user: str, *groups: str) -> Connection:
-        """How somebody else than the administrator reaches this server: with a new certificate of their own."""
-        identity = self._authority.client(user, groups)
+        """How somebody else than the administrator reaches this server: with a new certificate of their own.
+
+        Raises `ServerError` for a name that no certificate can hold.
+        """
+        try:
+            identity = self._authority.client(user, groups)
+        except ValueError:
+            raise ServerError(f"no certificate can be made for {user!r}: it takes 1 to 64 characters") from None
         return Connection(self.url, self._authority.certificate, identity.certificate, identity.key)
 
     def _open_audit_log(self, undo: contextlib.AsyncExitStack) -> AuditLog | None:

@@ -1,8 +1,8 @@
 """API server, controllers and proxy in one process, for the machine they run on.
 
 data directory: state.db, pki/, admin.conf, lock
-ApiServer ◀── https, admin.conf ──┬── controllers
-                                  └── proxy ──▶ this machine's kernel
+ApiServer ◀── https ──┬── controllers, as system:fairway-controllers
+                      └── proxy, as system:node:NAME ──▶ this machine's kernel
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from fairway import __version__
+from fairway.apiserver.access.roles import CONTROLLERS, NODE_PREFIX
+from fairway.apiserver.access.roles import NODES as NODES_GROUP
 from fairway.apiserver.server import ApiServer
 from fairway.apiserver.settings import Settings
 from fairway.client.http import Client
-from fairway.client.kubeconfig import load_kubeconfig
 from fairway.client.network import NetworkTransport
 from fairway.controllers.runner import run_controllers
 from fairway.kernel.links import LinkError, Links, sysctl
@@ -109,7 +110,8 @@ async def stand(
             unrouted = _add_routes(unrouted)
         addresses = node_addresses(machine.addresses.list())
         async with ApiServer(settings) as server:
-            connection = load_kubeconfig([server.kubeconfig])
+            as_node = NetworkTransport(server.connection(f"{NODE_PREFIX}{configuration.node_name}", NODES_GROUP))
+            as_controllers = NetworkTransport(server.connection(CONTROLLERS, CONTROLLERS))
 
             def ready() -> None:
                 seconds = time.monotonic() - started
@@ -117,9 +119,12 @@ async def stand(
                 node = configuration.node_name
                 on_ready(Standing(settings, node, addresses, server.url, kubeconfig, seconds, unrouted, _forwards()))
 
-            async with Client(NetworkTransport(connection), user_agent="fairway-up") as client:
-                await register(client, configuration.node_name, addresses)
-                await until_signalled(_together(run_controllers(client), agent.run(client, ready)))
+            async with (
+                Client(as_node, user_agent="fairway-up") as node_client,
+                Client(as_controllers, user_agent="fairway-up") as controllers_client,
+            ):
+                await register(node_client, configuration.node_name, addresses)
+                await until_signalled(_together(run_controllers(controllers_client), agent.run(node_client, ready)))
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:

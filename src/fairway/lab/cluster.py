@@ -17,8 +17,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fairway.apiserver.access.roles import CONTROLLERS, NODE_PREFIX
+from fairway.apiserver.access.roles import NODES as NODE_GROUP
+from fairway.apiserver.certificates import Authority
 from fairway.client.http import Client
-from fairway.client.kubeconfig import load_kubeconfig, write_kubeconfig
+from fairway.client.kubeconfig import Connection, load_kubeconfig, write_kubeconfig
 from fairway.client.network import NetworkTransport
 from fairway.lab import remains
 from fairway.lab.errors import LabError
@@ -126,26 +129,34 @@ class LabCluster:
         )
         program = self._programs.start(start)
         await program.ready()
-        self._write_kubeconfigs(data / "admin.conf", program.start.listen[1].port)
+        self._write_kubeconfigs(data, program.start.listen[1].port)
 
-    def _write_kubeconfigs(self, admin: Path, port: int) -> None:
-        """One for the nodes, by the address inside; one for people on this machine, by loopback."""
-        connection = load_kubeconfig([admin])
-        for path, server in (
-            (self._node_kubeconfig, f"https://{ROUTER_ADDRESS}:{API_PORT}"),
-            (self.state.kubeconfig, f"https://127.0.0.1:{port}"),
-        ):
-            text = write_kubeconfig(replace(connection, server=server), name=f"fairway-{self.topology.name}")
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(text)
+    def _write_kubeconfigs(self, data: Path, port: int) -> None:
+        """Everybody has an identity of their own: people on this machine, the controllers, and each node's proxy."""
+        connection = load_kubeconfig([data / "admin.conf"])
+        here, inside = f"https://127.0.0.1:{port}", f"https://{ROUTER_ADDRESS}:{API_PORT}"
+        self._write_kubeconfig(self.state.kubeconfig, replace(connection, server=here))
+        authority = Authority(data / "pki")
+        users = [(CONTROLLERS, CONTROLLERS, here)]
+        users += [(f"{NODE_PREFIX}{node.name}", NODE_GROUP, inside) for node in self.topology.nodes]
+        for name, group, server in users:
+            identity = authority.client(name, [group])
+            self._write_kubeconfig(
+                self._kubeconfig_of(name),
+                replace(connection, server=server, client_certificate=identity.certificate, client_key=identity.key),
+            )
 
-    @property
-    def _node_kubeconfig(self) -> Path:
-        return self.state.path / "node.conf"
+    def _write_kubeconfig(self, path: Path, connection: Connection) -> None:
+        text = write_kubeconfig(connection, name=f"fairway-{self.topology.name}")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+
+    def _kubeconfig_of(self, user: str) -> Path:
+        return self.state.path / f"{user.rpartition(':')[2]}.conf"
 
     def _start_agents(self) -> list[Program]:
         """Start everything that follows the API."""
-        controllers = ("controllers", f"--kubeconfig={self.state.kubeconfig}")
+        controllers = ("controllers", f"--kubeconfig={self._kubeconfig_of(CONTROLLERS)}")
         starts = [
             Start(role="controllers", module=_FAIRWAY, arguments=controllers),
             Start(role="pods", module="fairway.lab.workloads", arguments=(self.topology.name,)),
@@ -159,7 +170,7 @@ class LabCluster:
             module=_FAIRWAY,
             arguments=(
                 "proxy",
-                f"--kubeconfig={self._node_kubeconfig}",
+                f"--kubeconfig={self._kubeconfig_of(NODE_PREFIX + node.name)}",
                 f"--hostname-override={node.name}",
                 f"--mode={self.plan.mode}",
                 f"--cluster-cidr={POD_NETWORK}",
