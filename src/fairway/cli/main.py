@@ -31,6 +31,7 @@ COMMANDS = (
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),
     ("proxy", "fairway.cli.proxy:proxy", _PARTS),
     ("kubeconfig", "fairway.cli.kubeconfig:kubeconfig", _PARTS),
+    ("storage", "fairway.cli.storage:app", _PARTS),
 )
 
 app = App(

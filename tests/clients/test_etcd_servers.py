@@ -1,0 +1,142 @@
+"""Two API servers on one etcd, as processes: nothing twice, nothing leaked, and each shows what the other wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing, suppress
+from pathlib import Path
+
+import pytest
+
+from fairway.client.http import Client
+from fairway.client.kubeconfig import load_kubeconfig
+from fairway.client.network import NetworkTransport
+from fairway.client.transport import ServerUnreachable
+from fairway.objects.resources import IP_ADDRESSES, SERVICES
+from fairway.objects.status import ApiError
+from tests.etcd_members import etcd_members
+
+pytestmark = pytest.mark.clients
+
+
+class Server:
+    """One ``fairway apiserver`` that answers, and a client of it."""
+
+    def __init__(self, directory: Path, etcd: str) -> None:
+        reading, writing = os.pipe()
+        self.process = subprocess.Popen(
+            (
+                *(sys.executable, "-m", "fairway.cli.main", "apiserver"),
+                *(f"--data-dir={directory}", "--secure-port=0", f"--etcd-servers={etcd}", f"--ready-fd={writing}"),
+                # Small ranges, so that both servers want the same addresses and ports.
+                *("--service-cluster-ip-range=10.96.0.0/24", "--service-node-port-range=30000-30119"),
+            ),
+            pass_fds=(writing,),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        os.close(writing)
+        with open(reading) as ready:
+            assert ready.readline() == "ready\n", self.process.communicate(timeout=10)[0].decode()
+        self.client = Client(NetworkTransport(load_kubeconfig([directory / "admin.conf"])))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+    async def create(self, name: str) -> None:
+        spec = {"type": "NodePort", "ports": [{"port": 80}]}
+        await self.client.create(SERVICES, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[str]:
+    with etcd_members(tmp_path / "etcd") as [member]:
+        member.wait_until_ready()
+        yield member.url
+
+
+@pytest.fixture
+async def servers(etcd: str, tmp_path: Path) -> AsyncIterator[list[Server]]:
+    with ExitStack() as stack:
+        started: list[Server] = []
+        for name in ("one", "two"):
+            directory = tmp_path / name
+            directory.mkdir(mode=0o700)
+            if started:
+                shutil.copytree(tmp_path / "one" / "pki", directory / "pki")
+            started.append(Server(directory, etcd))
+            stack.callback(started[-1].kill)
+        yield started
+        for server in started:
+            await server.client.close()
+
+
+async def held(server: Server) -> tuple[list[str], list[int]]:
+    """The addresses and node ports of the Services; and the IPAddresses are exactly those."""
+    services = (await server.client.list(SERVICES)).items
+    addresses = [one.spec.cluster_ip for one in services]
+    names = [one.metadata.name for one in (await server.client.list(IP_ADDRESSES)).items]
+    assert sorted(names) == sorted(addresses)
+    return addresses, [port.node_port for one in services for port in one.spec.ports or () if port.node_port]
+
+
+async def test_two_servers_share_addresses_ports_and_changes(servers: list[Server]) -> None:
+    one, two = servers
+    names = [f"s{number}" for number in range(120)]
+    since = (await two.client.list(SERVICES)).metadata.resource_version
+
+    # Every port there is, through both at once: the last ones are found only by a server that knows the other's.
+    await asyncio.gather(*(servers[number % 2].create(name) for number, name in enumerate(names)))
+    addresses, ports = await held(one)
+    assert len(set(addresses)) == 121
+    assert sorted(ports) == list(range(30000, 30120))
+
+    seen: set[str] = set()
+    async with asyncio.timeout(20):
+        async with aclosing(two.client.watch(SERVICES, since, seconds=20)) as batches:
+            async for events in batches:
+                seen |= {event.metadata.name for event in events if event.type == "ADDED"}
+                if len(seen) == len(names):
+                    break
+    assert seen == set(names)
+
+    # What one server gives up the other can take.
+    await asyncio.gather(*(one.client.delete(SERVICES, name, "default") for name in names))
+    for name in names:
+        await two.create(name)
+    assert await held(one) == await held(two)
+    assert sorted((await held(one))[1]) == list(range(30000, 30120))
+
+
+async def test_a_server_that_is_killed_leaves_nothing_half_done(servers: list[Server]) -> None:
+    one, two = servers
+    halfway = asyncio.Event()
+
+    async def create(server: Server, first: int) -> int:
+        made = 0
+        with suppress(ServerUnreachable):
+            for number in range(first, first + 50):
+                await server.create(f"s{number}")
+                made += 1
+                if made == 10:
+                    halfway.set()
+        return made
+
+    through_one, through_two = (asyncio.ensure_future(create(*which)) for which in ((one, 0), (two, 50)))
+    await asyncio.wait_for(halfway.wait(), 20)
+    one.kill()
+    made = await through_one, await through_two
+    assert made[1] == 50
+    addresses, ports = await held(two)
+    # The last one may have been stored without an answer.
+    assert sum(made) <= len(ports) <= sum(made) + 1
+    assert len(set(ports)) == len(ports)
+    assert len(set(addresses)) == len(addresses) == len(ports) + 1
+    with pytest.raises(ApiError, match="already exists"):
+        await two.create("s0")
