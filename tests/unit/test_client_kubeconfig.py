@@ -58,6 +58,7 @@ def test_what_is_inline_wins_over_what_is_in_a_file(tmp_path: Path) -> None:
 def test_a_token_can_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("fresh\n")
     assert load_kubeconfig([write(tmp_path / "a", config(user={"tokenFile": "token"}))]).token == "fresh"
+    assert load_kubeconfig([tmp_path / "a"]).token_file == tmp_path / "token"
 
 
 def test_several_files_are_merged_and_the_first_one_counts(tmp_path: Path) -> None:

@@ -107,6 +107,22 @@ async def test_a_request_and_its_answer() -> None:
     assert "Accept: x/y" in headers
 
 
+async def test_a_token_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    server, file = Server(OK), tmp_path / "token"
+    file.write_text("first\n")
+    async with serving(server) as connection:
+        rotating = replace(connection, token="first", token_file=file)
+        async with connected(rotating) as transport:
+            await transport.request(Request("GET", "/"), timeout=5)
+            (tmp_path / "next").write_text("second\n")
+            (tmp_path / "next").replace(file)
+            await transport.request(Request("GET", "/"), timeout=5)
+            file.unlink()
+            await transport.request(Request("GET", "/"), timeout=5)
+    tokens = [asked.partition(b"Authorization: Bearer ")[2].partition(b"\r\n")[0] for asked in server.asked]
+    assert tokens == [b"first", b"second", b"second"]
+
+
 async def _read(transport: NetworkTransport, found: list[bytes]) -> None:
     lines = Lines()
     async with transport.stream(Request("GET", "/watch"), timeout=5) as stream:

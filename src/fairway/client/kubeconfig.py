@@ -43,6 +43,8 @@ class Connection:
     tls_server_name: str = ""
     namespace: str = "default"
     source: str = "kubeconfig"
+    token_file: Path | None = None
+    """Where ``token`` is from; whoever uses it long reads it again, because it is replaced before it expires."""
 
 
 def load_kubeconfig(files: Iterable[str | Path], context: str = "") -> Connection:
@@ -79,6 +81,7 @@ def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT
         token=token.decode().strip(),
         namespace=namespace,
         source="in-cluster",
+        token_file=directory / "token",
     )
 
 
@@ -206,6 +209,7 @@ class _Kubeconfig:
             cluster.tls_server_name,
             context.namespace or "default",
             str(path),
+            user_path.parent / user.token_file if user.token_file and not user.token else None,
         )
 
 

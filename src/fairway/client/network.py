@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -23,16 +25,18 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_
 _TURNS_TO_CLOSE = 20
 
 
+log = logging.getLogger(__name__)
+
+
 class NetworkTransport:
     """Talks to the server of one `Connection`. Make it inside a running event loop, and close it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        headers = {"Authorization": f"Bearer {connection.token}"} if connection.token else {}
+        self._token = _Token(connection)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls_context(connection), limit=0, socket_factory=self._socket),
-            headers=headers,
             auto_decompress=True,
             skip_auto_headers=("User-Agent",),
         )
@@ -94,10 +98,33 @@ class NetworkTransport:
             request.method,
             self._connection.server.rstrip("/") + request.path,
             params=request.query,
-            headers=request.headers,
+            headers={**request.headers, **self._token.headers()},
             data=request.body or None,
             **options,
         )
+
+
+class _Token:
+    """The bearer token of a connection, read again when its file is another one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._text, self._file = connection.token, connection.token_file
+        self._seen: tuple[int, int] | None = None
+
+    def headers(self) -> dict[str, str]:
+        if self._file is not None:
+            self._look(self._file)
+        return {"Authorization": f"Bearer {self._text}"} if self._text else {}
+
+    def _look(self, file: Path) -> None:
+        try:
+            found = file.stat()
+            if self._seen != (seen := (found.st_mtime_ns, found.st_ino)):
+                # An empty file is one that is being written.
+                self._text, self._seen = file.read_text().strip() or self._text, seen
+        except OSError as error:
+            # It may be replaced this very moment, and the old token is good for a while yet.
+            log.debug("%s: %s; the token read before is used", file, error.strerror)
 
 
 class _Answer:
