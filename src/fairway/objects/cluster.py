@@ -24,6 +24,7 @@ class Taint(Value):
     key: str = ""
     value: str = ""
     effect: str = ""
+    time_added: str | None = None
 
 
 class NodeSpec(Value):
@@ -35,6 +36,7 @@ class NodeSpec(Value):
 
 class NodeStatus(Value):
     addresses: tuple[NodeAddress, ...] | None = None
+    allocatable: dict[str, str] | None = None
     conditions: tuple[Condition, ...] | None = None
 
 

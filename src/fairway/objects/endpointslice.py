@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fairway.objects.meta import KubernetesObject, Value
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -69,7 +71,8 @@ class EndpointPort(Value):
 
 
 class EndpointSlice(KubernetesObject):
-    address_type: str = "IPv4"
+    # By a factory, so that it is always written: the API requires it, and a default would be left out.
+    address_type: str = msgspec.field(default_factory=lambda: "IPv4")
     endpoints: tuple[Endpoint, ...] | None = None
     ports: tuple[EndpointPort, ...] | None = None
 

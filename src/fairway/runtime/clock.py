@@ -88,6 +88,11 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def rfc3339_micro(seconds: float) -> str:
+    """The same with microseconds, as Leases and newer Events have it: ``2026-01-02T03:04:05.000006Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def parse_rfc3339(text: str) -> float:
     """Seconds since 1970 of a Kubernetes time; raises `ValueError` for anything else."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() if text.endswith("Z") else _with_zone(text)
