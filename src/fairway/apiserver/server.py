@@ -31,6 +31,7 @@ from fairway.apiserver.bootstrap import bootstrap
 from fairway.apiserver.certificates import Authority, write_private
 from fairway.apiserver.collect import Collector
 from fairway.apiserver.compaction import compact_periodically
+from fairway.apiserver.expiry import expire_events
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.networks import NetworkKeeper, ensure_default
 from fairway.apiserver.protocol import Protocol
@@ -185,6 +186,8 @@ class ApiServer:
             keeper = NetworkKeeper(self.app.registry, ranges_of(self._settings), SystemClock())
             undo.push_async_callback(_end, _begin("keeper of cluster IPs", keeper.run()))
             undo.push_async_callback(_end, _begin("compaction", compact_periodically(storage, SystemClock())))
+            expiry = expire_events(self.app.registry, SystemClock(), self._settings.event_ttl)
+            undo.push_async_callback(_end, _begin("expiry of Events", expiry))
             await self._listen(tls, undo)
             self._ends = undo.pop_all()
         return self

@@ -24,7 +24,8 @@ class Settings:
     when it has ``audit_log_bytes`` (0: never).
 
     ``advertise_address`` is where nodes reach this server, which the endpoints of ``default/kubernetes`` tell;
-    ``names`` are what else its certificate is to be valid for.
+    ``names`` are what else its certificate is to be valid for. ``event_ttl`` is for how many seconds an Event is kept
+    after something was last added to it.
     """
 
     data_directory: Path
@@ -42,3 +43,4 @@ class Settings:
     audit_log: str = ""
     audit_log_bytes: int = 100 * 1024 * 1024
     limits: RequestLimits = field(default_factory=RequestLimits)
+    event_ttl: float = 3600.0

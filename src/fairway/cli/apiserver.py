@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import re
 import signal
 import socket
 from pathlib import Path
@@ -15,14 +14,11 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from fairway.apiserver.storage.etcd_address import DEFAULT_PREFIX, EtcdAddress, endpoints_of
+from fairway.cli.durations import seconds
 from fairway.cli.output import EXIT_USAGE, CommandError
 
 if TYPE_CHECKING:
     from fairway.apiserver.settings import Settings
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)", re.ASCII)
-_DURATION = re.compile(rf"0|(?:{_PART.pattern})+", re.ASCII)
 
 
 def apiserver(
@@ -41,6 +37,7 @@ def apiserver(
     etcd_cafile: Path | None = None,
     etcd_certfile: Path | None = None,
     etcd_keyfile: Path | None = None,
+    event_ttl: str = "1h",
     tls_name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     listen_fd: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     ready_fd: int | None = None,
@@ -87,6 +84,8 @@ def apiserver(
         The certificate to show to etcd, in PEM.
     etcd_keyfile
         The key of that certificate, in PEM.
+    event_ttl
+        For how long an Event is kept after something was last added to it, such as 1h or 30m.
     tls_name
         Another name or address that clients use for this server; may be given several times.
     listen_fd
@@ -124,7 +123,7 @@ def apiserver(
         service_ranges=service_cluster_ip_range,
         node_ports=service_node_port_range,
         cluster_ip_allocation=cluster_ip_allocation,
-        cluster_ip_reuse_after=_seconds(cluster_ip_reuse_after, "--cluster-ip-reuse-after"),
+        cluster_ip_reuse_after=seconds(cluster_ip_reuse_after, "--cluster-ip-reuse-after", zero=True),
         advertise_address=_advertised(advertise_address, bind_address),
         names=tuple(tls_name),
         token_file=token_auth_file,
@@ -136,6 +135,7 @@ def apiserver(
             rate=client_qps,
             burst=client_burst,
         ),
+        event_ttl=seconds(event_ttl, "--event-ttl"),
     )
     _run(settings, [_inherited(descriptor) for descriptor in listen_fd], ready_fd)
 
@@ -216,13 +216,6 @@ def _advertised(text: str, bind_address: str) -> str:
     if text and ipaddress.ip_address(address).is_unspecified:
         raise CommandError(f"--advertise-address {text} is no address that a node can reach", EXIT_USAGE)
     return address if not ipaddress.ip_address(address).is_unspecified else "127.0.0.1"
-
-
-def _seconds(text: str, option: str) -> float:
-    """A duration as Go writes it: ``90s``, ``1h30m``."""
-    if not _DURATION.fullmatch(text):
-        raise CommandError(f"{option} {text!r} is not a duration: expected one such as 90s, 10m or 1h30m", EXIT_USAGE)
-    return sum(float(amount) * _UNITS[unit] for amount, unit in _PART.findall(text))
 
 
 def _port(number: int, option: str, *, lowest: int = 1) -> int:
