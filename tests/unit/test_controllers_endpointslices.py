@@ -224,3 +224,9 @@ def test_trigger_times_are_the_earliest_of_what_is_new() -> None:
     assert times.next(given, [a, pod("b", "10.0.0.2", since="2026-01-01T00:00:20Z")]) == "2026-01-01T00:00:20Z"
     times.forget(given.key)
     assert times.next(given, []) == "2026-01-01T00:00:09Z"
+
+
+def test_the_address_type_is_always_written() -> None:
+    given = service(clusterIP="None", ipFamilies=[])
+    for one in SliceStore().reconcile(given, pods(1)).create:
+        assert msgspec.to_builtins(one)["addressType"] == one.address_type

@@ -5,164 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fairway.apiserver.collect import Collector
-from fairway.apiserver.server import create_app
-from fairway.apiserver.settings import Settings
-from fairway.apiserver.storage.memory import MemoryStorage
-from fairway.client.asgi import Application, AsgiTransport
-from fairway.client.http import Client
-from fairway.controllers.runner import run_controllers
 from fairway.objects.cluster import Pod
-from fairway.objects.endpointslice import Endpoint, EndpointSlice
-from fairway.objects.resources import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, REPLICA_SETS, SERVICES
+from fairway.objects.resources import DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, PODS, REPLICA_SETS, SERVICES
 from fairway.objects.status import ApiError
-
-
-class Door:
-    """The way to the server: it notes the writes that come through, and it can be shut."""
-
-    def __init__(self, app: Application) -> None:
-        self._app = app
-        self._open: set[asyncio.Task[None]] = set()
-        self._shut = False
-        self.writes: list[str] = []
-        self.refused = asyncio.Event()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self._shut:
-            self.refused.set()
-            raise ConnectionRefusedError("the server is away")
-        if scope["method"] != "GET":
-            self.writes.append(f"{scope['method']} {scope['path']}")
-        answering = asyncio.ensure_future(self._app(scope, receive, send))
-        self._open.add(answering)
-        try:
-            await asyncio.wait([answering])
-        finally:
-            answering.cancel()
-            self._open.discard(answering)
-
-    def shut(self) -> None:
-        """End every conversation, watches too, and let nobody in."""
-        self._shut = True
-        for answering in self._open:
-            answering.cancel()
-
-    def reopen(self) -> None:
-        self._shut = False
-
-
-class World:
-    """A cluster in memory: its server, the controllers, and this test as its user and its kubelet."""
-
-    def __init__(self, app: Any) -> None:
-        self.door = Door(app)
-        self.client = Client(AsgiTransport(app))
-        self._app = app
-        self._controllers: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        ready = asyncio.Event()
-        client = Client(AsgiTransport(self.door))
-        self._controllers = asyncio.create_task(run_controllers(client, on_ready=ready.set))
-        waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait({waiting, self._controllers}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._controllers.done():
-            self._controllers.result()
-
-    async def stop(self) -> None:
-        if self._controllers is not None:
-            self._controllers.cancel()
-            await asyncio.wait([self._controllers])
-
-    async def until(self, resource: Any, holds: Callable[[list[Any]], bool]) -> list[Any]:
-        """Wait until the objects of a kind are as they should be; returns them."""
-        listed = await self.client.list(resource)
-        found = {one.metadata.key: one for one in listed.items}
-        if holds(list(found.values())):
-            return list(found.values())
-        async for events in self.client.watch(resource, listed.metadata.resource_version):
-            for event in events:
-                if event.type == "DELETED":
-                    found.pop(event.metadata.key, None)
-                elif event.object is not None:
-                    found[event.metadata.key] = event.object
-            if holds(list(found.values())):
-                return list(found.values())
-        raise AssertionError("the watch has ended")
-
-    async def nodes(self, *names: str) -> None:
-        for name in names:
-            status = {"conditions": [{"type": "Ready", "status": "True"}]}
-            await self.client.create(NODES, {"metadata": {"name": name}, "status": status})
-
-    async def deploy(self, name: str, replicas: int, **spec: Any) -> None:
-        labels = {"app": name}
-        container = {"name": "c", "image": "v1", "ports": [{"name": "http", "containerPort": 8080}]}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
-        document = {
-            "metadata": {"name": name, "namespace": "default"},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template, **spec},
-        }
-        await self.client.create(DEPLOYMENTS, document)
-
-    async def expose(self, name: str) -> None:
-        spec = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": "http"}]}
-        await self.client.create(SERVICES, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
-
-    async def pods(self, count: int) -> list[Pod]:
-        """Wait until there are so many pods, all with a node, and none on its way out."""
-        return await self.until(
-            PODS,
-            lambda pods: len(pods) == count and all(pod.spec.node_name and not pod.terminating for pod in pods),
-        )
-
-    async def answering(self, pods: list[Pod]) -> None:
-        """Be the kubelet: the pods have addresses and are ready."""
-        for number, pod in enumerate(pods):
-            address = f"10.244.{number // 250}.{number % 250 + 1}"
-            status = {
-                "phase": "Running",
-                "podIP": address,
-                "podIPs": [{"ip": address}],
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-02T03:04:05Z"}],
-            }
-            await self.client.patch_status(PODS, pod.metadata.name, {"status": status}, "default")
-
-    async def endpoints(self, service: str, count: int) -> list[Endpoint]:
-        """Wait until so many endpoints of the Service are ready, and no others."""
-
-        def of_service(slices: list[EndpointSlice]) -> list[Endpoint]:
-            return [e for one in slices if one.service_name == service for e in one.endpoints or ()]
-
-        slices = await self.until(
-            ENDPOINT_SLICES,
-            lambda slices: len(of_service(slices)) == count and all(e.ready for e in of_service(slices)),
-        )
-        return of_service(slices)
-
-
-@asynccontextmanager
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    app = await create_app(MemoryStorage(), Settings(data_directory=tmp_path, storage="memory"))
-    collector = asyncio.create_task(Collector(app.registry).run())
-    made = World(app)
-    try:
-        async with asyncio.timeout(20):
-            await made.start()
-            yield made
-    finally:
-        await made.stop()
-        collector.cancel()
-        await asyncio.wait([collector])
+from tests.unit.controllers_world import World, world
 
 
 async def test_a_deployment_becomes_pods_on_nodes_and_endpoints_of_its_service(tmp_path: Path) -> None:
@@ -209,7 +60,11 @@ async def test_a_restart_writes_nothing_when_nothing_has_changed(tmp_path: Path)
         # A new Service shows that everything before it in the queues has been worked on.
         await it.expose("late")
         await it.until(ENDPOINT_SLICES, lambda slices: any(one.service_name == "late" for one in slices))
-        assert it.door.writes == ["POST /apis/discovery.k8s.io/v1/namespaces/default/endpointslices"]
+        await it.until(ENDPOINTS, lambda all_: any(one.metadata.name == "late" for one in all_))
+        assert sorted(it.door.writes) == [
+            "POST /api/v1/namespaces/default/endpoints",
+            "POST /apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        ]
 
 
 async def test_a_restart_in_the_middle_goes_on_and_makes_nothing_twice(tmp_path: Path) -> None:

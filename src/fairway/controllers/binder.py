@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairway.client.http import Client
 from fairway.controllers.feeds import Feeds
+from fairway.controllers.recorder import Recorder
 from fairway.controllers.scheduler import Spread, needs_node, owner_uid, place
 from fairway.controllers.working import Controller
 from fairway.objects.cluster import Node, Pod
@@ -17,8 +18,9 @@ from fairway.runtime.retry import Patience
 class Binder(Controller):
     """Works on Pods without a node, by their keys."""
 
-    def __init__(self, client: Client, feeds: Feeds, patience: Patience) -> None:
+    def __init__(self, client: Client, feeds: Feeds, recorder: Recorder, patience: Patience) -> None:
         super().__init__("scheduler", patience)
+        self._recorder = recorder
         self._client = client
         self._feeds = feeds
         self._clock = patience.clock
@@ -43,6 +45,7 @@ class Binder(Controller):
         except Exception:
             self._spread.remove(item)
             raise
+        self._recorder.record(PODS, pod, "Scheduled", f"Successfully assigned {item} to {placement.node}")
 
     async def _tell(self, pod: Pod, message: str) -> None:
         """Say on the pod why it waits, once."""
@@ -62,6 +65,7 @@ class Binder(Controller):
         meta = pod.metadata
         answer = await self._client.patch_status(PODS, meta.name, patch, meta.namespace, kind="strategic")
         self._feeds.pods.written(answer)
+        self._recorder.record(PODS, pod, "FailedScheduling", message, type_="Warning")
 
     def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         self._waiting.discard(key)

@@ -92,7 +92,7 @@ def family(address: str) -> str:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _canonical(address: str) -> str:
+def canonical(address: str) -> str:
     """The one way to write an address; empty for what is none, so that one bad pod does not stop its Service."""
     try:
         return str(ipaddress.ip_address(address))
@@ -105,7 +105,7 @@ def _can_answer(pod: Pod) -> bool:
 
 
 def _endpoint(service: Service, pod: Pod, node: Node | None, address_type: str) -> Endpoint | None:
-    addresses = tuple(known for ip in pod.addresses if family(ip) == address_type and (known := _canonical(ip)))
+    addresses = tuple(known for ip in pod.addresses if family(ip) == address_type and (known := canonical(ip)))
     if not addresses:
         return None
     meta = pod.metadata

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
-from fairway.controllers.endpoints import Group, Ports, Wanted, address_types, find_endpoints
+from fairway.controllers.endpoints import Group, Ports, Wanted, address_types, find_endpoints, identity
+from fairway.controllers.hints import wants_topology_mode
 from fairway.controllers.packing import pack
+from fairway.controllers.topology import Candidate, ZoneCPU, share
 from fairway.objects.cluster import Node, Pod
 from fairway.objects.endpointslice import (
     MANAGED_BY_LABEL,
     SERVICE_NAME_LABEL,
     Endpoint,
+    EndpointHints,
     EndpointSlice,
+    ForZone,
 )
 from fairway.objects.meta import Key, ObjectMeta, OwnerReference
 from fairway.objects.service import HEADLESS_LABEL, Service
@@ -28,19 +32,22 @@ TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 MAX_ENDPOINTS = 100
 _RESERVED_LABELS = (SERVICE_NAME_LABEL, MANAGED_BY_LABEL, HEADLESS_LABEL)
 _NAME_LIMIT = 253
+_UNKNOWN_CPUS = ZoneCPU({}, "the CPUs of the zones are not known")
 
 
 @dataclass(frozen=True)
 class Changes:
     """Writes in the order in which they keep every endpoint in some slice: create, update, delete.
 
-    ``unknown_nodes`` are nodes of pods that had to be left out because nobody knows the node.
+    ``unknown_nodes`` are nodes of pods that had to be left out because nobody knows the node. ``no_hints`` says, for
+    each family of a Service that asks for topology-mode Auto, why its endpoints have no hints; empty if they have.
     """
 
     create: tuple[EndpointSlice, ...] = ()
     update: tuple[EndpointSlice, ...] = ()
     delete: tuple[EndpointSlice, ...] = ()
     unknown_nodes: frozenset[str] = frozenset()
+    no_hints: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.create or self.update or self.delete)
@@ -63,10 +70,12 @@ def reconcile(
     *,
     trigger_time: str = "",
     limit: int = MAX_ENDPOINTS,
+    cpus: ZoneCPU = _UNKNOWN_CPUS,
 ) -> Changes:
     """What to write so that ``slices`` (those we manage for this Service) hold its ``pods`` (those it selects).
 
-    ``trigger_time`` is when the cause of the change happened, RFC 3339; ``limit`` the endpoints a slice may hold.
+    ``trigger_time`` is when the cause of the change happened, RFC 3339; ``limit`` the endpoints a slice may hold;
+    ``cpus`` are those of the zones, for topology-mode Auto.
     """
     found = find_endpoints(service, pods, nodes)
     labels = slice_labels(service)
@@ -75,9 +84,12 @@ def reconcile(
     owned = [one for one in slices if one.address_type in families and _is_owned(one, service)]
     create: list[EndpointSlice] = []
     update: list[EndpointSlice] = []
+    no_hints: dict[str, str] = {}
     for address_type in families:
         groups = {group: wanted for group, wanted in found.groups.items() if group[0] == address_type}
         mine = [one for one in owned if one.address_type == address_type]
+        if wants_topology_mode(service):
+            no_hints[address_type] = _hint_in_proportion(groups.values(), mine, cpus)
         one_family = _reconcile_family(service, address_type, groups, mine, labels, limit)
         create += one_family.create
         update += one_family.update
@@ -90,6 +102,7 @@ def reconcile(
         tuple(_triggered(one, trigger_time) for one in (*update, *converted)),
         tuple(doomed),
         found.unknown_nodes,
+        no_hints,
     )
 
 
@@ -131,6 +144,30 @@ def _reconcile_family(
         else:
             create.append(placeholder)
     return Changes(tuple(create), tuple(update), tuple(delete))
+
+
+def _hint_in_proportion(groups: Iterable[Wanted], slices: Iterable[EndpointSlice], cpus: ZoneCPU) -> str:
+    """Give the ready endpoints of one family hints for zones; returns why not, empty when they have them."""
+    hinted = {
+        identity(endpoint): endpoint.hints.for_zones[0].name
+        for one in slices
+        for endpoint in one.endpoints or ()
+        if endpoint.hints and endpoint.hints.for_zones
+    }
+    groups = list(groups)
+    candidates = {
+        known: Candidate(endpoint.zone or "", hinted.get(known, ""))
+        for group in groups
+        for known, endpoint in group.endpoints.items()
+        if endpoint.ready
+    }
+    shares = share(candidates, cpus)
+    for group in groups:
+        for known, zone in shares.zones.items():
+            if known in group.endpoints:
+                hints = EndpointHints(for_zones=(ForZone(name=zone),))
+                group.endpoints[known] = msgspec.structs.replace(group.endpoints[known], hints=hints)
+    return shares.problem
 
 
 def _new_slice(

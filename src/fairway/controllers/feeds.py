@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
+from fairway.controllers.heartbeat import NAMESPACE as NODE_LEASES
 from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS
 from fairway.objects import resources
 from fairway.objects.meta import Key, KubernetesObject
@@ -32,12 +33,14 @@ class Feed(Generic[T]):
     so that nobody counts on them, or deletes them twice.
     """
 
-    def __init__(self, client: Client, resource: Resource[T], patience: Patience) -> None:
+    def __init__(self, client: Client, resource: Resource[T], patience: Patience, namespace: str = "") -> None:
         self.resource = resource
-        self.informer = Informer(client, resource, on_change=self._tell, patience=patience)
+        self.informer = Informer(client, resource, on_change=self._tell, namespace=namespace, patience=patience)
         self._listeners: list[Listener[T]] = []
         self._by_owner: defaultdict[str, set[Key]] = defaultdict(set)
         self._going: set[str] = set()
+        self._orphans: defaultdict[str, set[Key]] = defaultdict(set)
+        self._in: defaultdict[str, set[Key]] = defaultdict(set)
 
     @property
     def cache(self) -> Mapping[Key, T]:
@@ -53,6 +56,14 @@ class Feed(Generic[T]):
     def left_of(self, uid: str) -> list[T]:
         """The objects that name this owner, in the order of their names."""
         return [self.cache[key] for key in sorted(self._by_owner.get(uid, ()))]
+
+    def keys_in(self, namespace: str) -> list[Key]:
+        """The keys of a namespace's objects, in the order of their names."""
+        return sorted(self._in.get(namespace, ()))
+
+    def orphans(self, namespace: str) -> list[T]:
+        """The objects of a namespace that nobody controls, in the order of their names."""
+        return [self.cache[key] for key in sorted(self._orphans.get(namespace, ()))]
 
     def written(self, answer: T) -> T:
         """The server's answer to a write goes into the cache."""
@@ -76,6 +87,8 @@ class Feed(Generic[T]):
             listener(key, old, new)
 
     def _index(self, key: Key, old: T | None, new: T | None) -> None:
+        _file(self._in, key, new is not None)
+        _file(self._orphans, key, new is not None and new.metadata.controller() is None)
         before = {owner.uid for owner in (old.metadata.owner_references if old else None) or ()}
         after = {owner.uid for owner in (new.metadata.owner_references if new else None) or ()}
         for uid in before - after:
@@ -86,6 +99,16 @@ class Feed(Generic[T]):
             self._by_owner[uid].add(key)
 
 
+def _file(index: defaultdict[str, set[Key]], key: Key, there: bool) -> None:
+    """Put a key under its namespace, or take it out."""
+    if there:
+        index[key.namespace].add(key)
+    elif key.namespace in index:
+        index[key.namespace].discard(key)
+        if not index[key.namespace]:
+            del index[key.namespace]
+
+
 class Feeds:
     """All the kinds that controllers follow."""
 
@@ -94,6 +117,9 @@ class Feeds:
         self.pods = Feed(client, resources.PODS, patience)
         self.services = Feed(client, resources.SERVICES, patience)
         self.slices = Feed(client, resources.ENDPOINT_SLICES, patience)
+        self.endpoints = Feed(client, resources.ENDPOINTS, patience)
+        # Only the nodes' own: those of elections and of other people are none of ours.
+        self.leases = Feed(client, resources.LEASES, patience, namespace=NODE_LEASES)
         self.deployments = Feed(client, DEPLOYMENTS, patience)
         self.replica_sets = Feed(client, REPLICA_SETS, patience)
 
@@ -103,6 +129,8 @@ class Feeds:
             self.pods,
             self.services,
             self.slices,
+            self.endpoints,
+            self.leases,
             self.deployments,
             self.replica_sets,
         )  # type: ignore[misc]

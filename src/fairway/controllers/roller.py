@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from fairway.client.http import Client
+from fairway.controllers.claims import adoption, claim, release, selector_of
 from fairway.controllers.deployments import Changes, reconcile
 from fairway.controllers.feeds import Feeds
+from fairway.controllers.recorder import Recorder
 from fairway.controllers.replicator import counts
-from fairway.controllers.working import Controller
+from fairway.controllers.working import Controller, is_namespace_going
 from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet, owner_of
 from fairway.objects.cluster import Pod
 from fairway.objects.codec import Document
 from fairway.objects.meta import Key, ObjectMeta
+from fairway.objects.status import ApiError
 from fairway.runtime.retry import Patience
 
 
 class Roller(Controller):
     """Works on Deployments, by their keys."""
 
-    def __init__(self, client: Client, feeds: Feeds, patience: Patience) -> None:
+    def __init__(self, client: Client, feeds: Feeds, recorder: Recorder, patience: Patience) -> None:
         super().__init__("deployments", patience)
+        self._recorder = recorder
         self._client = client
         self._feeds = feeds
         self._clock = patience.clock
@@ -30,25 +34,57 @@ class Roller(Controller):
         deployment = self._feeds.deployments.cache.get(item)
         if deployment is None:
             return
-        owned = self._feeds.replica_sets.owned_by(deployment.metadata.uid)
+        owned = await self._claim(deployment)
         pods = {one.metadata.uid: len(self._feeds.pods.left_of(one.metadata.uid)) for one in owned}
         changes = reconcile(deployment, owned, pods, self._clock.now())
         if changes.again_in is not None:
             self.add_later(item, changes.again_in)
-        await self._write_replica_sets(changes)
+        await self._write_replica_sets(deployment, changes)
         await self._write_deployment(deployment, changes)
 
-    async def _write_replica_sets(self, changes: Changes) -> None:
+    async def _claim(self, deployment: Deployment) -> list[ReplicaSet]:
+        """Its ReplicaSets, after those that match and that nobody owns became its own."""
+        feed, meta = self._feeds.replica_sets, deployment.metadata
+        candidates = [*feed.owned_by(meta.uid), *feed.orphans(meta.namespace)]
+        claimed = claim(deployment, deployment.spec.selector, candidates)
+        adopted = [await self._patch(one, adoption("Deployment", deployment, one)) for one in claimed.adopt]
+        for one in claimed.release:
+            await self._patch(one, release(deployment, one))
+        return [*claimed.mine, *adopted]
+
+    async def _patch(self, one: ReplicaSet, patch: Document) -> ReplicaSet:
+        meta = one.metadata
+        return self._feeds.replica_sets.written(
+            await self._client.patch(REPLICA_SETS, meta.name, patch, meta.namespace)
+        )
+
+    async def _write_replica_sets(self, deployment: Deployment, changes: Changes) -> None:
         feed = self._feeds.replica_sets
         if changes.create is not None:
-            feed.written(await self._client.create(REPLICA_SETS, changes.create))
+            await self._create(deployment, changes.create)
         for one, patch in changes.patch:
-            meta = one.metadata
-            feed.written(await self._client.patch(REPLICA_SETS, meta.name, _only_if(meta, patch), meta.namespace))
+            await self._patch(one, _only_if(one.metadata, patch))
+            if (replicas := patch.get("spec", {}).get("replicas")) is not None:
+                self._tell_scaled(deployment, one.metadata.name, one.replicas, replicas)
         for one in changes.delete:
             meta = one.metadata
             await self._client.delete_if_there(REPLICA_SETS, meta.name, meta.namespace, uid=meta.uid)
             feed.deleted(one)
+
+    async def _create(self, deployment: Deployment, document: Document) -> None:
+        try:
+            made = self._feeds.replica_sets.written(await self._client.create(REPLICA_SETS, document))
+        except ApiError as error:
+            if not is_namespace_going(error):
+                words = f"Failed to create new replica set {document['metadata']['name']}: {error}"
+                self._recorder.record(DEPLOYMENTS, deployment, "ReplicaSetCreateError", words, type_="Warning")
+            raise
+        if made.replicas:
+            self._tell_scaled(deployment, made.metadata.name, 0, made.replicas)
+
+    def _tell_scaled(self, deployment: Deployment, name: str, before: int, after: int) -> None:
+        words = f"Scaled {'up' if after > before else 'down'} replica set {name} from {before} to {after}"
+        self._recorder.record(DEPLOYMENTS, deployment, "ScalingReplicaSet", words)
 
     async def _write_deployment(self, deployment: Deployment, changes: Changes) -> None:
         feed, meta = self._feeds.deployments, deployment.metadata
@@ -63,6 +99,17 @@ class Roller(Controller):
         for owner in {owner_of("Deployment", one) for one in (old, new) if one is not None}:
             if owner is not None:
                 self.add(Key(key.namespace, owner.name))
+        if new is not None and new.metadata.controller() is None:
+            self.add(*self._selecting(new))
+
+    def _selecting(self, orphan: ReplicaSet) -> list[Key]:
+        """The Deployments of its namespace that an orphan may be taken up by."""
+        return [
+            key
+            for key in self._feeds.deployments.keys_in(orphan.metadata.namespace)
+            if (selector := selector_of(self._feeds.deployments.cache[key].spec.selector)) is not None
+            and selector.matches(orphan.metadata.labels)
+        ]
 
     def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
         """A pod that is gone may be what a Deployment with the strategy Recreate waits for."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping
 
 from fairway.client.http import Client
 from fairway.controllers.endpointslices import Changes, has_managed_slices, is_managed, reconcile
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.hints import wants_topology_mode
-from fairway.controllers.selection import Selection
+from fairway.controllers.membership import Membership
+from fairway.controllers.recorder import Recorder
+from fairway.controllers.topology import NodeCPUs
 from fairway.controllers.triggers import TriggerTimes
 from fairway.controllers.working import Controller, is_namespace_going
-from fairway.objects.cluster import Node, Pod
+from fairway.objects.cluster import Node
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
-from fairway.objects.resources import ENDPOINT_SLICES
+from fairway.objects.resources import ENDPOINT_SLICES, SERVICES
 from fairway.objects.service import Service
 from fairway.objects.status import ApiError
 from fairway.runtime.retry import Patience
@@ -26,16 +29,21 @@ log = logging.getLogger(__name__)
 class Slicer(Controller):
     """Works on Services, by their keys."""
 
-    def __init__(self, client: Client, feeds: Feeds, patience: Patience) -> None:
+    def __init__(
+        self, client: Client, feeds: Feeds, membership: Membership, recorder: Recorder, patience: Patience
+    ) -> None:
         super().__init__("endpointslices", patience)
+        self._recorder = recorder
         self._client = client
         self._feeds = feeds
-        self._selection = Selection()
+        self._membership = membership
         self._triggers = TriggerTimes()
-        self._pods_on: defaultdict[str, set[Key]] = defaultdict(set)
+        self._cpus = NodeCPUs()
         self._slices_of: defaultdict[Key, set[Key]] = defaultdict(set)
+        # Those that want hints in proportion, and what was last told about each of their families.
+        self._proportional: dict[Key, dict[str, str]] = {}
+        membership.listen(self.add)
         feeds.services.listen(self._service_changed)
-        feeds.pods.listen(self._pod_changed)
         feeds.nodes.listen(self._node_changed)
         feeds.slices.listen(self._slice_changed)
 
@@ -43,7 +51,7 @@ class Slicer(Controller):
         service = self._feeds.services.cache.get(item)
         if service is None or not has_managed_slices(service):
             return
-        pods = [self._feeds.pods.cache[key] for key in self._selection.members(item)]
+        pods = self._membership.pods_of(item)
         slices = [self._feeds.slices.cache[key] for key in self._slices_of.get(item, ())]
         changes = reconcile(
             service,
@@ -51,11 +59,18 @@ class Slicer(Controller):
             self._feeds.nodes.cache,
             [one for one in slices if one.metadata.deletion_timestamp is None and not self._feeds.slices.is_going(one)],
             trigger_time=self._triggers.next(service, pods),
+            cpus=self._cpus.zones(),
         )
         if changes.unknown_nodes:
             # The pods come in as soon as their nodes are there: that is a change, too.
             log.info("Service %s: pods left out, unknown nodes: %s", item, ", ".join(sorted(changes.unknown_nodes)))
-        await self._write(changes)
+        try:
+            await self._write(changes)
+        except ApiError as error:
+            if error.code != 409:
+                self._warn(service, error)
+            raise
+        self._tell_hints(service, changes.no_hints)
 
     async def _write(self, changes: Changes) -> None:
         feed = self._feeds.slices
@@ -73,36 +88,38 @@ class Slicer(Controller):
             )
             feed.deleted(one)
 
+    def _warn(self, service: Service, error: ApiError) -> None:
+        words = f"Error updating Endpoint Slices for Service {service.key}: {error}"
+        self._recorder.record(SERVICES, service, "FailedToUpdateEndpointSlices", words, type_="Warning")
+
+    def _tell_hints(self, service: Service, no_hints: Mapping[str, str]) -> None:
+        """Each time that a family gets hints, loses them, or has another reason to have none."""
+        told = self._proportional.get(service.key)
+        if told is None:
+            return
+        for address_type, problem in no_hints.items():
+            if told.get(address_type) == problem:
+                continue
+            told[address_type] = problem
+            if problem:
+                words, reason, type_ = problem, "TopologyAwareHintsDisabled", "Warning"
+            else:
+                words, reason, type_ = "Topology Aware Hints has been enabled", "TopologyAwareHintsEnabled", "Normal"
+            self._recorder.record(SERVICES, service, reason, f"{words}, addressType: {address_type}", type_=type_)
+
     def _service_changed(self, key: Key, old: Service | None, new: Service | None) -> None:
-        managed = new is not None and has_managed_slices(new)
-        self._selection.set_service(key, new.spec.selector if new is not None and managed else None)
         if new is None:
             self._triggers.forget(key)
-        elif wants_topology_mode(new) and (old is None or not wants_topology_mode(old)):
-            log.warning(
-                "Service %s: topology-mode Auto is not supported, its endpoints get no hints; use trafficDistribution",
-                key,
-            )
-        self.add(key)
-
-    def _pod_changed(self, key: Key, old: Pod | None, new: Pod | None) -> None:
-        if old is not None and new is not None and _reading(old) == _reading(new):
-            return
-        before = self._selection.selected_by(key)
-        self._selection.set_pod(key, (new.metadata.labels or {}) if new is not None else None)
-        if old is not None:
-            self._pods_on[old.spec.node_name].discard(key)
-            if not self._pods_on[old.spec.node_name]:
-                del self._pods_on[old.spec.node_name]
-        if new is not None:
-            self._pods_on[new.spec.node_name].add(key)
-        self.add(*before, *self._selection.selected_by(key))
+        if new is not None and has_managed_slices(new) and wants_topology_mode(new):
+            self._proportional.setdefault(key, {})
+        else:
+            self._proportional.pop(key, None)
 
     def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> None:
-        if (old is None) == (new is None) and (old.zone if old else "") == (new.zone if new else ""):
-            return
-        for pod in self._pods_on.get(key.name, ()):
-            self.add(*self._selection.selected_by(pod))
+        if self._cpus.set(key.name, new):
+            self.add(*self._proportional)
+        if (old is None) != (new is None) or (old.zone if old else "") != (new.zone if new else ""):
+            self.add(*self._membership.services_on(key.name))
 
     def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         for one in (old, new):
@@ -117,20 +134,3 @@ class Slicer(Controller):
                     del self._slices_of[service]
             if is_managed(one):
                 self.add(service)
-
-
-def _reading(pod: Pod) -> object:
-    """All of a pod that an endpoint depends on."""
-    return (
-        pod.metadata.uid,
-        pod.metadata.labels,
-        pod.terminating,
-        pod.spec.node_name,
-        pod.spec.hostname,
-        pod.spec.subdomain,
-        pod.spec.containers,
-        pod.spec.init_containers,
-        pod.addresses,
-        pod.ready,
-        pod.status.phase in ("Succeeded", "Failed"),
-    )
