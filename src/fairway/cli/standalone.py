@@ -26,6 +26,7 @@ from fairway.apiserver.server import ApiServer
 from fairway.apiserver.settings import Settings
 from fairway.client.http import Client
 from fairway.client.network import NetworkTransport
+from fairway.controllers.heartbeat import Heartbeat
 from fairway.controllers.runner import run_controllers
 from fairway.kernel.links import LinkError, Links, sysctl
 from fairway.objects.cluster import Node
@@ -124,7 +125,9 @@ async def stand(
                 Client(as_controllers, user_agent="fairway-up") as controllers_client,
             ):
                 await register(node_client, configuration.node_name, addresses)
-                await until_signalled(_together(run_controllers(controllers_client), agent.run(node_client, ready)))
+                heartbeat = Heartbeat(node_client, [configuration.node_name])
+                works = run_controllers(controllers_client), heartbeat.run(), agent.run(node_client, ready)
+                await until_signalled(_together(*works))
 
 
 async def _together(*works: Coroutine[Any, Any, None]) -> None:

@@ -156,7 +156,8 @@ class LabCluster:
 
     def _start_agents(self) -> list[Program]:
         """Start everything that follows the API."""
-        controllers = ("controllers", f"--kubeconfig={self._kubeconfig_of(CONTROLLERS)}")
+        # One process, so nobody to elect; and one that was killed can be started again without waiting for its Lease.
+        controllers = ("controllers", f"--kubeconfig={self._kubeconfig_of(CONTROLLERS)}", "--leader-elect=false")
         starts = [
             Start(role="controllers", module=_FAIRWAY, arguments=controllers),
             Start(role="pods", module="fairway.lab.workloads", arguments=(self.topology.name,)),
