@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from fairway.apiserver.storage.contract import Entry, Listing, Storage, Transaction, Watch
+from fairway.apiserver.storage.etcd import EtcdStorage
+from fairway.apiserver.storage.etcd_address import EtcdAddress
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.apiserver.storage.sqlite import SqliteStorage
 
-Reopen = Callable[[Storage | None], Storage]
+Reopen = Callable[[Storage | None], Awaitable[Storage]]
 """Gives the storage of a server that starts; the argument is the one of the server that has died."""
 
 
-def memory(_: Path) -> Reopen:
-    return lambda dead: dead or MemoryStorage()
+def memory() -> Reopen:
+    async def reopen(dead: Storage | None) -> Storage:
+        return dead or MemoryStorage()
+
+    return reopen
 
 
 def sqlite(directory: Path) -> Reopen:
-    def reopen(dead: Storage | None) -> Storage:
+    async def reopen(dead: Storage | None) -> Storage:
         if dead is not None:
             dead.close()
         return SqliteStorage(directory / "state.db")
@@ -28,7 +34,22 @@ def sqlite(directory: Path) -> Reopen:
     return reopen
 
 
-STORAGES: dict[str, Callable[[Path], Reopen]] = {"memory": memory, "sqlite": sqlite}
+def etcd(url: str) -> Reopen:
+    prefix = f"/{uuid.uuid4().hex}"
+
+    async def reopen(dead: Storage | None) -> Storage:
+        await close(dead)
+        return await EtcdStorage.open(EtcdAddress(endpoints=(url,), prefix=prefix))
+
+    return reopen
+
+
+async def close(storage: Storage | None) -> None:
+    """Close it, with its connections."""
+    if isinstance(storage, EtcdStorage):
+        await storage.aclose()
+    elif storage is not None:
+        storage.close()
 
 
 class Crash(Exception):

@@ -7,9 +7,10 @@ revision hold, except for addresses at rest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.networks import NetworkKeeper, ensure_default
 from fairway.apiserver.registry import Registry
-from fairway.apiserver.storage.contract import Storage, Transaction
+from fairway.apiserver.storage.contract import Event, Storage, Transaction
 from fairway.objects import resources
 from fairway.objects.codec import Document, decode, encode
 from fairway.objects.status import ApiError
 from fairway.runtime.clock import SystemClock
-from tests.laws.storages import STORAGES, Crash, Fragile, Reopen
+from tests.etcd_members import etcd_members
+from tests.laws.storages import Crash, Fragile, Reopen, close, etcd, memory, sqlite
 
 # Room for fewer Services than are wanted, so that ranges run full and writers collide.
 RANGES = Ranges.parse("10.96.0.0/27,fd00::/123", "30000-30039")
@@ -35,9 +37,24 @@ SERVICES = "/objects/services/"
 WRITERS, STEPS = 64, 12
 
 
-@pytest.fixture(params=STORAGES)
+@pytest.fixture(scope="module")
+def etcd_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An etcd with one member, for all laws: each has its own prefix."""
+    with etcd_members(tmp_path_factory.mktemp("etcd")) as [member]:
+        member.wait_until_ready()
+        yield member.url
+
+
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
-    return STORAGES[request.param](tmp_path)
+    match request.param:
+        case "memory":
+            return memory()
+        case "sqlite":
+            return sqlite(tmp_path)
+        case _:
+            # Asked for here, so that the other storages need no etcd.
+            return etcd(request.getfixturevalue("etcd_url"))
 
 
 async def server(storage: Storage, seed: int = 1, reuse_after: float = 0.0) -> Registry:
@@ -96,7 +113,9 @@ async def check_history(storage: Storage, since: int, *, networks: bool = False)
     """Every revision after ``since``; gives how many there were."""
     state = {one.key: one.value for one in (await storage.list("/", revision=since)).entries}
     watch = await storage.watch("/", after=since)
-    events = list(await watch.next())
+    events: list[Event] = []
+    while watch.progress < storage.revision:
+        events += await watch.next()
     watch.close()
     for position, event in enumerate(events):
         if event.entry is None:
@@ -144,7 +163,7 @@ def _with_spec(spec: Document) -> Callable[[Document], Document]:
 @pytest.mark.parametrize("reuse_after", [0.0, 3600.0], ids=["reuse-at-once", "rest"])
 @pytest.mark.reference("5.5 unique", "5.5 repair", "5.6 blind")
 async def test_64_writers_on_two_servers_never_hold_anything_twice(reopen: Reopen, reuse_after: float) -> None:
-    storage = reopen(None)
+    storage = await reopen(None)
     servers = [await server(Fragile(storage), seed, reuse_after) for seed in (1, 2)]
     since = storage.revision
     refused: Counter[str] = Counter()
@@ -159,7 +178,7 @@ async def test_64_writers_on_two_servers_never_hold_anything_twice(reopen: Reope
     left = await state_of(storage)
     assert [key for key in left if key.startswith(PORTS)] == []
     assert [key for key, value in left.items() if key.startswith(ADDRESSES) and held_by(decode(value, dict))] == []
-    storage.close()
+    await close(storage)
 
 
 EXTRA = "10.97.0.0/27"
@@ -168,7 +187,7 @@ EXTRA = "10.97.0.0/27"
 @pytest.mark.reference("5.5 cidr deletion")
 async def test_a_network_never_goes_from_under_an_address(reopen: Reopen) -> None:
     """A ServiceCIDR comes and goes while two servers, each with its keeper, give away addresses of it."""
-    storage = reopen(None)
+    storage = await reopen(None)
     servers = [await server(Fragile(storage), seed) for seed in (1, 2)]
     since = storage.revision
     keepers = [asyncio.create_task(NetworkKeeper(one, RANGES, SystemClock()).run()) for one in servers]
@@ -176,10 +195,11 @@ async def test_a_network_never_goes_from_under_an_address(reopen: Reopen) -> Non
     kind = servers[0].kinds[resources.SERVICE_CIDRS]
     for turn in range(20):
         registry = servers[turn % 2]
-        if await registry.find(kind, "", "extra") is None:
-            await registry.create(kind, "", {"metadata": {"name": "extra"}, "spec": {"cidrs": [EXTRA]}})
-        else:
-            await registry.delete(kind, "", "extra", DeleteOptions())
+        with contextlib.suppress(ApiError):  # It may have gone by itself in between.
+            if await registry.find(kind, "", "extra") is None:
+                await registry.create(kind, "", {"metadata": {"name": "extra"}, "spec": {"cidrs": [EXTRA]}})
+            else:
+                await registry.delete(kind, "", "extra", DeleteOptions())
         for _ in range(50):
             await asyncio.sleep(0)
     await writers
@@ -187,7 +207,7 @@ async def test_a_network_never_goes_from_under_an_address(reopen: Reopen) -> Non
         keeper.cancel()
     await asyncio.gather(*keepers, return_exceptions=True)
     assert await check_history(storage, since, networks=True) > WRITERS
-    storage.close()
+    await close(storage)
 
 
 Operation = Callable[[Registry], Awaitable[Any]]
@@ -224,7 +244,7 @@ OPERATIONS: dict[str, Operation] = {
 async def test_a_server_that_dies_at_any_call_leaves_all_or_nothing(
     reopen: Reopen, name: str, reuse_after: float, after: bool
 ) -> None:
-    storage = reopen(None)
+    storage = await reopen(None)
     deadly = 0
     while True:
         deadly += 1
@@ -239,11 +259,11 @@ async def test_a_server_that_dies_at_any_call_leaves_all_or_nothing(
             break
         except Crash:
             await check_history_if_any(storage, since)
-            storage = reopen(storage)
+            storage = await reopen(storage)
     assert deadly > 2
     assert fragile.calls < deadly
     check(await state_of(storage))
-    storage.close()
+    await close(storage)
 
 
 async def check_history_if_any(storage: Storage, since: int) -> None:
@@ -266,7 +286,7 @@ async def _fresh(registry: Registry) -> None:
 async def test_a_data_directory_of_the_first_version_is_moved_wherever_the_server_dies(
     reopen: Reopen, after: bool
 ) -> None:
-    storage = reopen(None)
+    storage = await reopen(None)
     registry = await server(storage)
     kind = registry.kinds[resources.SERVICES]
     for number in range(5):
@@ -279,12 +299,12 @@ async def test_a_data_directory_of_the_first_version_is_moved_wherever_the_serve
             await server(Fragile(storage, deadly=deadly, after=after))
             break
         except Crash:
-            storage = reopen(storage)
+            storage = await reopen(storage)
     state = await state_of(storage)
     check(state)
     assert not [key for key in state if key.startswith(OLD_ADDRESSES)]
     assert {key for key in state if key.startswith(ADDRESSES)} == before
-    storage.close()
+    await close(storage)
 
 
 async def _as_in_the_first_version(storage: Storage) -> set[str]:

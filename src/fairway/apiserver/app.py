@@ -20,7 +20,7 @@ from fairway.apiserver.changes import noting
 from fairway.apiserver.kinds import Kinds
 from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
-from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, Target, find_target
+from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, Target, find_target, unserved
 from fairway.apiserver.respond import Response, error_response
 from fairway.apiserver.storage.contract import StorageError
 from fairway.apiserver.verbs import Verbs
@@ -101,7 +101,7 @@ class App:
             target = find_target(self.registry.kinds, path)
             if target is None:
                 self._gate.authorize(user, Attributes(request.method.lower(), path=path))
-                raise unknown_path()
+                raise unserved(path) or unknown_path()
             asked = attributes_of(request, target)
             if asked.verb in audit.WRITES:
                 return await self._audited(request, user, asked, self._write(request, user, target, asked))

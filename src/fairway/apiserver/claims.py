@@ -29,7 +29,8 @@ ADDRESSES = f"/objects/{resources.IP_ADDRESSES.qualified}/"
 # Where the first version of Fairway kept addresses.
 OLD_ADDRESSES = "/allocations/ip/"
 RELEASED = "fairway.dev/released"
-_BATCH = 200
+# etcd takes 128 operations in one transaction.
+_BATCH = 50
 _PREFIXES = {"ip": ADDRESSES, "port": PORTS}
 
 

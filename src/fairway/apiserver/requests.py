@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,14 @@ from urllib.parse import parse_qsl
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
 from fairway.objects.codec import DecodeError, Document, decode, read_yaml
-from fairway.objects.status import ApiError, bad_request, request_timeout, too_large, unsupported_media_type
+from fairway.objects.status import (
+    ApiError,
+    bad_request,
+    not_implemented,
+    request_timeout,
+    too_large,
+    unsupported_media_type,
+)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -164,6 +172,22 @@ def find_target(kinds: Kinds, path: str) -> Target | None:
     if subresource and subresource not in kind.subresources:
         return None
     return Target(kind, namespace, name, subresource)
+
+
+def unserved(path: str) -> ApiError | None:
+    """Why a path of Kubernetes that leads into a pod is not served; None for any other path."""
+    match = _INTO_PODS.fullmatch(path)
+    if match is None:
+        return None
+    what = f"pods/{match['part']}" if match["part"] else "services/proxy"
+    words = "this API server does not connect to pods; reach the Service at its own address"
+    return not_implemented(f"{what} is not served: {words}")
+
+
+_INTO_PODS = re.compile(
+    r"/api/v1/namespaces/[^/]+/"
+    r"(?:pods/[^/]+/(?P<part>attach|exec|log|portforward|proxy)|services/[^/]+/proxy)(?:/.*)?"
+)
 
 
 def _first_values(query: bytes) -> Mapping[str, str]:

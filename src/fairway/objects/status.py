@@ -210,6 +210,11 @@ def method_not_allowed() -> ApiError:
     return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
+def not_implemented(message: str) -> ApiError:
+    """What Kubernetes has and this server has not."""
+    return ApiError(501, "NotImplemented", message)
+
+
 def unsupported_media_type(given: str, supported: Sequence[str]) -> ApiError:
     words = ", ".join(supported)
     message = f"the body of the request was in an unknown format - accepted media types include: {words}"
