@@ -68,10 +68,11 @@ class Watching:
 
 
 class Calls:
-    """One application and the requests to it."""
+    """One application and the requests to it, each with the ``headers``."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, **headers: str) -> None:
         self.app = app
+        self._headers = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(
         self,
@@ -95,7 +96,9 @@ class Calls:
         async def receive() -> Any:
             return next(messages, {"type": "http.disconnect"})
 
-        await self.app(_scope(method, url, content_type, accept, agent), receive, send)
+        scope = _scope(method, url, content_type, accept, agent)
+        scope["headers"] += self._headers
+        await self.app(scope, receive, send)
         head = received[0]
         headers = {name.decode(): value.decode() for name, value in head["headers"]}
         return Answer(head["status"], headers, b"".join(message.get("body", b"") for message in received[1:]))

@@ -24,8 +24,9 @@ _TOO_LARGE = (
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which also tells the application whose certificate the client showed."""
 
+    patience = HEAD_SECONDS
     _peer: dict[str, Any] | None = None
-    _patience: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
     _head: int | None = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -50,7 +51,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["fairway.peer"] = self._peer  # type: ignore[typeddict-unknown-key]
-        if self._patience is None:
+        if self._deadline is None:
             self._await_head()
 
     def on_headers_complete(self) -> None:
@@ -62,10 +63,10 @@ class Protocol(HttpToolsProtocol):
         self._head = 0
 
     def _await_head(self) -> None:
-        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._deadline = self.loop.call_later(self.patience, self.transport.close)
 
     def _head_is_there(self) -> None:
         self._head = None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -11,6 +11,7 @@ token is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -29,6 +30,9 @@ WRITES = ("create", "update", "patch", "delete", "deletecollection")
 # Older files that are kept, and lines that may wait for the disk.
 _KEPT = 10
 _WAITING = 10_000
+_AGAIN_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class AuditLogError(Exception):
@@ -117,20 +121,43 @@ class AuditLog:
             self._room.clear()
 
     async def run(self) -> None:
-        """Raises `AuditLogError` when it cannot be written any more; then requests that write have to wait for ever."""
+        """Write until cancelled; a file that cannot be written is tried again, and what has to wait waits."""
         try:
             while True:
                 await self._some.wait()
-                await asyncio.shield(asyncio.to_thread(self._file.write, self._take()))
+                try:
+                    await self._write()
+                except AuditLogError as error:
+                    log.error("%s; trying again", error)
+                    await asyncio.sleep(_AGAIN_SECONDS)
         finally:
-            self._file.write(self._take())
-            self._file.close()
+            self._finish()
 
-    def _take(self) -> list[bytes]:
-        lines, self._lines = self._lines, []
-        self._some.clear()
+    async def _write(self) -> None:
+        """Write what there is, to its end even when cancelled."""
+        count = len(self._lines)
+        writing = asyncio.ensure_future(asyncio.to_thread(self._file.write, self._lines[:count]))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing
+            self._written(count)
+            raise
+        self._written(count)
+
+    def _written(self, count: int) -> None:
+        del self._lines[:count]
+        if not self._lines:
+            self._some.clear()
         self._room.set()
-        return lines
+
+    def _finish(self) -> None:
+        try:
+            self._file.write(self._lines)
+        except AuditLogError as error:
+            log.error("%s; %d lines are lost", error, len(self._lines))
+        self._lines = []
+        self._file.close()
 
 
 def record(

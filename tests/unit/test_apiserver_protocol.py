@@ -1,0 +1,89 @@
+"""Unit tests of `fairway.apiserver.protocol`, over a real socket: how long and how large a head may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from fairway.apiserver.protocol import HEAD_BYTES, Protocol
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
+
+
+class Hasty(Protocol):
+    patience = 0.05
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the length of the body."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"%d" % size
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def connected(kind: type[Protocol]) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config, state = uvicorn.Config(application, log_config=None), ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        server.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return await asyncio.wait_for(reader.readexactly(length), 10)
+
+
+async def test_who_says_nothing_is_cut_off() -> None:
+    async with connected(Hasty) as (reader, _):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_who_never_ends_their_headers_is_cut_off() -> None:
+    async with connected(Hasty) as (reader, writer):
+        writer.write(GET)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_a_head_that_is_too_large_is_refused() -> None:
+    async with connected(Protocol) as (reader, writer):
+        writer.write(GET)
+        for number in range(20):
+            writer.write(b"x-%d: %s\r\n" % (number, b"a" * (HEAD_BYTES // 10)))
+        found = await asyncio.wait_for(reader.readline(), 10)
+        assert found == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+
+
+async def test_a_large_body_is_no_large_head_and_the_connection_goes_on() -> None:
+    async with connected(Protocol) as (reader, writer):
+        for size in (HEAD_BYTES * 5, 3, HEAD_BYTES * 2):
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size)
+            writer.write(b"b" * size)
+            assert await answer(reader) == b"%d" % size
+
+
+async def test_between_requests_there_is_time() -> None:
+    async with connected(Hasty) as (reader, writer):
+        writer.write(GET + b"\r\n")
+        assert await answer(reader) == b"0"
+        # Longer than its patience: an idle connection may stay, a half request may not.
+        await asyncio.wait({asyncio.create_task(reader.read(1))}, timeout=0.2)
+        assert not reader.at_eof()
