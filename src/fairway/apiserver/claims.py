@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fairway.apiserver.allocation import Ledger, Rest, claims_of
 from fairway.apiserver.kinds import Kinds
-from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transaction
+from fairway.apiserver.storage.contract import Conflict, Entry, Event, Storage, Transaction
 from fairway.apiserver.stored import to_value
 from fairway.objects import resources
 from fairway.objects.codec import Document, decode, encode
@@ -64,18 +64,36 @@ class Claims:
         self._storage = storage
         self._clock = clock
         self._uid = uid
+        # Up to which revision the changes under a prefix have been followed: what is older is no news.
+        self._followed = dict.fromkeys(_PREFIXES.values(), 0)
 
     async def load(self, prefix: str) -> int:
         """Learn what is claimed under `ADDRESSES` or `PORTS`, and nothing else; gives the revision it is of."""
         listing = await self._storage.list(prefix)
         self.ledger.forget("ip" if prefix == ADDRESSES else "port")
+        self._followed[prefix] = 0
         for entry in listing.entries:
             self.note(entry.key, entry)
+        self._followed[prefix] = listing.revision
         return listing.revision
+
+    def follow(self, event: Event) -> None:
+        """The next change of a claim's key, whoever made it."""
+        self.note(event.key, event.entry)
+        for prefix in self._followed:
+            if event.key.startswith(prefix):
+                self._followed[prefix] = event.revision
+
+    def _is_news(self, claim: str, revision: int) -> bool:
+        """With another server on the same storage, what we did may have been undone before we are told that we did it:
+        then the changes, which come in order, have told both already."""
+        return revision > self._followed[_PREFIXES[claim.partition("/")[0]]]
 
     def note(self, key: str, entry: Entry | None) -> None:
         """A claim's key as it is now in the storage; any other key is passed over."""
         for claim in claims_in([key]):
+            if entry is not None and not self._is_news(claim, entry.revision):
+                continue
             rest = _rest(entry, self.reuse_after) if entry and claim.startswith("ip/") else None
             if entry is None:
                 self.ledger.release([claim])
@@ -106,11 +124,13 @@ class Claims:
                 parts.puts[key] = _released(entry, rfc3339(self._clock.now()))
         return parts
 
-    def committed(self, owner: Document, claims: Iterable[str], releases: Iterable[str]) -> None:
-        """The transaction has been written."""
-        self.ledger.claim(claims)
+    def committed(self, owner: Document, claims: Iterable[str], releases: Iterable[str], revision: int) -> None:
+        """The transaction has been written, with this revision."""
+        self.ledger.claim(claim for claim in claims if self._is_news(claim, revision))
         until = self._clock.now() + self.reuse_after
         for claim in releases:
+            if not self._is_news(claim, revision):
+                continue
             if self.reuse_after and claim.startswith("ip/"):
                 self.ledger.put_to_rest(claim, Rest(_holder(owner), until))
             else:

@@ -128,7 +128,7 @@ class NetworkKeeper:
                 await self._clock.sleep(_RETRY_SECONDS)
 
     async def _note_claim(self, event: Event) -> None:
-        self._registry.claims.note(event.key, event.entry)
+        self._registry.claims.follow(event)
         if event.entry is None or self._registry.ledger.resting:
             self._changed.set()
 

@@ -260,11 +260,11 @@ class Registry:
             deletes=frozenset([key, *parts.deletes]),
         )
         try:
-            await self.storage.transact(transaction)
+            revision = await self.storage.transact(transaction)
         except Conflict as lost:
             await self._learn(lost.key, lost.entry)
             return False
-        self.claims.committed(document, (), held)
+        self.claims.committed(document, (), held, revision)
         await self._learn(key, None)
         return True
 
@@ -308,7 +308,7 @@ class Registry:
         except Conflict as lost:
             await self._learn(lost.key, lost.entry)
             return None
-        self.claims.committed(allocation.document, allocation.claims, allocation.releases)
+        self.claims.committed(allocation.document, allocation.claims, allocation.releases, revision)
         await self._learn(key, Entry(key, stored, revision, revision))
         return Stored(kind, value, revision)
 

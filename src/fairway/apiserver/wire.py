@@ -16,6 +16,7 @@ from typing import NamedTuple
 from fairway.objects.codec import DecodeError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_SMALL = tuple(bytes([value]) for value in range(0x80))
 
 
 class Field(NamedTuple):
@@ -75,6 +76,8 @@ def as_number(value: int | bytes) -> int:
 
 def varint(value: int) -> bytes:
     """A whole number, not negative: seven bits a byte, the lowest first."""
+    if value < len(_SMALL):
+        return _SMALL[value]
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)
