@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from fairway.cli.output import EXIT_USAGE, CommandError
 from fairway.client.kubeconfig import default_files, load_kubeconfig
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
 from fairway.model.address import canonical_network
+from fairway.model.view import NodeSettings
 from fairway.objects.codec import DecodeError, Document, read_yaml
 
 if TYPE_CHECKING:
@@ -44,11 +46,29 @@ class Source:
             pods=_networks("--cluster-cidr", self.cluster_cidr),
         )
         if not self.filename:
-            return asyncio.run(_from_api(find_kubeconfigs(self.kubeconfig), networks))
+            cluster = asyncio.run(_from_api(find_kubeconfigs(self.kubeconfig), networks))
+            if self._nothing_said:
+                cluster.told.update(self._ask_proxies(cluster))
+            return cluster
         try:
             return from_documents([one for file in self.filename for one in read_manifest(file)], networks)
         except DecodeError as error:
             raise CommandError(str(error), EXIT_USAGE) from None
+
+    @property
+    def _nothing_said(self) -> bool:
+        return self.service_cluster_ip_range == DEFAULT_SERVICE_NETWORK and not self.cluster_cidr
+
+    def _ask_proxies(self, cluster: Cluster) -> Iterator[tuple[str, NodeSettings]]:
+        """How the proxies on this machine are set, those of a lab or that of `fairway up`, if they can be asked."""
+        from fairway.diagnose.told import ask
+
+        lab = self.lab()
+        here = any(file.absolute() == UP_KUBECONFIG for file in find_kubeconfigs(self.kubeconfig))
+        for name in cluster.nodes if lab or here else ():
+            place = lab.place(name) if lab and any(one.name == name for one in lab.topology.nodes) else None
+            if (place or here) and (found := ask(place)) is not None and found.name == name:
+                yield name, found
 
     def lab(self) -> Network | None:
         """The lab on this machine that the cluster is, if it is one."""

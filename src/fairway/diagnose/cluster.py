@@ -38,6 +38,8 @@ class Cluster:
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[Key, Pod] = field(default_factory=dict)
     networks: Networks = Networks()
+    told: dict[str, NodeSettings] = field(default_factory=dict)
+    """What the proxies of some nodes say themselves that they are set to."""
 
     def add(self, one: Member) -> None:
         match one:
@@ -60,7 +62,12 @@ class Cluster:
         return self.networks.pods or tuple(cidr for node in self.nodes.values() for cidr in _pod_cidrs(node))
 
     def settings(self, name: str) -> NodeSettings:
-        """A node as the API knows it: node ports are taken on its internal addresses, as the proxy does by default."""
+        """A node as its proxy says it, else as the API knows it.
+
+        The API does not know the proxy's flags: node ports are taken on the internal addresses then, as by default.
+        """
+        if name in self.told:
+            return self.told[name]
         node = self.nodes[name]
         addresses = tuple(one for text in node.internal_addresses if (one := canonical(text)))
         return NodeSettings(
