@@ -173,7 +173,9 @@ class Proxy:
 def proxy(place: NetworkNamespace, kubeconfig: Path, log: Path, *flags: str, ready: bool = True) -> Iterator[Proxy]:
     """A proxy process in that place, which the kernel has obeyed once when ``ready``."""
     read, write = os.pipe()
-    arguments = ["proxy", f"--kubeconfig={kubeconfig}", f"--hostname-override={NODE}", f"--ready-fd={write}", *flags]
+    told = (f"--kubeconfig={kubeconfig}", f"--hostname-override={NODE}", f"--ready-fd={write}")
+    nowhere = () if any(one.startswith("--state-file") for one in flags) else ("--state-file=",)
+    arguments = ["proxy", *told, *nowhere, *flags]
     with log.open("ab") as output:
         command = [sys.executable, "-m", "fairway.cli.main", *arguments]
         process = place.run(lambda: subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[write]))

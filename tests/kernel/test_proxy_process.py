@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -110,6 +111,20 @@ def test_health_speaks_of_packets_and_configz_of_what_counts(world: World) -> No
         assert "conntrack-min=7\n" in running.get("/flagz")[1]
         assert "/metrics/slis" in running.get("/statusz")[1]
         assert 'kubernetes_healthcheck{name="ping",type="healthz"} 1' in running.get("/metrics/slis")[1]
+
+
+def test_a_node_that_boots_while_the_api_is_away_has_the_services_it_had(world: World) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", *world.web)
+    file = world.directory / "last" / "state.json"
+    with world.proxy(f"--state-file={file}"):
+        until(world.node, file.exists, "the state is kept")
+    world.api.close()
+    nft(world.node, "flush", "ruleset")
+    with world.proxy(f"--state-file={file}") as second:
+        assert world.answers() == {"web-1", "web-2"}
+        assert re.search(r"the API server does not answer: \d+ Services as they were \d+ s ago", second.said())
+        assert second.status()["rememberedFrom"] is not None
 
 
 def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:

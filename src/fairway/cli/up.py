@@ -81,6 +81,7 @@ def up(
         # Whoever connects to a cluster IP from this machine chose the source address for the way to the cluster IP,
         # which may not be one that the backend can answer.
         masquerade_all=True,
+        state_file="",
         healthz_bind_address=healthz_bind_address,
         metrics_bind_address=metrics_bind_address,
     )

@@ -120,6 +120,16 @@ class Reflection(Generic[T]):
         del self._ahead[key]
         return False
 
+    def remember(self, items: Iterable[T]) -> list[Change[T]]:
+        """Objects from before this process, until the first list says what became of them."""
+        changes: list[Change[T]] = []
+        for item in items:
+            key = item.metadata.key
+            if key not in self._objects:
+                self._objects[key] = item
+                changes.append(Change(key, None, item))
+        return changes
+
     def expire(self) -> None:
         """The revision is too old for the server: the next step is a list."""
         self.resource_version = ""
@@ -171,6 +181,11 @@ class Informer(Generic[T]):
     async def synced(self) -> None:
         """Wait until the cache holds the first whole list and ``on_change`` has heard of it."""
         await self._synced.wait()
+
+    def remember(self, items: Iterable[T]) -> None:
+        """Take these for the server's objects until the first list; nothing happens after it."""
+        if not self._synced.is_set():
+            self._announce(self._reflection.remember(items))
 
     def observe(self, written: T) -> None:
         """Put the server's answer to our own write into the cache now, so that we read what we wrote.

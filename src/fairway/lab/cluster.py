@@ -175,6 +175,7 @@ class LabCluster:
                 f"--hostname-override={node.name}",
                 f"--mode={self.plan.mode}",
                 f"--cluster-cidr={POD_NETWORK}",
+                "--state-file=",
                 f"--service-cluster-ip-range={SERVICE_NETWORK}",
             ),
             namespace=self.topology.node_namespace(node.name),

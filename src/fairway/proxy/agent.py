@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -31,6 +32,7 @@ from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.configuration import Bind, Configuration
 from fairway.proxy.health import Health
+from fairway.proxy.laststate import LastState, Remembered
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import flag_page, status_page
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 REBIND_SECONDS = 5.0
+SILENCE_SECONDS = 3.0
+"""So long may the API keep silent at the start until what is remembered counts."""
+SAVE_SECONDS = 60.0
 CONFIGZ_GROUP = "kubeproxy.config.k8s.io"
 _SHOWN_RECEIPTS = 20
 
@@ -100,6 +105,34 @@ class _Afterwards(Listener):
         self._work()
 
 
+@dataclass(frozen=True)
+class _Followed:
+    """The three kinds of objects."""
+
+    services: Informer[Service]
+    slices: Informer[EndpointSlice]
+    nodes: Informer[Node]
+
+    def remember(self, state: Remembered) -> None:
+        # The Node first: it says which endpoints are here.
+        self.nodes.remember(state.nodes)
+        self.services.remember(state.services)
+        self.slices.remember(state.slices)
+
+    def state(self, cluster: str, now: float) -> Remembered:
+        return Remembered(
+            cluster=cluster,
+            saved_at=now,
+            services=list(self.services.cache.values()),
+            slices=list(self.slices.cache.values()),
+            nodes=list(self.nodes.cache.values()),
+        )
+
+
+async def _all_synced(*informers: Informer[Any]) -> None:
+    await asyncio.gather(*(one.synced() for one in informers))
+
+
 class Agent(Generic[ProgramT, FragmentT, PlanT]):
     """One proxy. Everything that touches the machine is passed in; whoever made it closes it."""
 
@@ -142,9 +175,13 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
         self._running = False
+        self._remembered: float | None = None
 
-    async def run(self, client: Client, on_ready: Callable[[], None]) -> None:
-        """Follow the API until cancelled; ``on_ready`` is called when the kernel has acknowledged the first whole."""
+    async def run(self, client: Client, on_ready: Callable[[], None], last: LastState | None = None) -> None:
+        """Follow the API until cancelled; ``on_ready`` is called when the kernel has acknowledged the first whole.
+
+        When the API does not answer, that is what ``last`` remembers, if it does.
+        """
         name = self.configuration.node_name
         services = Informer(client, SERVICES, on_change=self._service_changed)
         slices = Informer(client, ENDPOINT_SLICES, on_change=self._slice_changed)
@@ -155,7 +192,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             for bind, routes, flag in self._servers():
                 group.create_task(self._serve(bind, routes, flag, stack))
             # Half of the objects would be half of the rules: nothing is applied before everything is known.
-            await asyncio.gather(services.synced(), slices.synced(), nodes.synced())
+            known = group.create_task(_all_synced(services, slices, nodes))
+            await self._first_whole(known, last, _Followed(services, slices, nodes))
             self._settle()
             self._running = True
             group.create_task(self.sync.run())
@@ -165,6 +203,40 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             on_ready()
             if self.canary is not None:
                 group.create_task(self.canary.run())
+            if last is not None:
+                await known
+                await self._keep(last, _Followed(services, slices, nodes))
+
+    async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: _Followed) -> None:
+        """Until the API has told everything; or, when it keeps silent, until what is remembered has taken its place."""
+        silence = asyncio.create_task(self._clock.sleep(SILENCE_SECONDS))
+        try:
+            await asyncio.wait({known, silence}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            silence.cancel()
+        found = last.load() if last is not None and not known.done() else None
+        if found is None:
+            await known
+            return
+        followed.remember(found)
+        self._remembered = found.saved_at
+        age = max(0.0, self._clock.now() - found.saved_at)
+        log.warning("the API server does not answer: %d Services as they were %.0f s ago", len(found.services), age)
+        known.add_done_callback(self._answered)
+
+    def _answered(self, known: asyncio.Task[None]) -> None:
+        if not known.cancelled():
+            self._remembered = None
+            log.info("the API server has answered: what was remembered is replaced")
+
+    async def _keep(self, last: LastState, followed: _Followed) -> None:
+        """Save what is known, a minute apart, when it has changed."""
+        kept = -1
+        while True:
+            if (events := self.sync.receipts.total) != kept:
+                kept = events
+                await asyncio.to_thread(last.save, followed.state(last.cluster, self._clock.now()))
+            await self._clock.sleep(SAVE_SECONDS)
 
     def status(self) -> dict[str, Any]:
         """What `fairway lab status` and people ask for."""
@@ -175,6 +247,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "healthy": self.health.healthy,
             "node": msgspec.to_builtins(self.cache.settings),
             "notes": [*self.configuration.notes, *self._doubts, *self.checks.problems],
+            "rememberedFrom": _moment(self._remembered) if self._remembered else None,
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),

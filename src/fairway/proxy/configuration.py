@@ -96,6 +96,7 @@ class Configuration:
     own_address: str = ""
     bind_hard: bool = False
     canary: str = ""
+    state_file: str = ""
     patience: float = 60.0
     tracking: TrackingLimits | None = None
     oom_score: int | None = None
@@ -144,6 +145,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
         own_address=check("bindAddress", _own_address, document.bind_address, ""),
         canary=own("--canary-address", _canary, flags.canary_address, ""),
+        state_file=flags.state_file,
         bind_hard=document.bind_address_hard_fail,
         patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
         tracking=_tracking(document, check),

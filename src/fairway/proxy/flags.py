@@ -62,6 +62,9 @@ class Flags:
     """Taken for kube-proxy's sake: NAME=true,NAME=false."""
     canary_address: str = "169.254.80.79"
     """An address that nobody else uses, through which the proxy asks itself for /healthz; empty: it does not."""
+    state_file: str = "default"
+    """Where the last known state is kept for a start without the API; empty: nowhere. By default
+    /var/lib/fairway/proxy/NODE.json."""
     pod_bridge_interface: str = ""
     """The bridge of this node's pods, for --detect-local-mode=BridgeInterface."""
     pod_interface_name_prefix: str = ""

@@ -18,6 +18,7 @@ from fairway.client.network import NetworkTransport
 from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
+from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
 from fairway.proxy.machine import open_machine
 from fairway.proxy.tuning import prepare
 from fairway.runtime.clock import Clock, SystemClock
@@ -59,8 +60,14 @@ async def serve(
                 tell(ready_fd)
 
         async with Client(NetworkTransport(connection), user_agent="fairway-proxy") as client:
-            await until_signalled(_with_file(agent.run(client, on_ready), file))
+            await until_signalled(_with_file(agent.run(client, on_ready, _last_state(configuration, connection)), file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
+
+
+def _last_state(configuration: Configuration, connection: Connection) -> LastState | None:
+    where, node = configuration.state_file, configuration.node_name
+    path = DIRECTORY / f"{node}.json" if where == "default" else Path(where)
+    return LastState(path, cluster_of(connection, node)) if where else None
 
 
 def set_up(configuration: Configuration) -> None:

@@ -1,0 +1,70 @@
+"""Unit tests of `fairway.proxy.laststate`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fairway.client.kubeconfig import Connection
+from fairway.objects.cluster import Node
+from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.meta import ObjectMeta
+from fairway.objects.service import Service, ServicePort, ServiceSpec
+from fairway.proxy.laststate import LastState, Remembered, cluster_of
+
+STATE = Remembered(
+    cluster="here",
+    saved_at=1_000_000.5,
+    services=[
+        Service(
+            metadata=ObjectMeta(namespace="shop", name="web", resource_version="7"),
+            spec=ServiceSpec(cluster_ip="10.96.0.7", ports=(ServicePort(port=80, target_port="http"),)),
+        )
+    ],
+    slices=[EndpointSlice(metadata=ObjectMeta(name="web-1"), endpoints=(Endpoint(addresses=("10.244.1.2",)),))],
+    nodes=[Node(metadata=ObjectMeta(name="node-1", labels={"a": "b"}))],
+)
+
+
+def test_what_was_saved_is_loaded_by_the_same_cluster_alone(tmp_path: Path) -> None:
+    last = LastState(tmp_path / "new" / "node-1.json", "here")
+    assert last.load() is None
+    last.save(STATE)
+    assert last.load() == STATE
+    assert last.path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in last.path.parent.iterdir()] == ["node-1.json"]
+    assert LastState(last.path, "elsewhere").load() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cluster": "here"}'])
+def test_a_file_that_is_none_of_ours_is_told_and_not_used(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = LastState(tmp_path / "node-1.json", "here")
+    last.path.write_text(text)
+    assert last.load() is None
+    assert f"{last.path} cannot be used: " in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    last = LastState(tmp_path / "file" / "node-1.json", "here")
+    with caplog.at_level(logging.WARNING):
+        last.save(STATE)
+        last.save(STATE)
+    assert caplog.text.count("the last known state cannot be kept in") == 1
+
+
+def test_another_server_authority_or_node_is_another_cluster() -> None:
+    one = Connection("https://10.0.0.1:6443", b"authority")
+    names = {
+        cluster_of(one, "node-1"),
+        cluster_of(one, "node-2"),
+        cluster_of(replace(one, certificate_authority=b"other"), "node-1"),
+        cluster_of(replace(one, server="https://10.0.0.2:6443"), "node-1"),
+    }
+    assert len(names) == 4
+    assert cluster_of(replace(one, token="new"), "node-1") in names
