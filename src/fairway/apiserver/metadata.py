@@ -13,7 +13,7 @@ import msgspec
 
 from fairway.apiserver.kinds import Kind
 from fairway.objects import resources
-from fairway.objects.codec import Document
+from fairway.objects.codec import NESTING_LIMIT, Document
 from fairway.objects.status import (
     FieldError,
     bad_request,
@@ -36,12 +36,17 @@ _GENERATED_NAME_LIMIT = 63
 _SUFFIX_LENGTH = 5
 
 
-def without_nulls(value: Any) -> Any:
-    """JSON data without the fields that are null: in Kubernetes they mean the same as no field."""
+def without_nulls(value: Any, levels: int = NESTING_LIMIT) -> Any:
+    """JSON data without the fields that are null: in Kubernetes they mean the same as no field.
+
+    Raises `ApiError` for an object that is nested too deeply, as patches can make one.
+    """
+    if levels < 0:
+        raise bad_request(f"the object is nested too deeply: there may be {NESTING_LIMIT} levels")
     if isinstance(value, dict):
-        return {key: without_nulls(one) for key, one in value.items() if one is not None}
+        return {key: without_nulls(one, levels - 1) for key, one in value.items() if one is not None}
     if isinstance(value, list):
-        return [without_nulls(one) for one in value]
+        return [without_nulls(one, levels - 1) for one in value]
     return value
 
 

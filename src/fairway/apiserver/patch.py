@@ -8,7 +8,7 @@ from typing import Any
 
 from fairway.apiserver.schema import Shape
 from fairway.apiserver.strategic import strategic_merge
-from fairway.objects.codec import DecodeError, Document, decode
+from fairway.objects.codec import DecodeError, Document, check_nesting, decode_bounded, encode
 from fairway.objects.status import ApiError, bad_request
 
 JSON_PATCH = "application/json-patch+json"
@@ -17,6 +17,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH)
 # One request must not keep the server busy for long.
 _OPERATIONS_LIMIT = 10_000
+# Bytes that the copies of one patch may come to: each can double what is there.
+_COPY_LIMIT = 3 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Patch:
         """Raises `ApiError` BadRequest."""
         expected = list if content_type == JSON_PATCH else dict
         try:
-            content = decode(data, expected)
+            content: Any = decode_bounded(data, expected)
         except DecodeError as error:
             raise bad_request(f"the patch cannot be read: {error}") from None
         if len(content) > _OPERATIONS_LIMIT:
@@ -64,8 +66,13 @@ def merge_patch(document: Document, patch: Document) -> Document:
 def json_patch(document: Document, operations: list[Any]) -> Document:
     """RFC 6902; raises `ApiError` Invalid for an operation that cannot be done."""
     root: list[Any] = [document]
+    copied = 0
     for index, operation in enumerate(operations):
         try:
+            copied += _copied_bytes(root, operation)
+            if copied > _COPY_LIMIT:
+                problem = f"the copies of a patch may come to {_COPY_LIMIT} bytes at most"
+                raise ApiError(413, "RequestEntityTooLarge", problem)
             _operate(root, operation)
         except _Impossible as error:
             raise ApiError(
@@ -80,6 +87,18 @@ def json_patch(document: Document, operations: list[Any]) -> Document:
 
 class _Impossible(Exception):
     """An operation of a JSON patch that cannot be done on this document."""
+
+
+def _copied_bytes(root: list[Any], operation: Any) -> int:
+    """How much a copy operation adds; 0 for every other."""
+    if not isinstance(operation, dict) or operation.get("op") != "copy":
+        return 0
+    value = _read(root, _from(operation))
+    try:
+        check_nesting(value)
+    except DecodeError as error:
+        raise _Impossible(str(error)) from None
+    return len(encode(value))
 
 
 def _operate(root: list[Any], operation: Any) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
-from fairway.objects.codec import DecodeError, Document, decode, read_yaml
+from fairway.objects.codec import DecodeError, Document, decode_bounded, read_yaml
 from fairway.objects.status import (
     ApiError,
     bad_request,
@@ -140,7 +140,7 @@ def parse_document(data: bytes, content_type: str) -> Document:
         if content_type == PROTOBUF:
             return decode_protobuf(data)
         if content_type != YAML:
-            return decode(data, dict)
+            return decode_bounded(data, dict)
         documents = read_yaml(data)
     except DecodeError as error:
         raise bad_request(f"the body of the request cannot be read: {error}") from None

@@ -33,6 +33,10 @@ class DecodeError(ValueError):
         super().__init__(f"{path}: {problem}" if path else problem)
 
 
+# No object comes near it, and whoever walks a document may do so by recursion.
+NESTING_LIMIT = 100
+_TOO_DEEP = f"nested too deeply: there may be {NESTING_LIMIT} levels"
+
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
 
 
@@ -50,7 +54,15 @@ def decode(data: bytes | str, type_: type[T]) -> T:
     except msgspec.DecodeError as error:
         raise _decode_error(error) from None
     except RecursionError:
-        raise DecodeError("nested too deeply") from None
+        raise DecodeError(_TOO_DEEP) from None
+
+
+def decode_bounded(data: bytes, type_: type[T]) -> T:
+    """JSON that a stranger sent: as `decode`, and `DecodeError` as well when it is nested too deeply."""
+    found = decode(data, type_)
+    if data.count(b"{") + data.count(b"[") > NESTING_LIMIT:
+        check_nesting(found)
+    return found
 
 
 def view(document: Document, type_: type[T]) -> T:
@@ -60,12 +72,27 @@ def view(document: Document, type_: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _decode_error(error) from None
     except RecursionError:
-        raise DecodeError("nested too deeply") from None
+        raise DecodeError(_TOO_DEEP) from None
 
 
 def decode_document(data: bytes | str) -> Document:
     """JSON text as a document; raises `DecodeError` for anything but a JSON object."""
     return decode(data, dict)
+
+
+def check_nesting(value: Any) -> None:
+    """Raises `DecodeError` for data that is nested deeper than anything that makes sense."""
+    level = [value]
+    for _ in range(NESTING_LIMIT):
+        level = [
+            below
+            for one in level
+            for below in (one.values() if isinstance(one, dict) else one)
+            if isinstance(below, (dict, list))
+        ]
+        if not level:
+            return
+    raise DecodeError(_TOO_DEEP)
 
 
 def encode(value: Any) -> bytes:
@@ -86,15 +113,19 @@ def read_yaml(text: str | bytes) -> list[Document]:
     unfold to gigabytes.
     """
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.AliasEvent):
                 raise DecodeError("YAML aliases (*name) are not supported", _line(event.start_mark))
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > NESTING_LIMIT:
+                raise DecodeError(_TOO_DEEP, _line(event.start_mark))
         loaded = list(yaml.load_all(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
         raise DecodeError(str(problem), _line(getattr(error, "problem_mark", None))) from None
     except RecursionError:
-        raise DecodeError("nested too deeply") from None
+        raise DecodeError(_TOO_DEEP) from None
     return [item for one in loaded if one is not None for item in _items(one)]
 
 
