@@ -80,6 +80,9 @@ async def test_a_page_of_a_forgotten_moment_has_expired(api: Calls) -> None:
     await api.app.registry.storage.compact(api.app.registry.storage.revision)
     answer = await api("GET", f"{PODS}?limit=2&continue={token}")
     assert (answer.status, answer.json["reason"]) == (410, "Expired")
+    assert "Continuing with the provided token results in an inconsistent list" in answer.json["message"]
+    rest = await api("GET", f"{PODS}?limit=2&continue={answer.json['metadata']['continue']}")
+    assert names(rest) == ["p2", "p3"]
 
 
 async def test_an_exact_version_is_the_past(api: Calls) -> None:
@@ -89,6 +92,31 @@ async def test_an_exact_version_is_the_past(api: Calls) -> None:
     assert names(exact) == ["p0", "p1", "p2", "p3", "p4"]
     newer = await api("GET", f"{PODS}?resourceVersion={then}&resourceVersionMatch=NotOlderThan")
     assert names(newer) == ["p1", "p2", "p3", "p4"]
+
+
+async def test_a_page_of_a_version_is_of_that_version(api: Calls) -> None:
+    then = (await api("GET", PODS)).json["metadata"]["resourceVersion"]
+    await api("DELETE", f"{PODS}/p0", {"gracePeriodSeconds": 0})
+    assert names(await api("GET", f"{PODS}?resourceVersion={then}&limit=2")) == ["p0", "p1"]
+    assert names(await api("GET", f"{PODS}?resourceVersion={then}")) == ["p1", "p2", "p3", "p4"]
+
+
+@pytest.mark.parametrize(
+    "query, status, words",
+    [
+        ("resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersionMatch=Exact&resourceVersion=0", 422, 'is forbidden for resourceVersion \\"0\\"'),
+        ("resourceVersionMatch=Newest&resourceVersion=1", 422, 'supported values: \\"Exact\\", \\"NotOlderThan\\"'),
+        ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
+        ("resourceVersion=1&continue=abc", 400, "specifying resource version is not allowed when using continue"),
+        ("watch=1&resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden for watch unless"),
+        ("watch=1&sendInitialEvents=true", 422, "sendInitialEvents requires setting resourceVersionMatch"),
+    ],
+)
+async def test_options_that_do_not_go_together_are_refused(api: Calls, query: str, status: int, words: str) -> None:
+    answer = await api("GET", f"{PODS}?{query}")
+    assert answer.status == status
+    assert words in answer.body.decode()
 
 
 async def test_a_version_that_has_not_come_yet_is_too_large(api: Calls) -> None:

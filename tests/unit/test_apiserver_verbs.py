@@ -347,7 +347,7 @@ async def test_the_three_kinds_of_patch(api: Calls, content_type: str, patch: ob
         ("GET", f"{SERVICES}?resourceVersion=new", 400),
         ("GET", f"{SERVICES}?continue=guess", 400),
         ("GET", f"{SERVICES}?watch=maybe", 400),
-        ("GET", f"{SERVICES}?watch=1&sendInitialEvents=true", 400),
+        ("GET", f"{SERVICES}?watch=1&sendInitialEvents=true", 422),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused(api: Calls, method: str, path: str, status: int) -> None:

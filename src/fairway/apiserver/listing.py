@@ -40,6 +40,8 @@ class Page:
 
 
 class _Token(msgspec.Struct):
+    """Where a list goes on: behind a key, as of a revision, or of the newest (0)."""
+
     revision: int
     after: str
 
@@ -75,14 +77,23 @@ async def read_page(storage: Storage, what: Selection, *, limit: int = 0, token:
             if not listing.remaining:
                 return Page(found, revision)
     except Compacted:
-        raise expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-            "without the continue parameter."
-            if token
-            else f"too old resource version: {revision} ({storage.compacted})"
+        raise (
+            _expired_page(after) if token else expired(f"too old resource version: {revision} ({storage.compacted})")
         ) from None
     except FutureRevision as error:
         raise too_large_version(revision, error.newest) from None
+
+
+def _expired_page(after: str) -> ApiError:
+    """The moment of a list is forgotten; the token in the answer goes on with what there is now."""
+    error = expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
+        "results. Continuing with the provided token results in an inconsistent list - objects that were created, "
+        "modified, or deleted between the time the first chunk was returned and now may show up in the list."
+    )
+    error.token = _encode(_Token(0, after))
+    return error
 
 
 async def _read_one(storage: Storage, what: Selection) -> Page:
@@ -102,8 +113,12 @@ def _full_page(what: Selection, listing: Listing, found: list[Stored], last: Ent
     left = len(listing.entries) - position - 1 + listing.remaining
     if not left:
         return Page(found, listing.revision)
-    token = base64.urlsafe_b64encode(msgspec.json.encode(_Token(listing.revision, last.key))).decode()
+    token = _encode(_Token(listing.revision, last.key))
     return Page(found, listing.revision, token, left if what.filter.everything else None)
+
+
+def _encode(token: _Token) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
 
 
 def _decode(token: str) -> _Token:

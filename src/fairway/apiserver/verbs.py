@@ -14,6 +14,7 @@ from fairway.apiserver.filters import parse_filter
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.listing import Page, Selection, read_page
 from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.options import check_watch, exact_version, version_of
 from fairway.apiserver.patch import PATCH_TYPES, Patch
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.requests import JSON, YAML, Receive, Request, Send, Target, parse_document
@@ -71,16 +72,15 @@ class Verbs:
         if target.kind.resource.namespaced is False and target.namespace:
             raise method_not_allowed()
         form = wanted(request)
-        version = _version(request)
-        exact = request.query.get("resourceVersionMatch") == "Exact"
-        if version > self._registry.storage.revision:
-            exact = True
+        asked, exact = version_of(request), exact_version(request)
+        # A version that has not come yet is refused as such.
+        revision = asked if asked > self._registry.storage.revision else exact
         page = await read_page(
             self._registry.storage,
             _selection(request, target),
             limit=request.number("limit") or 0,
             token=request.query.get("continue", ""),
-            revision=version if exact else 0,
+            revision=revision,
         )
         return self._page(page, target.kind, request, form)
 
@@ -258,10 +258,9 @@ class Verbs:
         version = request.query.get("resourceVersion", "")
         initial_events = request.query.get("sendInitialEvents")
         wants_initial = request.flag("sendInitialEvents") if initial_events else version in ("", "0")
-        if initial_events and request.query.get("resourceVersionMatch") != "NotOlderThan":
-            raise bad_request("sendInitialEvents requires resourceVersionMatch=NotOlderThan")
+        check_watch(request)
         storage = self._registry.storage
-        asked = _version(request)
+        asked = version_of(request)
         page = Page([], asked if asked and not wants_initial else storage.revision)
         try:
             if wants_initial:
@@ -319,14 +318,6 @@ def _selection(request: Request, target: Target) -> Selection:
     if target.name:
         fields = f"metadata.name={target.name}" + (f",{fields}" if fields else "")
     return Selection(target.kind, target.namespace, parse_filter(target.kind, labels, fields))
-
-
-def _version(request: Request) -> int:
-    """The resourceVersion parameter, 0 when there is none; raises `ApiError`."""
-    text = request.query.get("resourceVersion", "")
-    if text and (not text.isdecimal() or len(text) > 19):
-        raise bad_request(f"invalid resource version {text!r}: expected a number that this server gave out")
-    return int(text or 0)
 
 
 def _namespace_of(kind: Kind, document: Document) -> str:

@@ -99,7 +99,10 @@ class ApiError(Exception):
     """An answer other than success, as the API server gives it and a client receives it.
 
     ``code`` is the HTTP status, ``reason`` the word programs test for, ``details`` the machine-readable part.
+    ``token`` continues a list that has expired, from what there is now.
     """
+
+    token = ""
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -121,6 +124,8 @@ class ApiError(Exception):
         }
         if self.details:
             found["details"] = self.details
+        if self.token:
+            found["metadata"] = {"continue": self.token}
         return found
 
     @classmethod
