@@ -68,6 +68,13 @@ class Metrics(Listener):
             f"{sync}_proxy_rules_last_queued_timestamp_seconds", "When a round was last asked for"
         )
         self._failures = self._counter(f"{sync}_proxy_rules_nftables_sync_failures_total", "Rounds the kernel refused")
+        # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
+        self._cleanups = self._counter(
+            f"{sync}_proxy_rules_nftables_cleanup_failures_total", "Removals of stale chains that failed"
+        )
+        for family in FAMILIES:
+            self._failures.labels(family)
+            self._cleanups.labels(family)
         self._programming = Histogram(
             "kubeproxy_network_programming_duration_seconds",
             "From the change of a pod until the kernel had it",
@@ -96,6 +103,8 @@ class Metrics(Listener):
         own = "fairway_proxy"
         build = Gauge(f"{own}_build_info", "The version", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
+        reference = Gauge("kubernetes_build_info", "The version", ["git_version"], registry=self.registry)
+        reference.labels(f"fairway-{__version__}").set(1)
         self._receipts = Histogram(
             f"{own}_programming_seconds",
             "From the arrival of an event until the kernel acknowledged what follows from it",
