@@ -32,14 +32,17 @@ def machine(name: str, zone: str, cpu: str, *, ready: str = "True", **labels: st
     return view({"metadata": meta, "status": status}, Node)
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_where_zones_are_even_everybody_serves_the_own_one() -> None:
     assert share(at("a", "a", "b", "b"), EVEN).zones == {0: "a", 1: "a", 2: "b", 3: "b"}
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_a_zone_with_too_few_is_served_from_others() -> None:
     assert Counter(share(at("a", "a", "a", "a"), EVEN).zones.values()) == {"a": 2, "b": 2}
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_whoever_served_a_zone_before_goes_on() -> None:
     before = {"x": "a", "y": "b", "z": "a", "w": "b"}
     candidates: dict[object, Candidate] = {key: Candidate("a", zone) for key, zone in before.items()}
@@ -55,6 +58,7 @@ def test_whoever_served_a_zone_before_goes_on() -> None:
         (at("a", "b"), ZoneCPU({"a": 90.0, "b": 10.0}), "Unable to allocate minimum required endpoints to each zone"),
     ],
 )
+@pytest.mark.reference("6.2 topology mode")
 def test_what_cannot_be_done_well_is_not_done(candidates: dict[object, Candidate], cpus: ZoneCPU, problem: str) -> None:
     shares = share(candidates, cpus)
     assert shares.zones == {}
@@ -65,6 +69,7 @@ def test_what_cannot_be_done_well_is_not_done(candidates: dict[object, Candidate
     st.lists(st.sampled_from("abc"), min_size=3, max_size=40),
     st.fixed_dictionaries({zone: st.integers(1, 64).map(float) for zone in "abc"}),
 )
+@pytest.mark.reference("6.2 topology mode")
 def test_no_zone_has_fewer_than_its_share_less_a_fifth(zones: list[str], cpus: dict[str, float]) -> None:
     shares = share(at(*zones), ZoneCPU(cpus))
     if not shares.problem:
@@ -74,6 +79,7 @@ def test_no_zone_has_fewer_than_its_share_less_a_fifth(zones: list[str], cpus: d
         assert len(shares.zones) == len(zones)
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_nodes_that_are_not_ready_or_run_the_control_plane_do_not_count() -> None:
     cpus = NodeCPUs()
     assert cpus.set("n1", machine("n1", "a", "4"))
@@ -89,10 +95,12 @@ def test_nodes_that_are_not_ready_or_run_the_control_plane_do_not_count() -> Non
 
 
 @pytest.mark.parametrize("text, number", [("4", 4.0), ("1500m", 1.5), ("0.5", 0.5), ("", 0.0), ("many", 0.0)])
+@pytest.mark.reference("6.2 topology mode")
 def test_a_quantity_of_cpu(text: str, number: float) -> None:
     assert cores(text) == number
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_slices_carry_the_hints_and_writing_them_again_changes_nothing() -> None:
     store = SliceStore()
     pods = [pod(f"p{number}", f"10.0.0.{number}", node="n1") for number in range(1, 5)]
@@ -104,6 +112,7 @@ def test_slices_carry_the_hints_and_writing_them_again_changes_nothing() -> None
     assert again.no_hints == {"IPv4": ""}
 
 
+@pytest.mark.reference("6.2 topology mode")
 def test_hints_go_when_they_cannot_be_had_any_more() -> None:
     store = SliceStore()
     pods = [pod(f"p{number}", f"10.0.0.{number}", node="n1") for number in range(1, 5)]
@@ -113,6 +122,7 @@ def test_hints_go_when_they_cannot_be_had_any_more() -> None:
     assert all(e.hints is None for e in store.endpoints())
 
 
+@pytest.mark.reference("6.2 topology mode")
 async def test_a_service_says_whether_it_has_its_hints_and_a_node_changes_that(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.client.create(NODES, machine("n1", "a", "4"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from fairway.runtime.clock import rfc3339
@@ -136,6 +137,7 @@ class Ledger:
         return numbers.first_gap(first, start - 1) if found is None else found
 
 
+@lru_cache(maxsize=4096)
 def _place(claim: str) -> tuple[str, int]:
     kind, _, value = claim.partition("/")
     if kind == "port":
