@@ -24,6 +24,7 @@ from fairway.kernel.links import Links, set_sysctls
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nftables import Nftables
 from fairway.model.address import ANY, family_of
+from fairway.model.hashing import chosen
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView, Pool
 from fairway.modes.nftables import NftablesMode, Program
 
@@ -251,6 +252,28 @@ def test_an_open_connection_survives(stage: Stage, family: str, change: Callable
         change(stage, family)
         opened.sendall(b"still there?")
         assert opened.recv(200) == b"still there?"
+
+
+@both
+@pytest.mark.parametrize("affinity", [0, 600])
+def test_the_kernel_hashes_clients_as_the_model_does(stage: Stage, family: str, affinity: int) -> None:
+    one = frontend(family, 2, 3, balancing="hash", affinity_seconds=affinity)
+    stage.load(one)
+    seen, expected = {}, {}
+    first = 60 if affinity else 10
+    for number in range(first, first + 16):
+        client = address(family, "client", number)
+        with Links(stage.client) as links:
+            links.add_address("eth0", f"{client}/{WIDTHS[family]}")
+        with stage.client.socket(socket.AF_INET6 if family == "IPv6" else socket.AF_INET) as opened:
+            opened.settimeout(SECONDS)
+            opened.bind((client, 0))
+            opened.connect((one.address, 80))
+            seen[client] = opened.recv(200).decode()
+        backend = chosen(one.cluster, client)
+        expected[client] = f"{backend.address.rpartition('.' if family == 'IPv4' else ':')[2]} sees {client}"
+    assert seen == expected
+    assert len({answer.split()[0] for answer in seen.values()}) == 2
 
 
 def _remembered(stage: Stage, family: str) -> list[dict[str, int]]:

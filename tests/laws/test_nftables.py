@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -45,6 +45,18 @@ def test_a_program_read_back_evaluates_as_the_one_that_was_written(case: tuple[N
     machine.apply(MODE.plan(MODE.empty(), wanted))
     read = Program(machine.read(), view.settings)
     assert MODE.evaluate(read, packet).outcome.essence == decide(view, packet).essence
+
+
+@settings(max_examples=25)
+@given(_views_and_packets(), st.sampled_from([0, 600]))
+def test_a_hashed_client_gets_the_backend_that_decide_names(case: tuple[NodeView, Packet], affinity: int) -> None:
+    view, packet = case
+    frontends = {key: replace(one, balancing="hash", affinity_seconds=affinity) for key, one in view.frontends.items()}
+    hashed = NodeView(settings=view.settings, frontends=frontends)
+    decided = decide(hashed, packet)
+    assert len(decided.choices) <= 1
+    assert {one.backend for one in decided.choices} <= {one.backend for one in decide(view, packet).choices}
+    assert MODE.evaluate(MODE.program(hashed), packet).outcome.essence == decided.essence
 
 
 def _remembering(view: NodeView) -> NodeView:

@@ -20,6 +20,7 @@ _EQUAL, _NOT_EQUAL = 0, 1
 _DNAT = 1
 _ICMP, _TCP_RESET = 0, 1
 _UPDATE, _DELETE = 1, 2
+_JENKINS = 0
 _NFPROTO = {"ip": 2, "ip6": 10}
 
 
@@ -105,6 +106,9 @@ def _more_parts(one: e.Expression, family: str) -> tuple[str, tuple[bytes, ...]]
             return "lookup", (text(1, name), _reg(2, source), *loads, *flags)
         case e.Random(modulus, offset, into):
             return "numgen", (_reg(1, into), be32(2, modulus), be32(3, 1), be32(4, offset))
+        case e.Hash(source, length, modulus, seed, offset, into):
+            numbers = (be32(3, length), be32(4, modulus), be32(5, seed), be32(6, offset), be32(7, _JENKINS))
+            return "hash", (_reg(1, source), _reg(2, into), *numbers)
         case e.Rewrite(address, port):
             return "nat", (be32(1, _DNAT), be32(2, _NFPROTO[family]), _reg(3, address), _reg(5, port))
         case e.Remember(name, key, data, seconds, delete):
@@ -175,6 +179,13 @@ def _read_numgen(at: _Attributes) -> e.Expression | None:
     return e.Random(number(at[2]), number(at.get(4, b"\0")), word_of(at[1]))
 
 
+def _read_hash(at: _Attributes) -> e.Expression | None:
+    if number(at.get(7, b"\0")) != _JENKINS or 1 not in at or 5 not in at:
+        return None
+    offset = number(at.get(6, b"\0"))
+    return e.Hash(word_of(at[1]), number(at[3]), number(at[4]), number(at[5]), offset, word_of(at[2]))
+
+
 def _read_nat(at: _Attributes) -> e.Expression | None:
     if number(at[1]) != _DNAT or 3 not in at or 5 not in at:
         return None
@@ -207,6 +218,7 @@ _READERS: dict[str, Callable[[_Attributes], Any]] = {
     "immediate": _read_immediate,
     "lookup": _read_lookup,
     "numgen": _read_numgen,
+    "hash": _read_hash,
     "nat": _read_nat,
     "dynset": _read_dynset,
     "masq": lambda at: e.Masquerade(number(at.get(1, b"\0"))),

@@ -6,8 +6,9 @@ Every mode's `evaluate` and every real kernel must agree with `decide`; the laws
 from __future__ import annotations
 
 from fairway.model.address import ANY, contains
+from fairway.model.hashing import chosen
 from fairway.model.packet import Choice, Outcome, Packet, Verdict
-from fairway.model.view import ActionKind, Backend, Client, Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import HASH, ActionKind, Backend, Client, Frontend, FrontendKey, NodeSettings, NodeView
 
 _REFUSALS = {ActionKind.REJECT: Verdict.REJECT, ActionKind.DROP: Verdict.DROP}
 
@@ -51,7 +52,10 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
     pool = frontend.pool(action.pool)
     if remembered and frontend.affinity_seconds:
         same = (remembered.address, remembered.port)
-        pool = tuple(one for one in pool if (one.address, one.port) == same) or pool
+        again = tuple(one for one in pool if (one.address, one.port) == same)
+        pool = again or _pick(frontend, pool, packet)
+    else:
+        pool = _pick(frontend, pool, packet)
     choices = tuple(
         # A backend that talks to itself through its Service must see another address than its own, or it would
         # answer itself directly and the answer would never be translated back.
@@ -59,3 +63,8 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
         for backend in pool
     )
     return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)
+
+
+def _pick(frontend: Frontend, pool: tuple[Backend, ...], packet: Packet) -> tuple[Backend, ...]:
+    """All of the pool when one is drawn at random, else the one that the client's address leads to."""
+    return (chosen(pool, packet.source),) if frontend.balancing == HASH and pool else pool

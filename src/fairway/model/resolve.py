@@ -22,6 +22,7 @@ from fairway.model.address import (
 )
 from fairway.model.topology import Candidate, Pools, categorize
 from fairway.model.view import (
+    RANDOM,
     Action,
     ActionKind,
     Backend,
@@ -35,7 +36,14 @@ from fairway.model.view import (
 )
 from fairway.objects.endpointslice import Endpoint, EndpointSlice
 from fairway.objects.meta import Key
-from fairway.objects.service import HEADLESS_LABEL, PROTOCOLS, PROXY_NAME_LABEL, Service, ServicePort
+from fairway.objects.service import (
+    BALANCING_ANNOTATION,
+    HEADLESS_LABEL,
+    PROTOCOLS,
+    PROXY_NAME_LABEL,
+    Service,
+    ServicePort,
+)
 
 DEFAULT_AFFINITY_SECONDS = 10800
 
@@ -203,6 +211,7 @@ class _PortFrontends:
             node=node,
             outside=outside,
             affinity_seconds=_affinity_seconds(self.service),
+            balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, RANDOM),
             source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
         )
 

@@ -62,6 +62,10 @@ class Client(StrEnum):
     OUTSIDE = "outside"  # everything else
 
 
+RANDOM, HASH = "random", "hash"
+"""Each connection draws a backend; or the client's address decides, on all nodes alike."""
+
+
 class Pool(StrEnum):
     """Which backends a client may get: any of the cluster, or only those on this node."""
 
@@ -134,7 +138,8 @@ class Frontend(Struct, kw_only=True):
     """One address, protocol and port of one Service, with everything that is to happen to its clients.
 
     Pools are sorted by address and port as text and hold no duplicates. ``affinity_seconds`` is 0 without session
-    affinity. ``source_ranges`` is empty when everybody may connect.
+    affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
+    wrote: `RANDOM`, `HASH`, or a word that means nothing, which counts as `RANDOM`.
     """
 
     kind: FrontendKind
@@ -150,6 +155,7 @@ class Frontend(Struct, kw_only=True):
     node: Action
     outside: Action
     affinity_seconds: int = 0
+    balancing: str = RANDOM
     source_ranges: tuple[str, ...] = ()
 
     @property

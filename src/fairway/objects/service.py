@@ -13,6 +13,8 @@ TRAFFIC_POLICIES = ("Cluster", "Local")
 NO_CLUSTER_IP = "None"
 
 # A Service (or an EndpointSlice) that carries one of these labels, with any value, is none of our proxy's business.
+BALANCING_ANNOTATION = "fairway.dev/balancing"
+BALANCINGS = ("random", "hash")
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 

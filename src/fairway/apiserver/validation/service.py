@@ -18,7 +18,7 @@ from fairway.apiserver.validation.metadata import (
 )
 from fairway.apiserver.validation.service_addresses import address_errors, address_update, family_update
 from fairway.objects.codec import Document
-from fairway.objects.service import PROTOCOLS, SERVICE_TYPES, TRAFFIC_POLICIES
+from fairway.objects.service import BALANCING_ANNOTATION, BALANCINGS, PROTOCOLS, SERVICE_TYPES, TRAFFIC_POLICIES
 from fairway.objects.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 
 KUBELET_PORT = 10250
@@ -37,7 +37,7 @@ def validate(service: Document) -> Errors:
     """The errors of a Service as it would be stored."""
     spec = service["spec"]
     errors = metadata(service, namespaced=True, name_format=formats.dns_label)
-    errors += _topology(service)
+    errors += _topology(service) + _balancing(service)
     errors += _ports_wanted(spec)
     errors += _for_type(spec)
     errors += _ports(spec)
@@ -119,6 +119,14 @@ def _topology(service: Document) -> Errors:
         return []
     words = f"must match annotations[{TOPOLOGY_HINTS}] when both are specified"
     return [invalid(f"metadata.annotations[{TOPOLOGY_MODE}]", mode, words)]
+
+
+def _balancing(service: Document) -> Errors:
+    """Ours: a word that means nothing is a mistake while somebody is there to be told."""
+    chosen = service.get("metadata", {}).get("annotations", {}).get(BALANCING_ANNOTATION, BALANCINGS[0])
+    if chosen in BALANCINGS:
+        return []
+    return [not_supported(f"metadata.annotations[{BALANCING_ANNOTATION}]", chosen, BALANCINGS)]
 
 
 def _ports_wanted(spec: Document) -> Errors:

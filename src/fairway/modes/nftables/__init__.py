@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fairway.model.packet import Packet, Trace
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.nftables import plan as planning
-from fairway.modes.nftables.compile import compile_frontend
+from fairway.modes.nftables.compile import compile_frontend, unsupported
 from fairway.modes.nftables.evaluate import evaluate
 from fairway.modes.nftables.plan import Plan
 from fairway.modes.nftables.program import Fragment, Program, render
@@ -37,7 +37,7 @@ class NftablesMode:
         return compile_frontend(frontend, settings)
 
     def unsupported(self, frontend: Frontend) -> list[str]:
-        return []
+        return unsupported(frontend)
 
     def plan(self, old: Program, new: Program) -> Plan:
         return planning.plan(old, new)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairway.model.view import Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
+from fairway.model.hashing import PLACES, table
+from fairway.model.view import HASH, RANDOM, Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.ruleset import (
     AFFINITY,
@@ -20,6 +21,7 @@ from fairway.modes.nftables.ruleset import (
     BY_CLIENT,
     BY_SOURCE,
     DRAW,
+    HASHED,
     LOCAL,
     REFUSE,
     THROW_AWAY,
@@ -50,11 +52,9 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     actions = {client: frontend.action(client) for client in Client}
     pools = _used_pools(frontend, actions)
     numbers = {client: _number(frontend, action) for client, action in actions.items()}
-    slots = {
-        _FIRST_SLOT[pool]: tuple(backend_bytes(one.address, one.port) for one in frontend.pool(pool)) for pool in pools
-    }
+    slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in pools}
     identities = _identities(slots) if frontend.affinity_seconds else {}
-    draws = (DRAW + first + len(backends) for first, backends in slots.items() if identities)
+    draws = (DRAW + first + _drawn(frontend, len(backends)) for first, backends in slots.items() if identities)
     return Fragment(
         frontend=frontend,
         family=family,
@@ -69,7 +69,30 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
         slots=slots,
         numbers=frozenset((*(n for n in numbers.values() if n not in (REFUSE, THROW_AWAY)), *draws)),
         identities=identities,
+        fixed=frontend.balancing == HASH,
     )
+
+
+def _slots(frontend: Frontend, pool: Pool) -> tuple[bytes, ...]:
+    backends = frontend.pool(pool)
+    if frontend.balancing == HASH:
+        backends = table(backends)
+    return tuple(backend_bytes(one.address, one.port) for one in backends)
+
+
+def _drawn(frontend: Frontend, slots: int) -> int:
+    """What says how one of so many slots is found."""
+    return HASHED + slots if frontend.balancing == HASH else slots
+
+
+def unsupported(frontend: Frontend) -> list[str]:
+    """What the frontend asks for and nobody does, as sentences for the user."""
+    if frontend.balancing in (RANDOM, HASH):
+        return []
+    shown = repr(frontend.balancing[:63])
+    return [
+        f"Service {frontend.service}: fairway.dev/balancing must be {RANDOM} or {HASH}, not {shown}; it is {RANDOM}"
+    ]
 
 
 def _identities(slots: dict[int, tuple[bytes, ...]]) -> dict[bytes, int]:
@@ -87,8 +110,8 @@ def _sticky(frontend: Frontend, slots: dict[int, tuple[bytes, ...]], identities:
     key = frontend_bytes(frontend.key)
     for first, backends in slots.items() if identities else ():
         pool = "-local" if first == LOCAL else ""
-        yield Element(f"sticky-counts{pool}", key, number_bytes(first + len(backends)))
-        for backend in backends:
+        yield Element(f"sticky-counts{pool}", key, number_bytes(first + _drawn(frontend, len(backends))))
+        for backend in dict.fromkeys(backends):
             yield Element(f"sticky-backends{pool}", key + number_bytes(identities[backend]), backend)
 
 
@@ -107,6 +130,8 @@ def _number(frontend: Frontend, action: Action) -> int:
             count = len(frontend.pool(action.pool))
             if count and frontend.affinity_seconds:
                 return _affinity_number(frontend, action.pool)
+            if count and frontend.balancing == HASH:
+                count = HASHED + PLACES
             return _FIRST_SLOT[action.pool] + count if count else REFUSE
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
+from fairway.model.hashing import jhash
 from fairway.model.packet import Choice, Outcome, Packet, Step, Trace, Verdict
 from fairway.model.view import Backend, FrontendKey, Origin
 from fairway.modes.nftables import expressions as e
@@ -67,6 +68,8 @@ def _delivery(walk: _Walk, packet: Packet, hook: str) -> Trace:
         choices.append(Choice(one.backend(target), masquerade))
     if walk.recalled:
         because = "the backend this client had before"
+    elif walk.hashed:
+        because = "the backend that the client's address leads to"
     elif len(choices) > 1:
         because = f"one of {len(choices)} backends, drawn at random"
     else:
@@ -92,6 +95,7 @@ class _Walk:
     draw: int = 0
     rewritten: bytes | None = None
     remembered: Backend | None = None
+    hashed: bool = False
     recalled: bool = False
     """Whether what was remembered is what the walk ended with."""
     steps: list[Step] = field(default_factory=list)
@@ -207,6 +211,11 @@ class _Walk:
             case e.Random(modulus, offset, into):
                 self.modulus = modulus
                 self.store(into, (offset + self.draw % modulus).to_bytes(4, sys.byteorder))
+            case e.Hash(source, length, modulus, seed, offset, into):
+                place = jhash(self.load(source, length), seed) * modulus >> 32
+                self.said.append(f"place {place} of {modulus}")
+                self.hashed = True
+                self.store(into, (offset + place).to_bytes(4, sys.byteorder))
             case _:
                 raise _Mismatch  # an expression this program does not know: nobody can say what it does
 

@@ -100,6 +100,17 @@ class Random(NamedTuple):
     into: int
 
 
+class Hash(NamedTuple):
+    """jhash of ``length`` bytes, scaled to: ``offset`` ≤ number < ``offset + modulus``."""
+
+    source: int
+    length: int
+    modulus: int
+    seed: int
+    offset: int
+    into: int
+
+
 class Rewrite(NamedTuple):
     """Destination NAT to the address and port in two registers."""
 
@@ -148,6 +159,7 @@ Expression: TypeAlias = (
     | Lookup
     | Verdict
     | Random
+    | Hash
     | Rewrite
     | Remember
     | Masquerade
@@ -211,6 +223,10 @@ class _Listing:
             case Random(modulus, offset, into):
                 start = f" offset {offset}" if offset else ""
                 self.load(into, f"numgen random mod {modulus}{start}", 1)
+            case Hash(source, length, modulus, seed, offset, into):
+                start = f" offset {offset}" if offset else ""
+                said = f"jhash {self.at(source, words(length))} mod {modulus} seed 0x{seed:x}{start}"
+                self.load(into, said, 1)
             case Bitwise(source, into, mask, _):
                 self.load(into, f"{self.at(source)} & {_value(mask)}", words(len(mask)))
             case Lookup():

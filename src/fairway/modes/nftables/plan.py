@@ -273,7 +273,7 @@ def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) ->
 
 def settle(fragment: Fragment, old: Fragment | None) -> Fragment:
     """The Fragment with its slots as near to the old one's as can be: who stays keeps the slot, the last fill holes."""
-    if old is None or old.slots == fragment.slots:
+    if old is None or fragment.fixed or old.fixed or old.slots == fragment.slots:
         return fragment
     slots = {first: _near(backends, old.slots.get(first, ())) for first, backends in fragment.slots.items()}
     return replace(fragment, slots=slots)

@@ -47,6 +47,8 @@ class Fragment:
     slots: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
     numbers: frozenset[int] = frozenset()
     """The structure this frontend needs, by the numbers that lead to it."""
+    fixed: bool = False
+    """Whether each slot has its backend by a rule, so that their order is not free."""
     identities: dict[bytes, int] = field(default_factory=dict)
     """With session affinity: what each backend is remembered by. Slots hold these then."""
 

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable
 
 from fairway.model.address import of_family
+from fairway.model.hashing import SEED
 from fairway.model.view import Client, NodeSettings
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import Expression, Jump, Lookup, Verdict
@@ -39,6 +40,8 @@ from fairway.modes.nftables.tables import (
 
 REFUSE = 0
 """What `frontends` says for no backends: there is none to choose from, so the connection is refused."""
+HASHED = 500_000
+"""Added to the size of a table of which the client's address picks a place: nothing is drawn."""
 LOCAL = 1_000_000
 """Added to the number of backends when they are those on this node; also the number of their first slot."""
 THROW_AWAY = 2_000_000
@@ -197,6 +200,14 @@ class Words:
 
     def destination(self, into: int = 0) -> Expression:
         return e.Payload(e.NETWORK, self.daddr, self.size, into)
+
+    def draw(self, modulus: int, first: int) -> tuple[Expression, ...]:
+        """A slot's number behind a frontend: drawn, or with `HASHED` in the modulus what the client's address gives."""
+        if modulus < HASHED:
+            return (e.Random(modulus, first, self.frontend_end),)
+        spare = 12  # the last registers; no key is that long
+        places = e.Hash(spare, self.size, modulus - HASHED, SEED, first, self.frontend_end)
+        return self.source(spare), places
 
     def original_destination(self) -> Expression:
         return e.Conntrack(e.CT_DST_IP if self.family == "ip" else e.CT_DST_IP6, 0, original=True)

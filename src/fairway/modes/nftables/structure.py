@@ -26,6 +26,7 @@ from fairway.modes.nftables.ruleset import (
     AFFINITY_LOCAL,
     AFFINITY_NODE_PORT,
     DRAW,
+    HASHED,
     LOCAL,
     Words,
     dispatch,
@@ -64,12 +65,11 @@ def structure(family: Family, number: int) -> Structure:
 
 def _balancing(words: Words, number: int) -> Structure:
     """Draws a backend and rewrites to it."""
-    modulus, first, name = _draws(number, "balance")
-    draw = e.Random(modulus, first, words.frontend_end)
+    draw, name = _draws(words, number, "balance")
     rules = (
         Rule(_PRIORITY_NONE),
-        Rule((*words.frontend(), draw, *words.rewrite())),
-        Rule((*words.node_port(), draw, *words.rewrite())),
+        Rule((*words.frontend(), *draw, *words.rewrite())),
+        Rule((*words.node_port(), *draw, *words.rewrite())),
     )
     return Structure(
         (Chain(name, rules),), tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in ACTIONS)
@@ -78,9 +78,9 @@ def _balancing(words: Words, number: int) -> Structure:
 
 def _drawing(words: Words, number: int) -> Structure:
     """Draws a backend and leaves its identity in the packet's priority."""
-    modulus, first, name = _draws(number, "draw")
+    number_drawn, name = _draws(words, number, "draw")
     draw = (
-        e.Random(modulus, first, words.frontend_end),
+        *number_drawn,
         Lookup("sticky-slots", 0, 0),
         e.SetMeta(e.META_PRIORITY, 0),
         Verdict(Jump(e.RETURN)),
@@ -89,11 +89,13 @@ def _drawing(words: Words, number: int) -> Structure:
     return Structure((Chain(name, rules),), (Element("draws", number_bytes(number), Jump(e.JUMP, name)),))
 
 
-def _draws(number: int, verb: str) -> tuple[int, int, str]:
-    """How many there are to draw from, the number of the first, and the chain's name."""
-    if number > LOCAL:
-        return number - LOCAL, LOCAL, f"{verb}-local-{number - LOCAL}"
-    return number, 0, f"{verb}-{number}"
+def _draws(words: Words, number: int, verb: str) -> tuple[tuple[Expression, ...], str]:
+    """How a slot's number is found, and the chain's name."""
+    first = LOCAL if number > LOCAL else 0
+    modulus = number - first
+    pool = "-local" if first else ""
+    name = f"{verb}{pool}-hash-{modulus - HASHED}" if modulus > HASHED else f"{verb}{pool}-{modulus}"
+    return words.draw(modulus, first), name
 
 
 def _affinity(words: Words, which: int) -> Structure:
