@@ -47,7 +47,7 @@ def test_a_program_read_back_evaluates_as_the_one_that_was_written(case: tuple[N
     assert MODE.evaluate(read, packet).outcome.essence == decide(view, packet).essence
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(_views_and_packets(), st.sampled_from([0, 600]))
 def test_a_hashed_client_gets_the_backend_that_decide_names(case: tuple[NodeView, Packet], affinity: int) -> None:
     view, packet = case
@@ -65,6 +65,7 @@ def _remembering(view: NodeView) -> NodeView:
     return NodeView(settings=view.settings, frontends=frontends)
 
 
+@settings(max_examples=30)
 @given(_views_and_packets())
 def test_a_client_that_comes_back_gets_the_backend_it_had(case: tuple[NodeView, Packet]) -> None:
     view, packet = _remembering(case[0]), case[1]
