@@ -136,8 +136,8 @@ async def test_who_shows_no_certificate_sees_only_the_health(start: Start, tmp_p
                 assert response.status == status
         for path in ("/", "/api", "/openapi/v3", SERVICES, "/nowhere"):
             async with session.get(path) as response:
-                assert response.status == 401
-                assert (await response.json())["reason"] == "Unauthorized"
+                assert response.status == 403
+                assert (await response.json())["reason"] == "Forbidden"
 
 
 async def test_a_certificate_of_another_authority_gets_nobody_in(start: Start, tmp_path: Path) -> None:
