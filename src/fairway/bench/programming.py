@@ -131,6 +131,7 @@ class _Proxy:
                 f"--kubeconfig={kubeconfig}",
                 f"--hostname-override={NODE}",
                 f"--cluster-cidr={CLUSTER_NETWORK}",
+                "--state-file=",
             ]
             command += [f"--service-cluster-ip-range={SERVICE_NETWORK}"]
             begun = time.perf_counter()
