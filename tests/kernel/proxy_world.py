@@ -31,7 +31,7 @@ from fairway.kernel.command import run
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.objects.codec import Document
-from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
+from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 
 NODE, NODE_ADDRESS = "node-1", "172.30.0.1"
 VIP = "10.96.7.7"
@@ -106,6 +106,10 @@ class Api:
             await (client.replace if known else client.create)(ENDPOINT_SLICES, document)
 
         self.call(write)
+
+    def service_cidr(self, name: str, *cidrs: str) -> None:
+        document = {**_object("networking.k8s.io/v1", "ServiceCIDR", "", name), "spec": {"cidrs": list(cidrs)}}
+        self.call(lambda client: client.create(SERVICE_CIDRS, document))
 
     def delete(self, service: str) -> None:
         self.call(lambda client: client.delete(SERVICES, service, "default"))

@@ -20,6 +20,7 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
+from fairway.objects.resources import SERVICE_CIDRS
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Conversation, Proxy, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
@@ -125,6 +126,23 @@ def test_a_node_that_boots_while_the_api_is_away_has_the_services_it_had(world: 
         assert world.answers() == {"web-1", "web-2"}
         assert re.search(r"the API server does not answer: \d+ Services as they were \d+ s ago", second.said())
         assert second.status()["rememberedFrom"] is not None
+
+
+def test_a_network_of_cluster_ips_counts_while_it_is_declared(world: World) -> None:
+    """What goes to an unused cluster IP is dropped, instead of being sent to wherever the default route leads."""
+
+    def networks() -> set[str]:
+        return set(
+            re.findall(r"10\.\d+\.0\.0/\d+", nft(world.node, "list", "set", "ip", "fairway", "service-networks"))
+        )
+
+    with world.proxy() as running:
+        assert networks() == {"10.96.0.0/16"}
+        world.api.service_cidr("extra", "10.200.0.0/24")
+        until(world.node, lambda: networks() == {"10.96.0.0/16", "10.200.0.0/24"}, "the new network counts")
+        assert running.status()["node"]["service_networks"] == ["10.96.0.0/16", "10.200.0.0/24"]
+        world.api.call(lambda client: client.delete(SERVICE_CIDRS, "extra"))
+        until(world.node, lambda: networks() == {"10.96.0.0/16"}, "the network has gone")
 
 
 def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:

@@ -194,6 +194,7 @@ async def test_a_server_that_refuses_is_named_once_with_its_reason(caplog: pytes
             await it.list(failure(403, "Forbidden"), 403)
             assert await it.clock.sleeper() == pytest.approx(wait)
             it.clock.advance(wait)
+            await it.informer.answered()
         await it.list(service_list(5))
         await it.informer.synced()
     messages = [record.message for record in caplog.records]

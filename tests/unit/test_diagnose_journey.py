@@ -114,3 +114,12 @@ def test_the_document_holds_every_step_with_its_origin(cluster: Cluster) -> None
     assert found["hops"][0]["backends"] == [
         {"address": "10.244.1.5", "port": 8080, "node": "n1", "target": "Pod shop/web-1", "masquerade": False}
     ]
+
+
+def test_declared_service_networks_count_instead_of_the_flag(cluster: Cluster) -> None:
+    assert cluster.settings("n1").service_networks == ("10.96.0.0/16",)
+    declared = (
+        "{apiVersion: networking.k8s.io/v1, kind: ServiceCIDR, metadata: {name: a}, spec: {cidrs: [10.7.0.0/24]}}"
+    )
+    more = from_documents([*read_yaml(OBJECTS), *read_yaml(declared)], Networks(services=("10.96.0.0/16",)))
+    assert more.settings("n1").service_networks == ("10.7.0.0/24",)

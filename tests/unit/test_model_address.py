@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.model.address import canonical, canonical_network, contains, family_of, is_loopback, of_family
+from fairway.model.address import canonical, canonical_network, contains, family_of, is_loopback, merged, of_family
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,9 @@ def test_networks_hold_addresses_of_their_own_family_only() -> None:
 
 def test_loopback_is_a_whole_network() -> None:
     assert [is_loopback(one) for one in ("127.0.0.1", "127.9.9.9", "::1", "10.0.0.1")] == [True, True, True, False]
+
+
+def test_networks_are_merged_so_that_none_lies_within_another() -> None:
+    texts = ["10.96.0.0/16", "fd00::/112", "10.96.4.0/24", "10.97.0.0/16", "nonsense", "10.200.0.0/24"]
+    assert merged(texts) == ("10.96.0.0/15", "10.200.0.0/24", "fd00::/112")
+    assert merged([]) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairway.objects.cluster import Node, NodeAddress, NodeSpec, NodeStatus
 from fairway.objects.meta import ObjectMeta
+from fairway.objects.networking import ServiceCIDR, ServiceCIDRSpec
 from fairway.proxy.configuration import Configuration, configure
 from fairway.proxy.flags import Flags
 from fairway.proxy.node import doubts, primary_addresses, settings_of
@@ -32,6 +33,17 @@ def test_the_node_object_gives_the_zone_and_the_primary_address() -> None:
     assert found.zone == "east"
     assert found.node_port_addresses == ("192.168.0.2",)
     assert found.pod_networks == ("10.244.0.0/16",)
+
+
+def declared(*cidrs: str) -> ServiceCIDR:
+    return ServiceCIDR(spec=ServiceCIDRSpec(cidrs=cidrs))
+
+
+def test_service_networks_are_what_the_api_declares_and_the_flag_where_it_declares_none() -> None:
+    told = configuration(service_cluster_ip_range="10.1.0.0/16")
+    assert settings_of(told, HERE, LOCAL).service_networks == ("10.1.0.0/16",)
+    several = [declared("10.96.0.0/16", "fd00::/112"), declared("10.96.0.0/12"), declared("10.200.0.0/24")]
+    assert settings_of(told, HERE, LOCAL, several).service_networks == ("10.96.0.0/12", "10.200.0.0/24", "fd00::/112")
 
 
 def test_link_local_addresses_do_not_count() -> None:

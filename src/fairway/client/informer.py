@@ -166,6 +166,7 @@ class Informer(Generic[T]):
         self._patience = patience or Patience(Backoff(first=0.1, most=5.0))
         self._reflection: Reflection[T] = Reflection()
         self._synced = asyncio.Event()
+        self._answered = asyncio.Event()
         self._failures = 0
         self._refused = False
 
@@ -186,6 +187,13 @@ class Informer(Generic[T]):
         """Take these for the server's objects until the first list; nothing happens after it."""
         if not self._synced.is_set():
             self._announce(self._reflection.remember(items))
+
+    async def answered(self) -> None:
+        """Wait for the first whole list, or for the server to say that there is no such resource or not for us.
+
+        It is asked again all the same: a cluster can be upgraded, a role be changed.
+        """
+        await self._answered.wait()
 
     def observe(self, written: T) -> None:
         """Put the server's answer to our own write into the cache now, so that we read what we wrote.
@@ -220,6 +228,7 @@ class Informer(Generic[T]):
         self._announce(self._reflection.replace(listed.items, listed.metadata.resource_version))
         self._recovered()
         self._synced.set()
+        self._answered.set()
 
     async def _watch(self) -> bool:
         """Follow one watch to its end; returns whether it said anything."""
@@ -247,6 +256,8 @@ class Informer(Generic[T]):
                 self._on_change(key, old, new)
 
     async def _failed(self, error: ApiError | ServerUnreachable | DecodeError) -> None:
+        if isinstance(error, ApiError) and error.code in (403, 404):
+            self._answered.set()
         if isinstance(error, ApiError) and error.code == 410:
             self._reflection.expire()
             log.info("%s: the revision of the watch is too old, listing again", self._resource.qualified)

@@ -8,22 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fairway.model.address import canonical, contains
+from fairway.model.address import canonical, contains, merged
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.cluster import Node, Pod
 from fairway.objects.codec import DecodeError, Document, view
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
+from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.objects.service import Service
 
-Member = Service | EndpointSlice | Node | Pod
-_TYPES: dict[str, type[Member]] = {"Service": Service, "EndpointSlice": EndpointSlice, "Node": Node, "Pod": Pod}
+Member = Service | EndpointSlice | Node | Pod | ServiceCIDR
+_TYPES: dict[str, type[Member]] = {
+    "Service": Service,
+    "EndpointSlice": EndpointSlice,
+    "Node": Node,
+    "Pod": Pod,
+    "ServiceCIDR": ServiceCIDR,
+}
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What the objects do not say: the ranges that Services come from and, unless the Nodes tell, those of pods."""
+    """What the objects may not say: the ranges of Services, unless ServiceCIDRs tell, and of pods, unless Nodes do."""
 
     services: tuple[str, ...] = ()
     pods: tuple[str, ...] = ()
@@ -37,6 +44,7 @@ class Cluster:
     slices: dict[Key, list[EndpointSlice]] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     pods: dict[Key, Pod] = field(default_factory=dict)
+    service_cidrs: list[ServiceCIDR] = field(default_factory=list)
     networks: Networks = Networks()
     told: dict[str, NodeSettings] = field(default_factory=dict)
     """What the proxies of some nodes say themselves that they are set to."""
@@ -51,6 +59,8 @@ class Cluster:
                 self.nodes[one.metadata.name] = one
             case Pod():
                 self.pods[one.key] = one
+            case ServiceCIDR():
+                self.service_cidrs.append(one)
 
     def extend(self, many: Iterable[Member]) -> None:
         for one in many:
@@ -75,7 +85,7 @@ class Cluster:
             zone=node.zone,
             addresses=(*addresses, "127.0.0.1", "::1"),
             pod_networks=self.pod_networks,
-            service_networks=self.networks.services,
+            service_networks=merged(service_cidrs(self.service_cidrs)) or self.networks.services,
             node_port_addresses=addresses,
         )
 
@@ -125,9 +135,7 @@ def from_documents(documents: Iterable[Document], networks: Networks) -> Cluster
     return cluster
 
 
-def _read(
-    document: Document, type_: type[Service | EndpointSlice | Node | Pod]
-) -> Service | EndpointSlice | Node | Pod:
+def _read(document: Document, type_: type[Member]) -> Member:
     try:
         read = view(document, type_)
     except DecodeError as error:
@@ -135,7 +143,7 @@ def _read(
         name = metadata.get("name", "") if isinstance(metadata, Mapping) else ""
         raise DecodeError(error.problem, f"{document['kind']} {name}: {error.path}") from None
     # A manifest may leave the namespace out; the API would say "default".
-    if isinstance(read, Node) or read.metadata.namespace:
+    if isinstance(read, Node | ServiceCIDR) or read.metadata.namespace:
         return read
     metadata = {**document.get("metadata", {}), "namespace": "default"}
     return view({**document, "metadata": metadata}, type_)

@@ -74,5 +74,13 @@ def of_family(texts: Iterable[str], family: str) -> tuple[str, ...]:
     return tuple(text for text in texts if family_of(text) == family)
 
 
+def merged(networks: Iterable[str]) -> tuple[str, ...]:
+    """The same addresses in as few networks as can be, none within another; what is no network is left out."""
+    parsed = [_network(one) for text in networks if (one := canonical_network(text))]
+    four = ipaddress.collapse_addresses(one for one in parsed if isinstance(one, ipaddress.IPv4Network))
+    six = ipaddress.collapse_addresses(one for one in parsed if isinstance(one, ipaddress.IPv6Network))
+    return (*map(str, four), *map(str, six))
+
+
 def is_loopback(address: str) -> bool:
     return ipaddress.ip_address(address).is_loopback

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fairway.objects.meta import Condition, KubernetesObject, Value
 
 FAMILY_LABEL = "ipaddress.kubernetes.io/ip-family"
@@ -23,6 +25,11 @@ class ServiceCIDRStatus(Value):
 class ServiceCIDR(KubernetesObject):
     spec: ServiceCIDRSpec = ServiceCIDRSpec()
     status: ServiceCIDRStatus = ServiceCIDRStatus()
+
+
+def service_cidrs(declared: Iterable[ServiceCIDR]) -> list[str]:
+    """The networks of all: also of one that is being deleted, for its addresses are still somebody's."""
+    return [cidr for one in declared for cidr in one.spec.cidrs or ()]
 
 
 class ParentReference(Value):

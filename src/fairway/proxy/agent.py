@@ -1,7 +1,7 @@
 """The proxy of one node: objects come in from the API, the kernel follows, probes and scrapes are answered.
 
 informers ──▶ cache ──▶ Sync ──▶ kernel
-Node, local addresses ──▶ NodeSettings ──▶ cache        :10256 healthz livez    :10249 metrics proxyMode status
+Node, ServiceCIDRs, local addresses ──▶ NodeSettings ──▶ cache  :10256 healthz livez    :10249 metrics proxyMode status
 kernel's notifications ──▶ Sync
 """
 
@@ -24,7 +24,8 @@ from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
 from fairway.objects.endpointslice import EndpointSlice
-from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
+from fairway.objects.networking import ServiceCIDR
+from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from fairway.objects.service import Service
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.canary import PATH as CANARY_PATH
@@ -129,8 +130,9 @@ class _Followed:
         )
 
 
-async def _all_synced(*informers: Informer[Any]) -> None:
-    await asyncio.gather(*(one.synced() for one in informers))
+async def _all_known(networks: Informer[ServiceCIDR], *informers: Informer[Any]) -> None:
+    """Clusters before 1.33 have no ServiceCIDRs, and a role may not name them: then the flag says it."""
+    await asyncio.gather(networks.answered(), *(one.synced() for one in informers))
 
 
 class Agent(Generic[ProgramT, FragmentT, PlanT]):
@@ -151,6 +153,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._watch, self._addresses = watch, addresses
         self._clock = clock or SystemClock()
         self._node: Node | None = None
+        self._networks: dict[Key, ServiceCIDR] = {}
         self._local = addresses.list()
         self._doubts: list[str] = []
         canary = canary_frontend(configuration)
@@ -186,13 +189,14 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         services = Informer(client, SERVICES, on_change=self._service_changed)
         slices = Informer(client, ENDPOINT_SLICES, on_change=self._slice_changed)
         nodes = Informer(client, NODES, on_change=self._node_changed, field_selector=f"metadata.name={name}")
+        networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            for informer in (services, slices, nodes):
+            for informer in (services, slices, nodes, networks):
                 group.create_task(informer.run())
             for bind, routes, flag in self._servers():
                 group.create_task(self._serve(bind, routes, flag, stack))
             # Half of the objects would be half of the rules: nothing is applied before everything is known.
-            known = group.create_task(_all_synced(services, slices, nodes))
+            known = group.create_task(_all_known(networks, services, slices, nodes))
             await self._first_whole(known, last, _Followed(services, slices, nodes))
             self._settle()
             self._running = True
@@ -335,8 +339,16 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             if self._running:
                 self._settle()
 
+    def _network_changed(self, key: Key, old: ServiceCIDR | None, new: ServiceCIDR | None) -> None:
+        if new is not None:
+            self._networks[key] = new
+        else:
+            self._networks.pop(key, None)
+        if self._running:
+            self._settle()
+
     def _settle(self) -> None:
-        """The Node, the machine's addresses and the flags say anew what this node is."""
+        """The Node, the ServiceCIDRs, the machine's addresses and the flags say anew what this node is."""
         if self._node is None:
             self.health.node_changed(None)
         noted = doubts(self.configuration, self._node)
@@ -344,7 +356,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             if sentence not in self._doubts:
                 log.warning("%s", sentence)
         self._doubts = noted
-        if self.cache.put_settings(settings_of(self.configuration, self._node, self._local)):
+        if self.cache.put_settings(settings_of(self.configuration, self._node, self._local, self._networks.values())):
             self.sync.changed()
 
     def _cause(self, kind: str, key: Key, one: Service | EndpointSlice | None) -> Cause:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from fairway.model.address import FAMILIES, canonical, canonical_network, contains, family_of, is_loopback
+from fairway.model.address import FAMILIES, canonical, canonical_network, contains, family_of, is_loopback, merged
 from fairway.model.view import NodeSettings
 from fairway.objects.cluster import Node
+from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.proxy.configuration import Configuration
 
 
-def settings_of(configuration: Configuration, node: Node | None, local: Iterable[str]) -> NodeSettings:
-    """``node`` is None while the API has no such Node; ``local`` are the addresses of all interfaces."""
+def settings_of(
+    configuration: Configuration, node: Node | None, local: Iterable[str], declared: Iterable[ServiceCIDR] = ()
+) -> NodeSettings:
+    """``node`` is None while the API has no such Node; ``local`` are the addresses of all interfaces.
+
+    ``declared`` are the ServiceCIDRs; the configuration only counts where the API has none.
+    """
     addresses = tuple(sorted({one for one in local if _routable(one)}))
     return NodeSettings(
         name=configuration.node_name,
         zone=node.zone if node else "",
         addresses=addresses,
         pod_networks=_pod_networks(configuration, node),
-        service_networks=configuration.service_networks,
+        service_networks=merged(service_cidrs(declared)) or configuration.service_networks,
         node_port_addresses=_node_port_addresses(configuration, node, addresses),
         masquerade_all=configuration.masquerade_all,
     )
