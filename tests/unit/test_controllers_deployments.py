@@ -104,6 +104,8 @@ def test_a_new_deployment_gets_a_replica_set_of_its_whole_size() -> None:
     assert made["metadata"]["annotations"] == {
         "kubernetes.io/change-cause": "first",
         "deployment.kubernetes.io/revision": "1",
+        "deployment.kubernetes.io/desired-replicas": "3",
+        "deployment.kubernetes.io/max-replicas": "4",
     }
     assert made["spec"]["replicas"] == 3
     assert made["spec"]["selector"] == {"matchLabels": {"app": "web", "pod-template-hash": hashed}}
@@ -223,7 +225,11 @@ def test_a_rollback_reuses_the_old_replica_set_and_gives_it_the_next_revision() 
     changes = step(deployment(3, "v1"), old, new)
     assert changes.create is None
     patch = {one.metadata.uid: patch for one, patch in changes.patch}["uid-v1"]
-    assert patch["metadata"]["annotations"] == {"deployment.kubernetes.io/revision": "3"}
+    assert patch["metadata"]["annotations"] == {
+        "deployment.kubernetes.io/revision": "3",
+        "deployment.kubernetes.io/desired-replicas": "3",
+        "deployment.kubernetes.io/max-replicas": "4",
+    }
     assert patch["spec"]["replicas"] == 1
     assert changes.annotations == {"deployment.kubernetes.io/revision": "3"}
 
@@ -305,3 +311,52 @@ def test_pausing_is_a_condition() -> None:
 def test_the_new_replica_set_is_known_by_its_template() -> None:
     assert find_new(deployment(3, "v2"), [replica_set("v1", 3)]) is None
     assert find_new(deployment(3, "v1"), [replica_set("v1", 3)]) is not None
+
+
+def sized(one: ReplicaSet, desired: int, most: int) -> ReplicaSet:
+    """A ReplicaSet that notes for which size of its Deployment it was made."""
+    notes = {
+        "deployment.kubernetes.io/desired-replicas": str(desired),
+        "deployment.kubernetes.io/max-replicas": str(most),
+    }
+    annotations = {**(one.metadata.annotations or {}), **notes}
+    return msgspec.structs.replace(one, metadata=msgspec.structs.replace(one.metadata, annotations=annotations))
+
+
+@pytest.mark.parametrize(
+    "replicas, old, new, expected",
+    [
+        (15, 8, 5, {"uid-v1": 11, "uid-v2": 7}),
+        (5, 8, 5, {"uid-v1": 5, "uid-v2": 3}),
+        (20, 10, 3, {"uid-v1": 18, "uid-v2": 5}),
+        (0, 8, 5, {"uid-v1": 0, "uid-v2": 0}),
+        (10, 8, 5, {}),
+    ],
+    ids=["up", "down", "the largest gets what rounding leaves", "to nothing", "the same"],
+)
+def test_a_scale_in_the_middle_of_a_rollout_goes_to_all_in_proportion(
+    replicas: int, old: int, new: int, expected: dict[str, int]
+) -> None:
+    strategy = {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}
+    sets = [sized(replica_set("v1", old), 10, 13), sized(replica_set("v2", new, 0, revision=2), 10, 13)]
+    changes = step(deployment(replicas, "v2", strategy=strategy), *sets)
+    assert scales(changes) == expected
+    if expected:
+        assert sum(expected.values()) == (replicas + 3 if replicas else 0)
+        notes = {one.metadata.uid: patch["metadata"]["annotations"] for one, patch in changes.patch}
+        assert all(
+            note["deployment.kubernetes.io/desired-replicas"] == str(replicas)
+            and note["deployment.kubernetes.io/max-replicas"] == str(replicas + 3)
+            for note in notes.values()
+        )
+
+
+def test_a_paused_rollout_is_scaled_in_proportion_too() -> None:
+    sets = [sized(replica_set("v1", 6), 8, 10), sized(replica_set("v2", 4, revision=2), 8, 10)]
+    assert scales(step(deployment(16, "v2", paused=True), *sets)) == {"uid-v1": 12, "uid-v2": 8}
+
+
+def test_a_scale_goes_before_a_new_version() -> None:
+    changes = step(deployment(6, "v2"), sized(replica_set("v1", 3), 3, 4))
+    assert changes.create is None
+    assert scales(changes) == {"uid-v1": 6}

@@ -1,8 +1,7 @@
 """A Deployment's ReplicaSets: one for each version of its pods, and a rollout from the older ones to the newest. Pure.
 
-The small form that a lab needs. Two things differ from Kubernetes' controller: a change of ``replicas`` in the middle
-of a rollout goes to the newest ReplicaSet instead of to all of them in proportion, and ReplicaSets without an owner are
-not adopted.
+A change of ``replicas`` in the middle of a rollout goes to all ReplicaSets that have pods, in proportion, before the
+rollout goes on: each of them notes for which size it was made.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ from typing import Any
 import msgspec
 
 from fairway.controllers.progress import next_status
-from fairway.controllers.rollout import first_replicas, must_wait_for_old, next_scales
+from fairway.controllers.rollout import first_replicas, is_scaling, limits, must_wait_for_old, next_scales
 from fairway.controllers.workloads import (
+    DESIRED,
     HASH_LABEL,
+    MOST,
     REVISION,
     Deployment,
     DeploymentStatus,
@@ -30,7 +31,7 @@ from fairway.objects.codec import Document, encode
 # Kubernetes leaves out vowels and what looks alike, so that no name becomes a word.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _HISTORY_LIMIT = 10
-_NOT_INHERITED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
+_NOT_INHERITED = (REVISION, DESIRED, MOST, "kubectl.kubernetes.io/last-applied-configuration")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def reconcile(
     if deployment.metadata.deletion_timestamp is not None:
         status, _ = next_status(deployment, new, old, created="", now=now)
         return Changes(status=status)
-    wait = deployment.spec.paused or must_wait_for_old(deployment, old, old_pods)
+    scaling = is_scaling(deployment, ordered)
+    wait = deployment.spec.paused or scaling or must_wait_for_old(deployment, old, old_pods)
     create = None if new or wait else _new_replica_set(deployment, old)
     scales = {} if create else next_scales(deployment, new, old, old_pods)
     revision = _new_revision(new, old)
@@ -123,7 +125,11 @@ def _new_replica_set(deployment: Deployment, old: Sequence[ReplicaSet]) -> Docum
             "name": f"{deployment.metadata.name}-{hashed}",
             "namespace": deployment.metadata.namespace,
             "labels": labels,
-            "annotations": {**_inherited(deployment), REVISION: str(_new_revision(None, old))},
+            "annotations": {
+                **_inherited(deployment),
+                **_sized_for(deployment),
+                REVISION: str(_new_revision(None, old)),
+            },
             "ownerReferences": [owner_reference("Deployment", deployment)],
         },
         "spec": {
@@ -138,6 +144,10 @@ def _new_replica_set(deployment: Deployment, old: Sequence[ReplicaSet]) -> Docum
 def _inherited(deployment: Deployment) -> dict[str, str]:
     """The Deployment's annotations, such as the change cause that ``kubectl rollout history`` shows."""
     return {key: value for key, value in (deployment.metadata.annotations or {}).items() if key not in _NOT_INHERITED}
+
+
+def _sized_for(deployment: Deployment) -> dict[str, str]:
+    return {DESIRED: str(deployment.replicas), MOST: str(deployment.replicas + limits(deployment)[0])}
 
 
 def _new_revision(new: ReplicaSet | None, old: Iterable[ReplicaSet]) -> int:
@@ -157,15 +167,18 @@ def _patch(
     """The merge patch for a ReplicaSet, empty when it is right as it is."""
     spec: Document = {}
     metadata: Document = {}
+    wanted: dict[str, str] = {}
     if replicas is not None:
         spec["replicas"] = replicas
+    if replicas is not None or (one.replicas and one.number(DESIRED) is not None):
+        wanted |= _sized_for(deployment)
     if one is new:
-        wanted = {**_inherited(deployment), REVISION: str(revision)}
-        have = one.metadata.annotations or {}
-        if changed := {key: value for key, value in wanted.items() if have.get(key) != value}:
-            metadata["annotations"] = changed
-        if one.spec.min_ready_seconds != deployment.spec.min_ready_seconds:
-            spec["minReadySeconds"] = deployment.spec.min_ready_seconds
+        wanted |= {**_inherited(deployment), REVISION: str(revision)}
+    have = one.metadata.annotations or {}
+    if changed := {key: value for key, value in wanted.items() if have.get(key) != value}:
+        metadata["annotations"] = changed
+    if one is new and one.spec.min_ready_seconds != deployment.spec.min_ready_seconds:
+        spec["minReadySeconds"] = deployment.spec.min_ready_seconds
     return {key: value for key, value in (("metadata", metadata), ("spec", spec)) if value}
 
 

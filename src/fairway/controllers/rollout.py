@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fairway.controllers.workloads import Deployment, ReplicaSet
+from fairway.controllers.workloads import DESIRED, MOST, Deployment, ReplicaSet
 from fairway.objects.meta import Key
 
 
@@ -49,8 +49,8 @@ def next_scales(
     have changed.
     """
     current = {one.key: one.replicas for one in (new, *old) if one is not None}
-    if deployment.spec.paused:
-        scales = _paused(deployment, new, old)
+    if deployment.spec.paused or is_scaling(deployment, [one for one in (new, *old) if one is not None]):
+        scales = _scaled(deployment, new, old)
     elif must_wait_for_old(deployment, old, old_pods):
         scales = {one.key: 0 for one in old}
     elif new is None:
@@ -61,11 +61,43 @@ def next_scales(
     return {key: replicas for key, replicas in scales.items() if replicas != current[key]}
 
 
-def _paused(deployment: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> dict[Key, int]:
-    """A paused Deployment does not roll, but it can be scaled while only one ReplicaSet has pods."""
+def is_scaling(deployment: Deployment, replica_sets: Sequence[ReplicaSet]) -> bool:
+    """Whether the replicas have changed since the ReplicaSets were last sized: that goes before rolling."""
+    rolling = deployment.spec.strategy.type != "Recreate"
+    return rolling and any(
+        one.replicas and one.number(DESIRED) not in (None, deployment.replicas) for one in replica_sets
+    )
+
+
+def _scaled(deployment: Deployment, new: ReplicaSet | None, old: Sequence[ReplicaSet]) -> dict[Key, int]:
+    """The new size goes to the one ReplicaSet that has pods, or to all that have, in proportion."""
     everything = [*old, *([new] if new else [])]
-    active = [one for one in everything if one.replicas] or everything[-1:]
-    return {active[0].key: deployment.replicas} if len(active) == 1 else {}
+    active = [one for one in everything if one.replicas]
+    if len(active) < 2:
+        target = active[0] if active else next(reversed(everything), None)
+        return {target.key: deployment.replicas} if target else {}
+    complete = new is not None and new.replicas == new.status.available_replicas == deployment.replicas
+    if complete and new is not None and new.number(DESIRED) == deployment.replicas:
+        return {one.key: 0 for one in old}
+    return _in_proportion(deployment, active) if is_scaling(deployment, active) else {}
+
+
+def _in_proportion(deployment: Deployment, active: Sequence[ReplicaSet]) -> dict[Key, int]:
+    """Each keeps its share; what rounding leaves goes to the largest. Growth is for the newer ones first."""
+    most = deployment.replicas + limits(deployment)[0] if deployment.replicas else 0
+    change = most - sum(one.replicas for one in active)
+    by_age = list(reversed(active)) if change > 0 else list(active)
+    ordered = sorted(by_age, key=lambda one: -one.replicas)
+    sizes: dict[Key, int] = {}
+    left = change
+    for one in ordered:
+        before = one.number(MOST) or max(1, deployment.status.replicas)
+        share = math.floor(one.replicas * most / before + 0.5) - one.replicas
+        share = min(max(share, 0), left) if change > 0 else max(min(share, 0), left)
+        sizes[one.key] = one.replicas + share
+        left -= share
+    sizes[ordered[0].key] = max(0, sizes[ordered[0].key] + left)
+    return sizes
 
 
 def _grown(deployment: Deployment, replicas: int, everything: int) -> int:

@@ -16,6 +16,9 @@ from fairway.objects.workloads import DeploymentStrategy, LabelSelector
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+# What a ReplicaSet was last sized for: the Deployment's replicas, and those with the surge.
+DESIRED = "deployment.kubernetes.io/desired-replicas"
+MOST = "deployment.kubernetes.io/max-replicas"
 
 
 class ReplicaSetSpec(Value):
@@ -44,8 +47,12 @@ class ReplicaSet(KubernetesObject):
 
     @property
     def revision(self) -> int:
-        text = self.metadata.annotation(REVISION)
-        return int(text) if text.isdecimal() else 0
+        return self.number(REVISION) or 0
+
+    def number(self, annotation: str) -> int | None:
+        """The number that an annotation has, None for none."""
+        text = self.metadata.annotation(annotation)
+        return int(text) if text.isdecimal() else None
 
 
 class DeploymentCondition(Value):
