@@ -24,6 +24,8 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 BODY_TYPES = (JSON, YAML, PROTOBUF, MERGE, STRATEGIC, JSON_PATCH, APPLY, "text/plain", "")
 PATCHES = (MERGE, STRATEGIC, JSON_PATCH, APPLY)
 _DEPTH = 7
+# A version that has not come yet, and paths that are known and not served.
+_HONEST = ("Timeout", "NotImplemented")
 
 SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.none(),
@@ -159,7 +161,7 @@ def _url(path: str, query: dict[str, str]) -> str:
 
 
 def _check(answer: Answer, what: Any) -> None:
-    assert answer.status < 500 or answer.json.get("reason") == "Timeout", f"{what}: {answer.body[:500]!r}"
+    assert answer.status < 500 or answer.json.get("reason") in _HONEST, f"{what}: {answer.body[:500]!r}"
     if answer.status >= 400:
         assert answer.json["kind"] == "Status"
         assert answer.json["message"]
@@ -223,7 +225,7 @@ def test_any_path_query_and_header_is_answered(world: World, data: st.DataObject
     )
     if answer.headers["content-type"].startswith(JSON):
         _check(answer, (method, url))
-    assert answer.status < 500 or answer.json.get("reason") == "Timeout"
+    assert answer.status < 500 or answer.json.get("reason") in _HONEST
 
 
 @settings(max_examples=100, deadline=None)
