@@ -1,16 +1,15 @@
-"""Every verb rehearsed, names that collide, and what a deletion does to what depends on it."""
+"""Unit tests of `fairway.apiserver.registry`: verbs rehearsed, names that collide, what a deletion asks for."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from fairway.apiserver.registry import Registry
 from fairway.runtime.clock import SystemClock
-from tests.unit.api_calls import APPLY, MERGE, Calls, service, start
+from tests.unit.api_calls import APPLY, JSON, MERGE, Calls, service, start
 
 SERVICES = "/api/v1/namespaces/default/services"
 WEB = f"{SERVICES}/web"
@@ -40,9 +39,8 @@ async def test_a_rehearsal_answers_as_the_deed_and_writes_nothing(
     await api("POST", SERVICES, service("web"))
     storage = api.app.registry.storage
     before = storage.revision
-    options = {"content_type": content_type} if content_type else {}
     url = path + ("&" if "?" in path else "?") + "dryRun=All"
-    answer = await api(method, url, body, **options)
+    answer = await api(method, url, body, content_type=content_type or JSON)
     assert answer.status in (200, 201), answer.body
     assert storage.revision == before
     if path.startswith(f"{SERVICES}/new") or method == "POST":
@@ -58,13 +56,13 @@ async def test_another_rehearsal_than_all_is_refused(api: Calls) -> None:
 
 
 class _Stubborn(random.Random):
-    """Draws the same suffix again and again, until it has been asked often enough."""
+    """Draws the same letters again and again, until it has been asked often enough."""
 
     drawn = 0
 
-    def choices(self, population: Sequence[Any], *_: Any, k: int = 1, **__: Any) -> list[Any]:
+    def random(self) -> float:
         self.drawn += 1
-        return [population[0 if self.drawn <= 3 else self.drawn]] * k
+        return 0.0 if self.drawn <= 15 else 0.5
 
 
 async def test_a_generated_name_that_is_taken_is_drawn_again(api: Calls) -> None:
