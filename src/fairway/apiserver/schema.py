@@ -19,6 +19,7 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Literal
 
+from fairway.apiserver.fit import fits
 from fairway.apiserver.validation.formats import parse_quantity
 from fairway.objects.codec import Document
 
@@ -177,7 +178,7 @@ def unknown_fields(api_version: str, kind: str, document: Document) -> list[str]
     """The paths of fields that the kind does not have: ``spec.ports[0].prot``."""
     root = shape(api_version, kind)
     found: list[str] = []
-    if root is not None:
+    if root is not None and not fits(root, document):
         _unknown(root, document, "", found)
     return found
 
@@ -213,7 +214,7 @@ def type_errors(api_version: str, kind: str, document: Document) -> list[str]:
     """
     root = shape(api_version, kind)
     found: list[str] = []
-    if root is not None:
+    if root is not None and not fits(root, document):
         _mistyped(root, document, _Place("", ""), found)
     version = api_version.rpartition("/")[2]
     return [f'{kind} in version "{version}" cannot be handled as a {kind}: {problem}' for problem in found]

@@ -23,6 +23,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from fairway.apiserver.storage.contract import (
     Compacted,
@@ -67,6 +68,11 @@ _HISTORY = """SELECT new.key, new.revision, new.created, new.value, old.revision
     FROM versions AS new LEFT JOIN versions AS old
     ON old.superseded = new.revision AND old.key = new.key AND old.value IS NOT NULL
     WHERE new.revision > ? AND new.key >= ? AND new.key < ? ORDER BY new.revision, new.id"""
+
+
+class _Row(NamedTuple):
+    id: int
+    entry: Entry
 
 
 class SqliteStorage:
@@ -122,8 +128,8 @@ class SqliteStorage:
 
     async def get(self, key: str) -> Entry | None:
         with self._explained():
-            row = self._db.execute(_NEWEST, (key,)).fetchone()
-        return Entry(key, row[1], row[2], row[3]) if row else None
+            row = self._newest(key)
+        return row.entry if row else None
 
     async def list(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> Listing:
         self._check(revision or self.revision)
@@ -146,31 +152,30 @@ class SqliteStorage:
     async def transact(self, transaction: Transaction) -> int:
         revision = self.revision + 1
         with self._explained(), self._transaction():
+            # What is written is nearly always expected too: each key is read once.
+            found = {key: self._newest(key) for key in (*transaction.expect, *transaction.puts)}
             for key, expected in transaction.expect.items():
-                entry = self._newest(key)
-                if (entry.revision if entry else 0) != expected:
-                    raise Conflict(key, entry)
-            events = [self._put(key, value, revision) for key, value in transaction.puts.items()]
-            gone = [self._delete(key, revision) for key in sorted(transaction.deletes)]
+                row = found[key]
+                if (row.entry.revision if row else 0) != expected:
+                    raise Conflict(key, row.entry if row else None)
+            events = [self._put(key, value, revision, found[key]) for key, value in transaction.puts.items()]
+            gone = [self._delete(key, revision, self._newest(key)) for key in sorted(transaction.deletes)]
             events += [event for event in gone if event is not None]
         if not events:
             return self.revision
         self._feed.publish(revision, events)
         return revision
 
-    def _newest(self, key: str) -> Entry | None:
+    def _newest(self, key: str) -> _Row | None:
         row = self._db.execute(_NEWEST, (key,)).fetchone()
-        return Entry(key, row[1], row[2], row[3]) if row else None
+        return _Row(row[0], Entry(key, row[1], row[2], row[3])) if row else None
 
-    def _supersede(self, key: str, revision: int) -> Entry | None:
-        row = self._db.execute(_NEWEST, (key,)).fetchone()
-        if row is None:
-            return None
-        self._db.execute("UPDATE versions SET superseded = ? WHERE id = ?", (revision, row[0]))
-        return Entry(key, row[1], row[2], row[3])
+    def _supersede(self, row: _Row, revision: int) -> Entry:
+        self._db.execute("UPDATE versions SET superseded = ? WHERE id = ?", (revision, row.id))
+        return row.entry
 
-    def _put(self, key: str, value: bytes, revision: int) -> Event:
-        previous = self._supersede(key, revision)
+    def _put(self, key: str, value: bytes, revision: int, row: _Row | None) -> Event:
+        previous = self._supersede(row, revision) if row else None
         entry = Entry(key, value, revision, previous.created if previous else revision)
         self._db.execute(
             "INSERT INTO versions (key, revision, created, value) VALUES (?, ?, ?, ?)",
@@ -178,10 +183,10 @@ class SqliteStorage:
         )
         return Event(key, revision, entry, previous)
 
-    def _delete(self, key: str, revision: int) -> Event | None:
-        previous = self._supersede(key, revision)
-        if previous is None:
+    def _delete(self, key: str, revision: int, row: _Row | None) -> Event | None:
+        if row is None:
             return None
+        previous = self._supersede(row, revision)
         self._db.execute(
             "INSERT INTO versions (key, revision, created, superseded) VALUES (?, ?, ?, ?)",
             (key, revision, previous.created, revision),
