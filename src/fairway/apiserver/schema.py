@@ -177,9 +177,13 @@ def merge_strategy(api_version: str, kind: str, path: str) -> Shape | None:
 def unknown_fields(api_version: str, kind: str, document: Document) -> list[str]:
     """The paths of fields that the kind does not have: ``spec.ports[0].prot``."""
     root = shape(api_version, kind)
+    return [] if root is None or fits(root, document) else unknown_in(root, document)
+
+
+def unknown_in(root: Shape, document: Document) -> list[str]:
+    """The same by a walk through the document: what `fits` must agree with."""
     found: list[str] = []
-    if root is not None and not fits(root, document):
-        _unknown(root, document, "", found)
+    _unknown(root, document, "", found)
     return found
 
 
@@ -213,11 +217,16 @@ def type_errors(api_version: str, kind: str, document: Document) -> list[str]:
     ServicePort.spec.ports.port of type int32``
     """
     root = shape(api_version, kind)
-    found: list[str] = []
-    if root is not None and not fits(root, document):
-        _mistyped(root, document, _Place("", ""), found)
+    found = [] if root is None or fits(root, document) else mistyped_in(root, document)
     version = api_version.rpartition("/")[2]
     return [f'{kind} in version "{version}" cannot be handled as a {kind}: {problem}' for problem in found]
+
+
+def mistyped_in(root: Shape, document: Document) -> list[str]:
+    """The same by a walk through the document, without the kind: what `fits` must agree with."""
+    found: list[str] = []
+    _mistyped(root, document, _Place("", ""), found)
+    return found
 
 
 @dataclass(frozen=True)

@@ -245,7 +245,9 @@ class Verbs:
             return
         self._watches.add(start.changes)
         try:
-            await Stream(what.kind, what.filter, self._line_encoder(request, form)).serve(start, receive, send)
+            line = self._line_encoder(request, form)
+            shared = self._lines if form.form == "object" else None
+            await Stream(what.kind, what.filter, line, shared).serve(start, receive, send)
         finally:
             self._watches.discard(start.changes)
 

@@ -30,6 +30,7 @@ BOOKMARK_SECONDS = 60.0
 # clients spread over the servers again.
 _SHORTEST, _LONGEST = 1800, 3600
 _REMEMBERED_LINES = 4096
+_ALL = Filter()
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class Lines:
     def __init__(self) -> None:
         self._lines: dict[tuple[int, Type, bytes], bytes] = {}
 
+        # What a change means to those without a selector, by revision, key and the kind's version.
+        self._events: dict[tuple[int, str, str], bytes] = {}
+
     def line(self, type_: Type, stored: Stored) -> bytes:
         known = (stored.revision, type_, stored.value)
         line = self._lines.get(known)
@@ -63,6 +67,18 @@ class Lines:
             if len(self._lines) >= _REMEMBERED_LINES:
                 self._lines.clear()
             self._lines[known] = line
+        return line
+
+    def event(self, kind: Kind, event: Event) -> bytes:
+        """The line for a client that watches everything: all that a further watcher costs is this look-up."""
+        known = (event.revision, event.key, kind.resource.api_version)
+        line = self._events.get(known)
+        if line is None:
+            change = change_of(kind, event, _ALL)
+            line = encode_line(change[0], change[1].body) if change else b""
+            if len(self._events) >= _REMEMBERED_LINES:
+                self._events.clear()
+            self._events[known] = line
         return line
 
 
@@ -88,12 +104,18 @@ def change_of(kind: Kind, event: Event, chosen: Filter) -> Change | None:
 
 
 class Stream:
-    """One client's watch over HTTP; ``line`` encodes a change the way this client wants it."""
+    """One client's watch over HTTP.
 
-    def __init__(self, kind: Kind, chosen: Filter, line: Callable[[Type, Stored], bytes]) -> None:
+    ``line`` encodes a change the way this client wants it; ``shared`` has the lines of those who want whole objects.
+    """
+
+    def __init__(
+        self, kind: Kind, chosen: Filter, line: Callable[[Type, Stored], bytes], shared: Lines | None = None
+    ) -> None:
         self._kind = kind
         self._filter = chosen
         self._line = line
+        self._shared = shared if chosen.everything else None
         self._bookmark_due = False
 
     async def serve(self, start: Start, receive: Receive, send: Send) -> None:
@@ -127,13 +149,18 @@ class Stream:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _send_changes(self, events: tuple[Event, ...], watch: StorageWatch, send: Send) -> None:
-        changes = (change_of(self._kind, event, self._filter) for event in events)
-        body = b"".join(self._line(*change) for change in changes if change)
+        body = b"".join(self._lines_of(events))
         if self._bookmark_due:
             self._bookmark_due = False
             body += self._bookmark(watch.progress, None)
         if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    def _lines_of(self, events: tuple[Event, ...]) -> list[bytes]:
+        if self._shared is not None:
+            return [self._shared.event(self._kind, event) for event in events]
+        changes = (change_of(self._kind, event, self._filter) for event in events)
+        return [self._line(*change) for change in changes if change]
 
     def bookmark_soon(self) -> None:
         self._bookmark_due = True

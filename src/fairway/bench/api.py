@@ -67,8 +67,8 @@ async def measure(shape: Shape, server_flags: Iterable[str], say: Say) -> Report
         found["endpointslice_creates"] = await bench.fill(_SLICES, (endpointslice(i) for i in range(shape.services)))
         found["memory_mib_full"] = server.memory_mib()
         say("listing …")
-        found["service_list"] = await bench.list(_SERVICES)
-        found["endpointslice_list"] = await bench.list(_SLICES)
+        found["service_list"] = await bench.collection(_SERVICES)
+        found["endpointslice_list"] = await bench.collection(_SLICES)
         say(f"patching {shape.patches} times …")
         found["service_patch"] = await bench.patch()
         say(f"watching with {shape.watchers} clients …")
@@ -91,7 +91,7 @@ class _Bench:
         spent = await self._spend(self._on_all(bodies, lambda connection, body: connection.call("POST", path, body)))
         return _rate(len(bodies), *spent, "per_second")
 
-    async def list(self, path: str) -> Report:
+    async def collection(self, path: str) -> Report:
         """The whole collection, several times; the first is what a server pays that has not been asked before."""
         seconds: list[float] = []
         before = self._server.cpu_seconds()

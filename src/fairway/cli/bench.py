@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from fairway.cli.bench_api import api
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
+app.command(api)
 
 
 @app.command

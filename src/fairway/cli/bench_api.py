@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def api(
     *,
-    storage: Literal["sqlite", "memory"] = "sqlite",
+    storage: Literal["sqlite", "memory", "etcd"] = "sqlite",
+    etcd_servers: str = "",
     services: int = 10_000,
     watchers: int = 1_000,
     patches: int = 1_000,
@@ -30,7 +32,10 @@ def api(
     Parameters
     ----------
     storage
-        Where the server keeps its objects: a database on the disk, or its memory.
+        Where the server keeps its objects: a database on the disk, its memory, or an etcd that runs already.
+    etcd_servers
+        The members of that etcd, as `fairway apiserver` takes them. The keys of the run stay in it, below a path of
+        their own, /fairway-bench-…
     services
         How many Services, each with an EndpointSlice of ten endpoints.
     watchers
@@ -49,7 +54,7 @@ def api(
         if number < 1:
             raise CommandError(f"{option} {number}: at least 1 is needed to measure anything", EXIT_USAGE)
     shape = Shape(services=services, watchers=watchers, patches=patches, changes=changes)
-    report = _measure(storage, shape)
+    report = _measure(storage, _server_flags(storage, etcd_servers), shape)
     if output == "json":
         print_json(report)
     else:
@@ -57,21 +62,30 @@ def api(
     return 0
 
 
-def _measure(storage: str, shape: Shape) -> Report:
+def _server_flags(storage: str, etcd_servers: str) -> tuple[str, ...]:
+    """What the measured server is started with; raises `CommandError`."""
+    if (storage == "etcd") is not bool(etcd_servers):
+        raise CommandError("--storage etcd and --etcd-servers need each other", EXIT_USAGE)
+    if storage != "etcd":
+        return ("--storage", storage)
+    return ("--etcd-servers", etcd_servers, "--etcd-prefix", f"/fairway-bench-{secrets.token_hex(4)}")
+
+
+def _measure(storage: str, flags: tuple[str, ...], shape: Shape) -> Report:
     import msgspec
     import uvloop
 
     from fairway.bench.api import ENDPOINTS_A_SLICE, measure
     from fairway.bench.api_connection import AnswerError
-    from fairway.bench.machine import machine
     from fairway.bench.api_server import ServerFailed
+    from fairway.bench.machine import machine
 
     _allow_connections(shape.watchers)
     asked = {"storage": storage, **msgspec.to_builtins(shape), "endpoints": shape.services * ENDPOINTS_A_SLICE}
     before = machine()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            found = runner.run(measure(shape, ("--storage", storage), _say))
+            found = runner.run(measure(shape, flags, _say))
         except (AnswerError, ServerFailed) as error:
             raise CommandError(str(error)) from None
     return {"machine": before, "shape": asked, **found}
