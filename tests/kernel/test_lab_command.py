@@ -33,7 +33,7 @@ def test_up_shows_a_table_and_down_leaves_nothing(name: str, tmp_path: Path) -> 
     manifest.write_text(WEB.replace("NAMESPACE", "shop"))
     made = fairway("lab", "up", "--name", name, "--nodes", "2", "--manifest", str(manifest))
     assert made.returncode == 0, made.stderr + made.stdout
-    assert "Skipped Role (not served here): robot" in made.stdout
+    assert "Skipped PodDisruptionBudget (not served here): at-least-one" in made.stdout
     assert "shop/web" in made.stdout
     assert "All checks passed: 4 of 4" in made.stdout
     assert f"export KUBECONFIG={State(name).kubeconfig}" in made.stdout

@@ -37,9 +37,9 @@ kind: Service
 metadata: {name: web, namespace: NAMESPACE}
 spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
 ---
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: robot, namespace: NAMESPACE}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: at-least-one, namespace: NAMESPACE}
 """
 
 
