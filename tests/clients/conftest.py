@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,30 @@ class Kubectl:
 
     async def get(self, *arguments: str) -> Document:
         return decode(await self("get", *arguments, "-o", "json"), dict)
+
+
+@cache
+def kubectl_version() -> tuple[int, int]:
+    """Major and minor version of the kubectl that is installed; (0, 0) without one."""
+    if shutil.which("kubectl") is None:
+        return 0, 0
+    told = subprocess.run(
+        ["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True, timeout=TIMEOUT
+    )
+    client = decode(told.stdout, dict)["clientVersion"]
+    return int(client["major"]), int(client["minor"].rstrip("+"))
+
+
+@pytest.fixture(autouse=True)
+def _new_enough(request: pytest.FixtureRequest) -> None:
+    """Skips what is marked ``@pytest.mark.kubectl("1.28", "auth whoami")`` where kubectl is older."""
+    marker = request.node.get_closest_marker("kubectl")
+    if marker is None:
+        return
+    needed, what = marker.args
+    if kubectl_version() < tuple(map(int, needed.split("."))):
+        found = ".".join(map(str, kubectl_version()))
+        pytest.skip(f"{what} needs kubectl {needed} or newer, this is {found}")
 
 
 @pytest.fixture

@@ -51,12 +51,14 @@ async def refusal(kubectl: Kubectl, *arguments: str, stdin: str = "") -> str:
     return ran.err
 
 
+@pytest.mark.kubectl("1.28", "kubectl auth whoami")
 async def test_the_administrator_may_do_everything(kubectl: Kubectl) -> None:
     assert "system:masters" in await kubectl("auth", "whoami")
     assert await kubectl("auth", "can-i", "*", "*") == "yes\n"
     assert "*.*" in await kubectl("auth", "can-i", "--list")
 
 
+@pytest.mark.kubectl("1.28", "kubectl auth whoami")
 async def test_a_viewer_reads_everything_but_secrets(server: ApiServer, kubectl: Kubectl, tmp_path: Path) -> None:
     ann = somebody(server, tmp_path, "ann", "fairway:viewers")
     assert "[fairway:viewers system:authenticated]" in await ann("auth", "whoami")
@@ -76,6 +78,7 @@ async def test_a_viewer_reads_everything_but_secrets(server: ApiServer, kubectl:
     assert "secrets" not in listed
 
 
+@pytest.mark.kubectl("1.28", "kubectl auth whoami")
 async def test_a_token_is_its_service_accounts(server: ApiServer, kubectl: Kubectl, tmp_path: Path) -> None:
     await kubectl("create", "serviceaccount", "bot")
     bot = with_token(server, tmp_path, (await kubectl("create", "token", "bot", "--duration=20m")).strip())
@@ -89,6 +92,7 @@ async def test_a_token_is_its_service_accounts(server: ApiServer, kubectl: Kubec
     assert "Unauthorized" in await refusal(bot, "get", "pods")
 
 
+@pytest.mark.kubectl("1.24", "kubectl create token")
 async def test_a_token_for_less_than_ten_minutes_is_not_given_out(kubectl: Kubectl) -> None:
     await kubectl("create", "serviceaccount", "bot")
     assert "may not specify a duration less than 10 minutes" in await refusal(
@@ -120,6 +124,7 @@ async def test_a_node_reads_what_a_proxy_reads_and_writes_its_own(
         assert "forbidden" in (await refusal(node, *what)).lower()
 
 
+@pytest.mark.kubectl("1.28", "kubectl auth whoami")
 async def test_somebody_may_act_for_another_only_when_allowed(
     server: ApiServer, kubectl: Kubectl, tmp_path: Path
 ) -> None:

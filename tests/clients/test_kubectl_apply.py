@@ -32,6 +32,7 @@ async def test_two_managers_conflict_until_one_forces(kubectl: Kubectl) -> None:
     assert await kubectl("get", "svc", "web", "-o", "jsonpath={.spec.ports[0].targetPort}") == "9090"
 
 
+@pytest.mark.kubectl("1.21", "kubectl get --show-managed-fields")
 async def test_owners_are_shown_when_asked_for(kubectl: Kubectl) -> None:
     await kubectl("apply", "--server-side", "-f", "-", stdin=WEB)
     assert "managedFields" not in await kubectl("get", "svc", "web", "-o", "yaml")
