@@ -18,7 +18,8 @@ from fairway.objects.status import ApiError
 
 _SERVE = Group("Serve", sort_key=1)
 _EXPLAIN = Group("Explain", sort_key=2)
-_PARTS = Group("The parts, each its own process", sort_key=3)
+_MEASURE = Group("Measure", sort_key=3)
+_PARTS = Group("The parts, each its own process", sort_key=4)
 
 # name, where it is, group; the help is the command's own docstring
 COMMANDS = (
@@ -26,7 +27,7 @@ COMMANDS = (
     ("lab", "fairway.cli.lab:app", _SERVE),
     ("trace", "fairway.cli.trace:trace", _EXPLAIN),
     ("program", "fairway.cli.program:program", _EXPLAIN),
-    ("bench", "fairway.cli.bench:app", _EXPLAIN),
+    ("bench", "fairway.cli.bench:app", _MEASURE),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),
     ("proxy", "fairway.cli.proxy:proxy", _PARTS),
