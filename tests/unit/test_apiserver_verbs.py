@@ -33,15 +33,6 @@ async def test_a_second_object_of_a_name_is_refused_in_kubernetes_words(api: Cal
     assert answer.json["message"] == 'services "web" already exists'
 
 
-async def test_a_field_that_nobody_knows_survives_a_round_trip(api: Calls) -> None:
-    document = service("web")
-    document["spec"]["fromTheFuture"] = {"a": [1]}
-    created = await api("POST", SERVICES, document)
-    assert created.headers["warning"] == '299 - "unknown field \\"spec.fromTheFuture\\""'
-    patched = await api("PATCH", f"{SERVICES}/web", {"metadata": {"labels": {"a": "b"}}}, content_type=MERGE)
-    assert patched.json["spec"]["fromTheFuture"] == {"a": [1]}
-
-
 async def test_strict_field_validation_refuses_an_unknown_field(api: Calls) -> None:
     document = service("web")
     document["spec"]["prots"] = []

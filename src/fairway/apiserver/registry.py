@@ -23,7 +23,7 @@ from fairway.apiserver.changes import note
 from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
-from fairway.apiserver.schema import UNKNOWN, shape, type_errors
+from fairway.apiserver.schema import UNKNOWN, pruned, shape, type_errors
 from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
@@ -125,7 +125,7 @@ class Registry:
         The ``author`` owns its fields; one who applies has said in the document's ``managedFields`` who owns what.
         """
         metadata.check_identity(kind, document, namespace, "")
-        document = metadata.without_nulls(document)
+        document = _read(kind, document)
         generated = not document["metadata"].get("name")
         entries = document["metadata"].get("managedFields") if author.operation == "Apply" else None
         for _ in range(_ATTEMPTS):
@@ -188,7 +188,8 @@ class Registry:
         for _ in range(_ATTEMPTS):
             current = await self.get(kind, namespace, name)
             old = current.document()
-            changed = metadata.without_nulls(change(current.document()))
+            # What an earlier version stored of unknown fields is no business of a patch.
+            changed = _read(kind, change(pruned(kind.resource.api_version, kind.name, current.document())))
             metadata.check_identity(kind, changed, namespace, name)
             entries = changed["metadata"].get("managedFields")
             new = metadata.prepare_update(kind, old, changed, subresource=author.subresource)
@@ -340,6 +341,12 @@ class Registry:
 def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
     if errors:
         raise invalid_object(kind.resource, str(document["metadata"].get("name", "")), errors)
+
+
+def _read(kind: Kind, document: Document) -> Document:
+    """What the kind has of a document: neither nulls nor unknown fields. Raises `ApiError` for a value too deep."""
+    read: Document = metadata.without_nulls(document)
+    return pruned(kind.resource.api_version, kind.name, read)
 
 
 def _own(document: Document, entries: Entries | None) -> None:

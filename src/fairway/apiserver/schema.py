@@ -6,8 +6,8 @@
                                                         merge key: port
 
 Built from the schemas in ``schemas/`` (``make openapi``). `unknown_fields` and `type_errors` are what a real server
-says of a document before it looks at any value; `Shape.merge_key` and `Shape.patch_strategy` are what a strategic
-merge patch asks for.
+says of a document before it looks at any value, `pruned` is what it reads of it; `Shape.merge_key` and
+`Shape.patch_strategy` are what a strategic merge patch asks for.
 """
 
 from __future__ import annotations
@@ -185,6 +185,22 @@ def unknown_in(root: Shape, document: Document) -> list[str]:
     found: list[str] = []
     _unknown(root, document, "", found)
     return found
+
+
+def pruned(api_version: str, kind: str, document: Document) -> Document:
+    """The document without the fields that the kind does not have; the same one if it has no others."""
+    root = shape(api_version, kind)
+    return document if root is None or fits(root, document) else _pruned(root, document)
+
+
+def _pruned(here: Shape, value: Any) -> Any:
+    if isinstance(value, dict) and here.holds == "object":
+        return {field: _pruned(here.fields[field], one) for field, one in value.items() if field in here.fields}
+    if isinstance(value, dict) and here.holds == "map":
+        return {field: _pruned(here.item, one) for field, one in value.items()}
+    if isinstance(value, list) and here.holds == "list":
+        return [_pruned(here.item, one) for one in value]
+    return value
 
 
 def strict_error(paths: list[str]) -> str:

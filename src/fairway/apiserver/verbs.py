@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from fairway.apiserver.applying import APPLY_PATCH, author, serve_apply
-from fairway.apiserver.field_validation import check_fields, known_fields
+from fairway.apiserver.field_validation import check_fields
 from fairway.apiserver.filters import parse_filter
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.listing import Page, Selection, read_page
@@ -134,9 +134,8 @@ class Verbs:
         notes: list[str] = []
 
         def change(old: Document) -> Document:
-            known = known_fields(kind, old, patch.content)
             patched = patch.apply(shape(kind.resource.api_version, kind.name), old)
-            notes[:] = check_fields(request, kind, patched, known)
+            notes[:] = check_fields(request, kind, patched)
             return patched
 
         stored = await self._update(request, target, change)
