@@ -13,16 +13,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from fairway.conform.scenario import NODE_AT, PLACES, STAGE, Expectation
+from fairway.conform.stage import Journey, Stage, built
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import POD_NETWORK, SERVICE_NETWORK, Topology
 from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Verdict
 from fairway.model.resolve import resolve
 from fairway.model.view import FrontendKey, NodeSettings, NodeView
+from fairway.modes.registry import MODES
 from fairway.objects.endpointslice import Endpoint, EndpointHints, EndpointSlice, ForNode, ForZone
-from tests.kernel.stage import Journey, Stage, built
 from tests.laws.strategies import NODES, TARGET_PORTS, ZONES, Cluster, clusters
-from tests.scenarios.scenario import NODE_AT, PLACES, STAGE, Expectation
 
 pytestmark = pytest.mark.kernel
 
@@ -33,9 +34,9 @@ _PORTS = dict(zip(TARGET_PORTS, (8080, 5353), strict=True))
 _NODE_OF = {place.address: place.node for name, place in PLACES.items() if name != "outside"}
 
 
-@pytest.fixture(scope="module")
-def stage(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
-    with built(make_network) as made:
+@pytest.fixture(scope="module", params=sorted(MODES))
+def stage(request: pytest.FixtureRequest, make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
+    with built(make_network(STAGE), MODES[request.param]) as made:
         yield made
 
 
@@ -119,13 +120,13 @@ def _lines(draw: st.DrawFn, views: Mapping[str, NodeView]) -> Expectation:
     return Expectation("law", client, packet, verdict, backends)
 
 
-def _answers_find_their_way(views: Mapping[str, NodeView], line: Expectation) -> bool:
+def _answers_find_their_way(stage: Stage, views: Mapping[str, NodeView], line: Expectation) -> bool:
     """Whether what a backend answers comes back through the node that chose it.
 
     It does if that node put its own address on the packet, or runs the client or the backend. Otherwise the answer
     takes a shorter way, past the node that could translate it: what the policy asks for, and nobody's program.
     """
-    journey = Journey(views)
+    journey = Journey(stage.mode, views)
     outcome: Outcome = line.journey(journey.answer)
     here = {name for name, place in PLACES.items() if place.node == journey.node and name != "outside"}
     near = {PLACES[name].address for name in here}
@@ -136,5 +137,6 @@ def _answers_find_their_way(views: Mapping[str, NodeView], line: Expectation) ->
 @settings(max_examples=40, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 @given(case=_cases())
 def test_packets_end_as_the_model_says(stage: Stage, case: Case) -> None:
-    stage.load(case.views, as_change=True)
-    stage.check(case.views, [line for line in case.lines if _answers_find_their_way(case.views, line)])
+    assert stage.load(case.views, as_change=True) == []
+    lines = [line for line in case.lines if _answers_find_their_way(stage, case.views, line)]
+    assert stage.check(case.views, lines) == []

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from fairway.conform.scenario import Step, scenarios
 from fairway.kernel import namespaces
 from fairway.kernel.command import run
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nftables import Nftables
 from fairway.modes.nftables import NftablesMode, Program
-from tests.scenarios.scenario import Step, scenarios
 
 pytestmark = pytest.mark.kernel
 

@@ -10,16 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from fairway.conform.explain import explain
+from fairway.conform.scenario import FOLDER, Expectation, Scenario, ScenarioError, Step, read_packets, scenarios
 from fairway.model.decide import decide
 from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace
 from fairway.model.view import NodeView
 from fairway.modes.registry import MODES
 from tests.scenarios.modes import AnyMode, what_services_add
-from tests.scenarios.report import explain
-from tests.scenarios.scenario import FOLDER, Expectation, ScenarioError, Step, read_packets, scenarios
 
 STEPS = [pytest.param(step, id=step.name) for one in scenarios() for step in one.steps]
 BY_NAME = [pytest.param(mode, id=mode.name) for mode in MODES.values()]
+BY_MODE = [
+    pytest.param(mode, step, line, id=f"{mode.name} {line.place} {line.packet}")
+    for mode in MODES.values()
+    for one in scenarios()
+    if not one.not_applicable(mode.name)
+    for step in one.steps
+    for line in step.expectations
+]
 LINES = [
     pytest.param(step, line, id=f"{line.place} {line.packet}")
     for one in scenarios()
@@ -34,8 +42,7 @@ def test_the_model_answers(step: Step, line: Expectation) -> None:
     assert outcome.essence == line.essence, explain(line, outcome)
 
 
-@pytest.mark.parametrize("mode", BY_NAME)
-@pytest.mark.parametrize("step, line", LINES)
+@pytest.mark.parametrize("mode, step, line", BY_MODE)
 def test_the_modes_program_answers(mode: AnyMode, step: Step, line: Expectation) -> None:
     traces: list[Trace] = []
 
@@ -85,6 +92,12 @@ def test_no_golden_file_is_left_over() -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_has_packets(step: Step) -> None:
     assert step.expectations
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
+def test_only_modes_that_there_are_may_be_excused(scenario: Scenario) -> None:
+    assert set(scenario.description.not_applicable) <= set(MODES)
+    assert all(scenario.not_applicable(mode) for mode in scenario.description.not_applicable)
 
 
 def test_the_scenarios_cover_every_verdict_and_protocol_of_the_stage() -> None:

@@ -18,7 +18,7 @@ from fairway.objects.status import ApiError
 
 _SERVE = Group("Serve", sort_key=1)
 _EXPLAIN = Group("Explain", sort_key=2)
-_MEASURE = Group("Measure", sort_key=3)
+_MEASURE = Group("Prove and measure", sort_key=3)
 _PARTS = Group("The parts, each its own process", sort_key=4)
 
 # name, where it is, group; the help is the command's own docstring
@@ -27,6 +27,7 @@ COMMANDS = (
     ("lab", "fairway.cli.lab:app", _SERVE),
     ("trace", "fairway.cli.trace:trace", _EXPLAIN),
     ("program", "fairway.cli.program:program", _EXPLAIN),
+    ("conform", "fairway.cli.conform:conform", _MEASURE),
     ("bench", "fairway.cli.bench:app", _MEASURE),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),

@@ -1,11 +1,11 @@
-"""What a failed packet test prints: what was expected, what came, and each step of the way through the rules."""
+"""What is said of a packet that went wrong: what was expected, what came, and its way through the rules."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fairway.conform.scenario import PLACES, Expectation
 from fairway.model.packet import Outcome, Trace, Verdict
-from tests.scenarios.scenario import PLACES, Expectation
 
 _NAMES = {place.address: name for name, place in PLACES.items()}
 

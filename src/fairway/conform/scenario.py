@@ -1,7 +1,7 @@
 """Scenarios read from their folders: what the user applied, the packets that follow, and the stage they happen on.
 
-README.md in this folder documents the files; everybody who runs scenarios (the model, each mode, real packets) reads
-them through `Scenario`.
+scenarios/README.md documents the files; everybody who runs scenarios (the model, each mode, real packets) reads them
+through `Scenario`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.codec import read_yaml
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "scenarios"
 NODE_UNDER_TEST = "node-1"
 # Every pod of the stage answers on these, so that a scenario can lead any of its Services to any of them.
 SERVED = (("TCP", 8080), ("TCP", 9090), ("TCP", 5353), ("UDP", 5353), ("UDP", 8080))
@@ -146,16 +146,42 @@ class NodeConfiguration(msgspec.Struct, forbid_unknown_fields=True, rename="came
     masquerade_all: bool = False
 
 
+class Description(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """scenario.yaml: what has to be said about a scenario."""
+
+    not_applicable: dict[str, str] = {}
+    """The reason by the name of each mode that does something else on purpose."""
+
+
 @dataclass(frozen=True)
 class Scenario:
-    name: str
+    """A folder. ``not_applicable`` has a reason for each mode that is not held to it."""
+
+    folder: Path
     steps: tuple[Step, ...]
 
+    @property
+    def name(self) -> str:
+        return self.folder.name
 
+    @cached_property
+    def description(self) -> Description:
+        path = self.folder / "scenario.yaml"
+        try:
+            return msgspec.yaml.decode(path.read_bytes(), type=Description) if path.exists() else Description()
+        except msgspec.DecodeError as error:
+            raise ScenarioError(f"{self.name}/{path.name}: {error}") from None
+
+    def not_applicable(self, mode: str) -> str:
+        """Why this mode is not held to the scenario; empty when it is."""
+        return self.description.not_applicable.get(mode, "")
+
+
+@cache
 def scenarios() -> tuple[Scenario, ...]:
     """Every folder with a scenario in it, by name."""
     folders = sorted(one for one in FOLDER.iterdir() if one.is_dir() and list(one.glob("objects*.yaml")))
-    return tuple(Scenario(one.name, tuple(_steps(one))) for one in folders)
+    return tuple(Scenario(one, tuple(_steps(one))) for one in folders)
 
 
 def _steps(folder: Path) -> Iterator[Step]:

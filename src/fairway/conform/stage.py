@@ -1,30 +1,38 @@
 """The scenarios' stage made real: three nodes with a program each, everybody answering, packets sent and judged.
 
-Services ──resolve──▶ a view for each node ──compile, plan, apply──▶ three kernels ◀──packets── PLACES
+    Services ──resolve──▶ a view for each node ──compile, plan, apply──▶ three kernels ◀──packets── PLACES
+
+Nothing here starts a process: kernels are spoken to over netlink and packets are sent from sockets, each opened by a
+thread inside its namespace, so that the stage also runs in a guest where starting a process is slow. (A mode whose own
+tool is a process starts that.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
+from fairway.conform.explain import explain
+from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step
 from fairway.kernel.conntrack import Conntrack
 from fairway.kernel.links import Links
-from fairway.kernel.nftables import Nftables
+from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.probe import Answer
 from fairway.lab.running import RunningNetwork
-from fairway.lab.topology import SERVICE_NETWORK, LabNode, Topology
+from fairway.lab.topology import SERVICE_NETWORK, LabNode
 from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
 from fairway.model.view import NodeView
-from fairway.modes.nftables import NftablesMode, Program
-from tests.scenarios.report import explain
-from tests.scenarios.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation
+from fairway.modes.contract import Mode
+from fairway.proxy.kernels import KERNELS
+from fairway.proxy.sync import Kernel
 
-MODE = NftablesMode()
+AnyMode = Mode[Any, Any, Any]
+
 ROUTED_TO_NODE = (str(SERVICE_NETWORK), "198.51.100.0/24", "203.0.113.0/24")
 AT_ONCE = 2.0  # seconds: for answers that come at once, with room for a busy machine
 NOTHING = 0.3  # seconds: how long silence must last
@@ -35,25 +43,32 @@ class Node:
     """A node's kernel and what it holds by our knowledge."""
 
     place: LabNode
-    kernel: Nftables
+    namespace: NetworkNamespace
+    mode: AnyMode
+    kernel: Kernel[Any, Any]
     conntrack: Conntrack
-    held: Program
+    held: Any
 
     def load(self, view: NodeView, *, as_change: bool) -> None:
         """Make the kernel do what the view says; as changes of single frontends if that is possible."""
         if as_change and view.settings == self.held.settings:
-            fragments = {key: MODE.compile(one, view.settings) for key, one in view.frontends.items()}
+            fragments = {key: self.mode.compile(one, view.settings) for key, one in view.frontends.items()}
             changes = {key: fragments.get(key) for key in self.held.fragments.keys() | fragments.keys()}
-            self.kernel.apply(MODE.plan_changes(self.held, changes))
-            MODE.accept(self.held, changes)
+            self._apply(self.mode.plan_changes(self.held, changes))
+            self.mode.accept(self.held, changes)
             return
-        wanted = MODE.program(view)
-        self.kernel.apply(MODE.plan(self.held, wanted))
+        wanted = self.mode.program(view)
+        self._apply(self.mode.plan(self.held, wanted))
         self.held = wanted
+
+    def _apply(self, plan: Any) -> None:
+        if plan:
+            self.namespace.run(lambda: self.kernel.apply(plan))
 
     def drift(self) -> str:
         """What would have to be done for the kernel to hold what we think it holds."""
-        return MODE.plan(Program(self.kernel.read(), self.held.settings), self.held).render()
+        plan = self.mode.plan(self.namespace.run(self.kernel.read_back), self.held)
+        return str(plan.render())
 
     def forget_flows(self) -> None:
         """UDP has no end of a connection: a new client with an old one's port would be sent where that one went."""
@@ -61,31 +76,41 @@ class Node:
 
 
 class Stage:
-    """The network and its nodes. Not a dataclass: Hypothesis would print all that is in it."""
+    """The network and its nodes, all in one mode. Not a dataclass: Hypothesis would print all that is in it."""
 
-    def __init__(self, network: RunningNetwork, nodes: dict[str, Node]) -> None:
+    def __init__(self, network: RunningNetwork, mode: AnyMode, nodes: dict[str, Node]) -> None:
         self.network = network
+        self.mode = mode
         self.nodes = nodes
 
     def __repr__(self) -> str:
-        return f"the stage {self.network.topology.name}"
+        return f"the stage {self.network.topology.name} in mode {self.mode.name}"
 
-    def load(self, views: Mapping[str, NodeView], *, as_change: bool) -> None:
-        """Every node gets its program, and must then hold just that."""
+    def play(self, step: Step) -> list[str]:
+        """Load a step over what was there before, and send its packets; what went wrong, each with its trace.
+
+        The steps of one scenario follow each other as changes of single frontends, which is what the proxy does all
+        day.
+        """
+        drift = self.load(step.views, as_change=step.suffix > "-1")
+        return drift or self.check(step.views, step.expectations)
+
+    def load(self, views: Mapping[str, NodeView], *, as_change: bool) -> list[str]:
+        """Every node gets its program, and must then hold just that; the nodes that do not, and what they lack."""
         for name, node in self.nodes.items():
             node.load(views[name], as_change=as_change)
             node.forget_flows()
-        assert {name: node.drift() for name, node in self.nodes.items()} == dict.fromkeys(self.nodes, "")
+        found = {name: node.drift() for name, node in self.nodes.items()}
+        return [f"{name} does not hold what it was given; it lacks\n{lacks}" for name, lacks in found.items() if lacks]
 
-    def check(self, views: Mapping[str, NodeView], lines: Iterable[Expectation]) -> None:
-        """Send every packet and fail with the trace of each that did not end as its line says."""
+    def check(self, views: Mapping[str, NodeView], lines: Iterable[Expectation]) -> list[str]:
+        """Send every packet; for each that did not end as its line says, the trace."""
         with ThreadPoolExecutor(max_workers=8) as pool:
-            problems = [one for one in pool.map(lambda line: self.problem(views, line), lines) if one]
-        assert not problems, "\n\n".join(problems)
+            return [one for one in pool.map(lambda line: self._problem(views, line), lines) if one]
 
-    def problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:
+    def _problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:
         """Send one packet, several times if it may go several ways; the report of what went wrong, or nothing."""
-        journey = Journey(views)
+        journey = Journey(self.mode, views)
         outcome = line.journey(journey.answer)
         if line.verdict is not Verdict.DELIVER:
             answer = self._send(line, NOTHING if line.verdict is Verdict.DROP else AT_ONCE)
@@ -110,6 +135,7 @@ class Stage:
 class Journey:
     """Asks the model and the mode on each node that handles the packet, and remembers the way."""
 
+    mode: AnyMode
     views: Mapping[str, NodeView]
     node: str = ""
     traces: list[Trace] = field(default_factory=list)
@@ -119,32 +145,42 @@ class Journey:
     def answer(self, node: str, packet: Packet) -> Outcome:
         self.node = node
         view = self.views[node]
-        self.traces.append(MODE.evaluate(MODE.program(view), packet))
+        self.traces.append(self.mode.evaluate(self.mode.program(view), packet))
         outcome = decide(view, packet)
         if outcome.frontend is not None:
             frontend = view.frontends[outcome.frontend]
-            self.sticks = frontend.affinity_seconds > 0 and not MODE.unsupported(frontend)
+            self.sticks = frontend.affinity_seconds > 0 and not self.mode.unsupported(frontend)
         return outcome
 
 
 @contextmanager
-def built(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
-    """The stage, for as long as the ``with`` block."""
+def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
+    """The stage on a network of the shape `STAGE`, for as long as the ``with`` block.
+
+    Raises `fairway.proxy.kernels.Unsuitable` when this machine's kernel cannot do the mode.
+    """
     with ExitStack() as stack:
-        network = make_network(STAGE)
+        nodes: dict[str, Node] = {}
+        for node in STAGE.nodes:
+            namespace = network.network.node(node.name)
+            kernel = _entered(stack, namespace, mode)
+            conntrack = stack.enter_context(namespace.run(Conntrack))
+            nodes[node.name] = Node(node, namespace, mode, kernel, conntrack, mode.empty())
         for place in PLACES:
             for protocol, number in SERVED:
                 network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
         with Links(network.network.router) as links:
             for destination in ROUTED_TO_NODE:
                 links.add_route(destination, via=PLACES[NODE_UNDER_TEST].address)
-        nodes: dict[str, Node] = {}
-        for node in STAGE.nodes:
-            namespace = network.network.node(node.name)
-            kernel = stack.enter_context(namespace.run(Nftables))
-            conntrack = stack.enter_context(namespace.run(Conntrack))
-            nodes[node.name] = Node(node, kernel, conntrack, MODE.empty())
-        yield Stage(network, nodes)
+        yield Stage(network, mode, nodes)
+
+
+def _entered(stack: ExitStack, namespace: NetworkNamespace, mode: AnyMode) -> Kernel[Any, Any]:
+    """The kernel of a node in this mode: opened, used and closed inside the node's namespace."""
+    opened = KERNELS[mode.name]()
+    kernel = namespace.run(opened.__enter__)
+    stack.callback(lambda: namespace.run(lambda: opened.__exit__(None, None, None)))
+    return kernel
 
 
 def _ends_as(line: Expectation, answer: Answer) -> bool:

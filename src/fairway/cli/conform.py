@@ -1,0 +1,90 @@
+"""``fairway conform``: whether a mode does what Services promise, proved with real packets."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
+from fairway.modes.registry import MODES
+
+if TYPE_CHECKING:
+    from fairway.conform.run import Report, Result
+
+_WORDS = {"passed": "passed", "failed": "FAILED", "not_applicable": "not applicable"}
+
+
+def conform(
+    *,
+    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
+    scenario: Annotated[tuple[str, ...], Parameter(name="--scenario", consume_multiple=True)] = (),
+    list_: Annotated[bool, Parameter(name="--list")] = False,
+    output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
+) -> int:
+    """Prove with real packets that a mode does what Services promise.
+
+    Three nodes, nine pods and a client outside are made of network namespaces. Every scenario is loaded into the
+    kernels of the nodes in this mode, and its packets are sent: who answers, whom the backend sees, who is refused,
+    who hears nothing. Needs root; leaves nothing behind. Exit code 1 when a scenario fails.
+
+    Example: sudo fairway conform --mode nftables --scenario hairpin session-affinity
+
+    Parameters
+    ----------
+    mode
+        The proxy mode.
+    scenario
+        Only these scenarios, by name.
+    list_
+        Name the scenarios and send nothing.
+    output
+        text, or json with the keys passed, failed and not_applicable.
+    """
+    from fairway.conform.run import chosen
+    from fairway.conform.run import conform as run
+    from fairway.conform.scenario import ScenarioError
+    from fairway.lab.errors import LabError
+    from fairway.proxy.kernels import Unsuitable
+
+    if mode not in MODES:
+        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    try:
+        played = chosen(scenario)
+        if list_:
+            names = [one.name for one in played]
+            print_json(names) if output == "json" else print("\n".join(names))
+            return 0
+        report = run(MODES[mode], played, _say if output == "text" else _be_silent)
+    except ScenarioError as error:
+        raise CommandError(str(error), EXIT_USAGE) from None
+    except PermissionError:
+        raise CommandError("network namespaces can only be made by root: try sudo") from None
+    except (LabError, Unsuitable) as error:
+        raise CommandError(str(error)) from None
+    if output == "json":
+        print_json(report)
+    else:
+        _conclude(report)
+    return EXIT_FAILED if report.failed else 0
+
+
+def _say(kind: str, result: Result) -> None:
+    """One line a scenario as it is done; what went wrong stands below it."""
+    reason = f": {result.reason}" if kind == "not_applicable" else ""
+    print(f"{_WORDS[kind]:<14} {result.name}{reason}", flush=True)
+    if kind == "failed":
+        print("".join(f"    {line}\n" for line in result.reason.splitlines()), end="")
+
+
+def _be_silent(kind: str, result: Result) -> None:
+    """In JSON everything is said at the end; on a terminal the wait is not silent."""
+    if sys.stderr.isatty():
+        print(f"{_WORDS[kind]:<14} {result.name}", file=sys.stderr)
+
+
+def _conclude(report: Report) -> None:
+    counts = {words: len(getattr(report, kind)) for kind, words in _WORDS.items()}
+    told = ", ".join(f"{count} {words.lower()}" for words, count in counts.items() if count)
+    print(f"\nmode {report.mode}: {told or 'no scenarios'}; {report.packets} packets judged")

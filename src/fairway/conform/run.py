@@ -1,0 +1,90 @@
+"""Every scenario in one mode with real packets, and the report of it.
+
+STAGE ──▶ namespaces of our own ──▶ scenario after scenario ──▶ passed, failed, not applicable
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import msgspec
+
+from fairway.conform.scenario import STAGE, Scenario, ScenarioError, scenarios
+from fairway.conform.stage import AnyMode, Stage, built
+from fairway.lab.network import Network
+from fairway.lab.running import RunningNetwork
+from fairway.lab.state import State
+from fairway.proxy.sync import ApplyFailed
+
+
+class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What came of one scenario. ``reason`` says what failed, or why it is not applicable; empty when it passed."""
+
+    name: str
+    reason: str = ""
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What came of all of them. It is a success when nothing has failed."""
+
+    mode: str
+    packets: int = 0
+    """How many were judged; one that may go several ways is sent several times."""
+    passed: list[Result] = []
+    failed: list[Result] = []
+    not_applicable: list[Result] = []
+
+
+def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
+    """The scenarios of these names, all of them when there are none; raises `ScenarioError` for an unknown one."""
+    known = {one.name: one for one in scenarios()}
+    wanted = list(names)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ScenarioError(f"no scenario is called {unknown[0]!r}; there are: {', '.join(known)}")
+    return tuple(known[name] for name in wanted or known)
+
+
+def conform(mode: AnyMode, played: Iterable[Scenario], say: Callable[[str, Result], None]) -> Report:
+    """Play the scenarios on a stage made for it; ``say`` hears of each as it is done, with its list's name.
+
+    Raises `fairway.proxy.kernels.Unsuitable` when this machine's kernel cannot do the mode, and
+    `fairway.lab.errors.LabError` when it cannot carry the stage.
+    """
+    report = Report(mode=mode.name)
+    with _network() as network, built(network, mode) as stage:
+        for scenario in played:
+            kind, result = _result(stage, scenario)
+            getattr(report, kind).append(result)
+            if kind != "not_applicable":
+                report.packets += sum(len(step.expectations) for step in scenario.steps)
+            say(kind, result)
+    return report
+
+
+def _result(stage: Stage, scenario: Scenario) -> tuple[str, Result]:
+    if because := scenario.not_applicable(stage.mode.name):
+        return "not_applicable", Result(name=scenario.name, reason=because)
+    for step in scenario.steps:
+        try:
+            wrong = stage.play(step)
+        except ApplyFailed as error:
+            wrong = [f"{step.name}: the kernel refused the program: {error}"]
+        if wrong:
+            return "failed", Result(name=scenario.name, reason="\n\n".join(wrong))
+    return "passed", Result(name=scenario.name)
+
+
+@contextmanager
+def _network() -> Iterator[RunningNetwork]:
+    """Namespaces under a name of our own, written down so that `fairway lab down` clears away what a kill leaves."""
+    topology = replace(STAGE, name=f"conform-{os.getpid()}")
+    state = State(topology.name)
+    state.claim(topology)
+    try:
+        with Network(topology) as made, RunningNetwork(made) as network:
+            yield network
+    finally:
+        state.remove()
