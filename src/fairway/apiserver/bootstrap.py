@@ -12,7 +12,7 @@ from fairway.objects.codec import Document
 from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError
 
-_NAMESPACES = ("default", "kube-system", "kube-node-lease")
+_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _NAME = "kubernetes"
 
 

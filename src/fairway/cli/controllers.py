@@ -28,6 +28,7 @@ def controllers(
     leader_elect_resource_name: str = "fairway-controllers",
     leader_elect_resource_namespace: str = "kube-system",
     node_monitor_grace_period: str = "40s",
+    root_ca_file: Path | None = None,
     ready_fd: int | None = None,
     verbose: bool = False,
 ) -> None:
@@ -57,6 +58,9 @@ def controllers(
         The namespace of the Lease.
     node_monitor_grace_period
         For how long a Node may not renew its Lease before its pods count as not ready; at least 1s.
+    root_ca_file
+        What the ConfigMap kube-root-ca.crt of every namespace tells to trust the API server by, in PEM; the
+        kubeconfig's authority by default.
     ready_fd
         An inherited file descriptor that gets the line "ready" when all objects have been read, and is closed.
     verbose
@@ -86,9 +90,10 @@ def controllers(
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(levelname).1s %(message)s")
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     connection = find_connection(kubeconfig, os.environ)
+    root_ca = _authority(root_ca_file) if root_ca_file else connection.certificate_authority.decode("ascii", "replace")
     descriptor = None if ready_fd is None else _inherited(ready_fd)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(connection, descriptor, Options(node_grace=grace, election=election)))
+        runner.run(_serve(connection, descriptor, Options(node_grace=grace, election=election, root_ca=root_ca)))
 
 
 async def _serve(connection: Connection, descriptor: BinaryIO | None, options: Options) -> None:
@@ -134,6 +139,17 @@ def _election(name: str, namespace: str, *, lease_duration: str, renew_deadline:
         )
     except ElectionError as error:
         raise CommandError(f"--leader-elect: {error}", EXIT_USAGE) from None
+
+
+def _authority(file: Path) -> str:
+    try:
+        text = file.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CommandError(f"--root-ca-file {file}: {problem}", EXIT_USAGE) from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise CommandError(f"--root-ca-file {file}: no certificate in it; expected PEM", EXIT_USAGE)
+    return text
 
 
 def _inherited(number: int) -> BinaryIO:

@@ -27,7 +27,7 @@ from fairway.apiserver.settings import Settings
 from fairway.client.http import Client
 from fairway.client.network import NetworkTransport
 from fairway.controllers.heartbeat import Heartbeat
-from fairway.controllers.runner import run_controllers
+from fairway.controllers.runner import Options, run_controllers
 from fairway.kernel.links import LinkError, Links, sysctl
 from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES
@@ -112,7 +112,9 @@ async def stand(
         addresses = node_addresses(machine.addresses.list())
         async with ApiServer(settings) as server:
             as_node = NetworkTransport(server.connection(f"{NODE_PREFIX}{configuration.node_name}", NODES_GROUP))
-            as_controllers = NetworkTransport(server.connection(CONTROLLERS, CONTROLLERS))
+            for_controllers = server.connection(CONTROLLERS, CONTROLLERS)
+            as_controllers = NetworkTransport(for_controllers)
+            options = Options(root_ca=for_controllers.certificate_authority.decode())
 
             def ready() -> None:
                 seconds = time.monotonic() - started
@@ -126,7 +128,8 @@ async def stand(
             ):
                 await register(node_client, configuration.node_name, addresses)
                 heartbeat = Heartbeat(node_client, [configuration.node_name])
-                works = run_controllers(controllers_client), heartbeat.run(), agent.run(node_client, ready)
+                controllers = run_controllers(controllers_client, options=options)
+                works = controllers, heartbeat.run(), agent.run(node_client, ready)
                 await until_signalled(_together(*works))
 
 

@@ -22,8 +22,14 @@ from fairway.objects.meta import Key, KubernetesObject
 from fairway.objects.resources import Resource
 from fairway.runtime.retry import Patience
 
+# The ConfigMap of each namespace that says whom to trust as the API server.
+ROOT_CA_NAME = "kube-root-ca.crt"
 T = TypeVar("T", bound=KubernetesObject)
 Listener = Callable[[Key, T | None, T | None], None]
+
+
+class ConfigMap(KubernetesObject):
+    data: dict[str, str] | None = None
 
 
 class Feed(Generic[T]):
@@ -33,9 +39,19 @@ class Feed(Generic[T]):
     so that nobody counts on them, or deletes them twice.
     """
 
-    def __init__(self, client: Client, resource: Resource[T], patience: Patience, namespace: str = "") -> None:
+    def __init__(
+        self, client: Client, resource: Resource[T], patience: Patience, *, namespace: str = "", name: str = ""
+    ) -> None:
+        """``namespace`` and ``name``: only those in it, only those of that name."""
         self.resource = resource
-        self.informer = Informer(client, resource, on_change=self._tell, namespace=namespace, patience=patience)
+        self.informer = Informer(
+            client,
+            resource,
+            on_change=self._tell,
+            namespace=namespace,
+            field_selector=f"metadata.name={name}" if name else "",
+            patience=patience,
+        )
         self._listeners: list[Listener[T]] = []
         self._by_owner: defaultdict[str, set[Key]] = defaultdict(set)
         self._going: set[str] = set()
@@ -113,6 +129,7 @@ class Feeds:
     """All the kinds that controllers follow."""
 
     def __init__(self, client: Client, patience: Patience) -> None:
+        self.namespaces = Feed(client, resources.NAMESPACES, patience)
         self.nodes = Feed(client, resources.NODES, patience)
         self.pods = Feed(client, resources.PODS, patience)
         self.services = Feed(client, resources.SERVICES, patience)
@@ -122,9 +139,13 @@ class Feeds:
         self.leases = Feed(client, resources.LEASES, patience, namespace=NODE_LEASES)
         self.deployments = Feed(client, DEPLOYMENTS, patience)
         self.replica_sets = Feed(client, REPLICA_SETS, patience)
+        # Only those that every namespace has.
+        self.service_accounts = Feed(client, resources.SERVICE_ACCOUNTS, patience, name="default")
+        self.root_certificates = Feed(client, resources.CONFIG_MAPS.read_as(ConfigMap), patience, name=ROOT_CA_NAME)
 
     def __iter__(self) -> Iterator[Feed[KubernetesObject]]:
         yield from (
+            self.namespaces,
             self.nodes,
             self.pods,
             self.services,
@@ -133,6 +154,8 @@ class Feeds:
             self.leases,
             self.deployments,
             self.replica_sets,
+            self.service_accounts,
+            self.root_certificates,
         )  # type: ignore[misc]
 
     async def synced(self) -> None:

@@ -11,6 +11,7 @@ from fairway.client.http import Client
 from fairway.controllers.binder import Binder
 from fairway.controllers.election import Candidate, Election
 from fairway.controllers.feeds import Feeds
+from fairway.controllers.furnisher import Furnisher
 from fairway.controllers.membership import Membership
 from fairway.controllers.mirror import Mirror
 from fairway.controllers.recorder import Recorders
@@ -30,9 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``node_grace`` is for how long, in seconds, a Node may be silent; without an ``election`` we just work."""
+    """``node_grace`` is for how long, in seconds, a Node may be silent; without an ``election`` we just work.
+
+    ``root_ca`` is the authority of the API server's certificate, in PEM, for every namespace to know; empty: untold.
+    """
 
     node_grace: float = GRACE_SECONDS
+    root_ca: str = ""
     election: Election | None = None
 
 
@@ -70,6 +75,7 @@ async def _work(client: Client, patience: Patience, options: Options, on_ready: 
         Replicator(client, feeds, tell.of("replicaset-controller"), patience),
         Binder(client, feeds, tell.of("default-scheduler"), patience),
         Watchman(client, feeds, tell.of("node-controller"), patience, options.node_grace),
+        Furnisher(client, feeds, patience, options.root_ca),
     ]
     async with asyncio.TaskGroup() as group:
         for feed in feeds:

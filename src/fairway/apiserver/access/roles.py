@@ -44,7 +44,8 @@ def builtin(served: Iterable[Resource], subresources: Iterable[tuple[Resource, s
     yield _role("cluster-admin", _all(), {"nonResourceURLs": [EVERYTHING], "verbs": [EVERYTHING]})
     yield _role("view", *_rules(_READ, readable, [one for one in parts if one[1] != "token"]))
     yield _role("system:node", *_node())
-    yield _role(CONTROLLERS, *_rules([*_READ, *_WRITE], worked_on, parts))
+    accounts = _rule([*_READ, "create"], "", resources.SERVICE_ACCOUNTS.plural)
+    yield _role(CONTROLLERS, *_rules([*_READ, *_WRITE], worked_on, parts), accounts)
     yield _role("system:basic-user", *_questions())
     yield _role(
         "system:discovery", _paths([*_OPEN_PATHS, "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"])
