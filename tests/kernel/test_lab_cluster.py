@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from fairway.kernel.command import CommandFailed
 from fairway.lab.cluster import Plan
 from fairway.lab.errors import LabError
 from fairway.lab.manifest import ManifestError
@@ -45,6 +46,23 @@ def test_kubectl_shows_the_pods_as_a_cluster_s(lab: RunningCluster) -> None:
     lab.apply(WEB.replace("NAMESPACE", "shown"))
     rows = [line.split() for line in lab.kubectl("-n", "shown", "get", "pods", "--no-headers").splitlines()]
     assert [(row[1], row[2], row[3]) for row in rows] == [("1/1", "Running", "0")] * 3
+
+
+def test_a_node_says_what_it_has_for_pods(lab: RunningCluster) -> None:
+    nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
+    for status in (node["status"] for node in nodes):
+        assert status["allocatable"] == status["capacity"]
+        assert int(status["allocatable"]["cpu"]) >= 1
+        assert status["allocatable"]["pods"] == "252"
+
+
+def test_the_pods_agent_is_no_administrator(lab: RunningCluster) -> None:
+    agent = ("--as", "fairway:lab-pods")
+    assert lab.kubectl(*agent, "auth", "can-i", "patch", "pods", "--subresource=status").strip() == "yes"
+    assert lab.kubectl(*agent, "get", "pods", "--no-headers") == lab.kubectl("get", "pods", "--no-headers")
+    for refused in (("get", "secrets"), ("label", "node", "node-1", "mine=yes"), ("delete", "service", "kubernetes")):
+        with pytest.raises(CommandFailed, match="Forbidden"):
+            lab.kubectl(*agent, *refused)
 
 
 def test_a_manifest_that_the_api_refuses_is_named_with_its_object_and_field(lab: RunningCluster) -> None:

@@ -29,6 +29,7 @@ from fairway.lab.manifest import Applied, Entry, apply
 from fairway.lab.network import Network
 from fairway.lab.processes import Listen, Program, Programs, Start
 from fairway.lab.readiness import until_ready
+from fairway.lab.rights import RUNNER, grant
 from fairway.lab.state import State
 from fairway.lab.topology import POD_NETWORK, ROUTER_ADDRESS, SERVICE_NETWORK, LabNode, Topology
 from fairway.objects.cluster import ZONE_LABEL
@@ -97,6 +98,7 @@ class LabCluster:
         await self._start_api_server()
         self._say(f"controllers, pods, and a proxy on each of {len(self.topology.nodes)} nodes")
         async with client_of(self.state) as client:
+            await grant(client)
             programs = self._start_agents()
             await self._alive(self._fill(client), *(program.ready() for program in programs))
 
@@ -132,17 +134,17 @@ class LabCluster:
         self._write_kubeconfigs(data, program.start.listen[1].port)
 
     def _write_kubeconfigs(self, data: Path, port: int) -> None:
-        """Everybody has an identity of their own: people on this machine, the controllers, and each node's proxy."""
+        """Everybody has an identity of their own: people here, the controllers, the pods' agent, each node's proxy."""
         connection = load_kubeconfig([data / "admin.conf"])
         here, inside = f"https://127.0.0.1:{port}", f"https://{ROUTER_ADDRESS}:{API_PORT}"
         self._write_kubeconfig(self.state.kubeconfig, replace(connection, server=here))
         authority = Authority(data / "pki")
-        users = [(CONTROLLERS, CONTROLLERS, here)]
-        users += [(f"{NODE_PREFIX}{node.name}", NODE_GROUP, inside) for node in self.topology.nodes]
-        for name, group, server in users:
-            identity = authority.client(name, [group])
+        users: list[tuple[str, tuple[str, ...], str]] = [(CONTROLLERS, (CONTROLLERS,), here), (RUNNER, (), here)]
+        users += [(f"{NODE_PREFIX}{node.name}", (NODE_GROUP,), inside) for node in self.topology.nodes]
+        for name, groups, server in users:
+            identity = authority.client(name, groups)
             self._write_kubeconfig(
-                self._kubeconfig_of(name),
+                self.state.kubeconfig_of(name),
                 replace(connection, server=server, client_certificate=identity.certificate, client_key=identity.key),
             )
 
@@ -151,13 +153,10 @@ class LabCluster:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
 
-    def _kubeconfig_of(self, user: str) -> Path:
-        return self.state.path / f"{user.rpartition(':')[2]}.conf"
-
     def _start_agents(self) -> list[Program]:
         """Start everything that follows the API."""
         # One process, so nobody to elect; and one that was killed can be started again without waiting for its Lease.
-        controllers = ("controllers", f"--kubeconfig={self._kubeconfig_of(CONTROLLERS)}", "--leader-elect=false")
+        controllers = ("controllers", f"--kubeconfig={self.state.kubeconfig_of(CONTROLLERS)}", "--leader-elect=false")
         starts = [
             Start(role="controllers", module=_FAIRWAY, arguments=controllers),
             Start(role="pods", module="fairway.lab.workloads", arguments=(self.topology.name,)),
@@ -171,7 +170,7 @@ class LabCluster:
             module=_FAIRWAY,
             arguments=(
                 "proxy",
-                f"--kubeconfig={self._kubeconfig_of(NODE_PREFIX + node.name)}",
+                f"--kubeconfig={self.state.kubeconfig_of(NODE_PREFIX + node.name)}",
                 f"--hostname-override={node.name}",
                 f"--mode={self.plan.mode}",
                 f"--cluster-cidr={POD_NETWORK}",
@@ -219,6 +218,12 @@ def node_document(node: LabNode) -> Document:
         ZONE_LABEL: node.zone,
         "topology.kubernetes.io/region": "lab",
     }
+    # As with nodes that are containers: each has the whole machine. Pods here use nearly nothing of it.
+    resources = {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 1024}Ki",
+        "pods": str(len(list(node.pod_addresses))),
+    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -230,6 +235,8 @@ def node_document(node: LabNode) -> Document:
                 {"type": "Hostname", "address": node.name},
             ],
             "conditions": [ready],
+            "capacity": resources,
+            "allocatable": resources,
             "nodeInfo": {"operatingSystem": "linux", "architecture": os.uname().machine, "kubeletVersion": "fairway"},
         },
     }

@@ -38,6 +38,10 @@ class State:
     def kubeconfig(self) -> Path:
         return self.path / "kubeconfig"
 
+    def kubeconfig_of(self, user: str) -> Path:
+        """That of one of the lab's own programs."""
+        return self.path / f"{user.rpartition(':')[2]}.conf"
+
     @property
     def logs(self) -> Path:
         return self.path / "logs"

@@ -30,6 +30,7 @@ from fairway.lab.errors import LabError
 from fairway.lab.network import Network
 from fairway.lab.ports import served_ports
 from fairway.lab.pulse import keep_pulse
+from fairway.lab.rights import RUNNER
 from fairway.lab.servers import Identity, StandIn
 from fairway.lab.state import State
 from fairway.lab.topology import LabNode, LabPod
@@ -242,7 +243,7 @@ async def run(name: str) -> None:
     """Run the pods of the lab of that name until cancelled; raises `LabError` if there is none."""
     state = State(name)
     network = Network(state.topology())
-    transport = NetworkTransport(load_kubeconfig([state.kubeconfig]))
+    transport = NetworkTransport(load_kubeconfig([state.kubeconfig_of(RUNNER)]))
     async with Client(transport, user_agent="fairway-lab-pods") as client, asyncio.TaskGroup() as group:
         group.create_task(keep_pulse(client, [node.name for node in network.topology.nodes]))
         group.create_task(Workloads(client, network, StandIns()).run())
