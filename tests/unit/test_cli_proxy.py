@@ -37,7 +37,9 @@ def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.
     [
         (["--service-cluster-ip-range=10.96.0.0"], "--service-cluster-ip-range: "),
         (["--hostname-override=a b"], "--hostname-override: "),
-        (["--bind-address=localhost"], "--bind-address: 'localhost' is no IP address"),
+        (["--bind-address=localhost"], "--bind-address 'localhost' is not an IP address"),
+        (["--event-ttl=soon"], "--event-ttl 'soon' is not a duration"),
+        (["--enable-admission-plugins=Nope"], "--enable-admission-plugins: there is no 'Nope'"),
         (["--metrics-bind-address=x"], "--metrics-bind-address: "),
     ],
 )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fairway.apiserver import metadata
+from fairway.apiserver.admission import Admission
 from fairway.apiserver.allocation import Ledger, ServiceNetwork
 from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
@@ -72,11 +73,13 @@ class Registry:
         draw: random.Random | None = None,
         *,
         reuse_after: float = 0.0,
+        admission: Admission | None = None,
     ) -> None:
         self.storage = storage
         self.kinds = kinds
         self.claims = Claims(storage, clock, self._uid, reuse_after)
         self.networks: tuple[ServiceNetwork, ...] = ()
+        self._admission = admission or Admission()
         self._clock = clock
         self._draw = draw or random.SystemRandom()
         self._namespaces = kinds[resources.NAMESPACES]
@@ -166,6 +169,7 @@ class Registry:
         allocation = self._allocate(kind, None, defaulted)
         prepared = kind.strategy.prepare_create(allocation.document)
         _refuse(kind, prepared, kind.strategy.validate(prepared))
+        self._admission.check(kind.resource, None, prepared)
         return replace(allocation, document=prepared)
 
     async def update(
@@ -222,6 +226,7 @@ class Registry:
         allocation = self._allocate(kind, old, new)
         prepared = rules.prepare_update(old, allocation.document)
         _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
+        self._admission.check(kind.resource, old, prepared)
         return replace(allocation, document=metadata.finish_update(kind, old, prepared))
 
     async def delete(

@@ -24,6 +24,7 @@ from fairway.apiserver.access.limits import Limits
 from fairway.apiserver.access.reviews import Reviews
 from fairway.apiserver.access.service_accounts import ServiceAccountTokens
 from fairway.apiserver.access.token_file import TokenFileError, read_tokens
+from fairway.apiserver.admission import Admission
 from fairway.apiserver.allocation import Ranges, ServiceAllocator
 from fairway.apiserver.app import App
 from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody, StaticTokens, User
@@ -119,7 +120,13 @@ async def create_app(
     ranges = ranges_of(settings)
     sequential = settings.cluster_ip_allocation == "sequential"
     allocator = ServiceAllocator(ranges, random.SystemRandom().randrange, sequential=sequential)
-    registry = Registry(storage, standard_kinds(allocator), clock, reuse_after=settings.cluster_ip_reuse_after)
+    registry = Registry(
+        storage,
+        standard_kinds(allocator),
+        clock,
+        reuse_after=settings.cluster_ip_reuse_after,
+        admission=Admission(settings.admission_plugins),
+    )
     await registry.open()
     await ensure_default(registry, ranges)
     await bootstrap(registry, allocator.default_address, settings.advertise_address, port or settings.port)

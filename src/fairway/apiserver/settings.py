@@ -18,6 +18,8 @@ class Settings:
     ``cluster_ip_allocation`` is how an address is chosen that nobody asked for; ``cluster_ip_reuse_after`` how many
     seconds one rests before it is given to another Service.
 
+    ``admission_plugins`` are names of `fairway.apiserver.admission.PLUGINS`.
+
     ``etcd`` is where the storage is if it is neither a file nor the memory: then ``storage`` says nothing.
 
     ``token_file`` has static bearer tokens; ``audit_log`` is a path or ``-``, empty for none, and moves out of the way
@@ -37,6 +39,7 @@ class Settings:
     node_ports: str = "30000-32767"
     cluster_ip_allocation: Literal["random", "sequential"] = "random"
     cluster_ip_reuse_after: float = 0.0
+    admission_plugins: tuple[str, ...] = ()
     advertise_address: str = "127.0.0.1"
     names: tuple[str, ...] = ()
     token_file: Path | None = None

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import CommandError, Output, print_json
 from fairway.cli.proxy import checked
+from fairway.cli.server_flags import ServerFlags, address
 from fairway.proxy.flags import Flags
 
 if TYPE_CHECKING:
     from fairway.apiserver.settings import Settings
     from fairway.cli.standalone import Standing
 
+_DEFAULTS = ServerFlags()
 _EVERY_ADDRESS = "0.0.0.0/0,::/0"
 
 
 def up(
     *,
-    data_dir: Path = Path("/var/lib/fairway"),
-    bind_address: str = "127.0.0.1",
-    secure_port: Annotated[int, Parameter(validator=Number(gte=1, lte=65535))] = 6443,
-    service_cluster_ip_range: str = "10.96.0.0/16",
-    service_node_port_range: str = "30000-32767",
+    server: Annotated[ServerFlags, Parameter(name="*")] = _DEFAULTS,
     cluster_cidr: str = "",
     nodeport_addresses: str = _EVERY_ADDRESS,
     hostname_override: str = "",
@@ -46,16 +42,6 @@ def up(
 
     Parameters
     ----------
-    data_dir
-        Where the database, the certificates and the kubeconfig (admin.conf) lie.
-    bind_address
-        The address the API listens on.
-    secure_port
-        The port the API listens on.
-    service_cluster_ip_range
-        The network of the cluster IPs; two of different families, with a comma between them, for dual-stack Services.
-    service_node_port_range
-        The node ports, FIRST-LAST.
     cluster_cidr
         Networks of pods or containers on this machine, whose packets keep their source address.
     nodeport_addresses
@@ -71,12 +57,10 @@ def up(
     output
         How to say where things are: text, or one JSON object.
     """
-    from fairway.apiserver.settings import Settings
-
     flags = Flags(
         hostname_override=hostname_override,
         cluster_cidr=cluster_cidr,
-        service_cluster_ip_range=service_cluster_ip_range,
+        service_cluster_ip_range=server.service_cluster_ip_range,
         nodeport_addresses=nodeport_addresses,
         # Whoever connects to a cluster IP from this machine chose the source address for the way to the cluster IP,
         # which may not be one that the backend can answer.
@@ -85,14 +69,7 @@ def up(
         healthz_bind_address=healthz_bind_address,
         metrics_bind_address=metrics_bind_address,
     )
-    settings = Settings(
-        data_directory=data_dir,
-        bind_address=bind_address,
-        port=secure_port,
-        service_ranges=service_cluster_ip_range,
-        node_ports=service_node_port_range,
-        advertise_address=_reachable(bind_address),
-    )
+    settings = server.settings(advertise_address=_reachable(server.bind_address))
     return _run(settings, flags, add_route=add_route, output=output)
 
 
@@ -124,9 +101,6 @@ def _run(settings: Settings, flags: Flags, *, add_route: bool, output: Output) -
 
 def _reachable(bind_address: str) -> str:
     """Where the endpoints of default/kubernetes lead for a server that listens there."""
-    try:
-        address = ip_address(bind_address)
-    except ValueError:
-        raise CommandError(f"--bind-address: {bind_address!r} is no IP address", EXIT_USAGE) from None
-    loopback = "127.0.0.1" if address.version == 4 else "::1"
-    return loopback if address.is_unspecified else str(address)
+    found = ip_address(address(bind_address, "--bind-address"))
+    loopback = "127.0.0.1" if found.version == 4 else "::1"
+    return loopback if found.is_unspecified else str(found)
