@@ -12,6 +12,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.model.decide import decide
@@ -20,7 +21,7 @@ from fairway.modes.nftables import NftablesMode, Plan, Program
 from fairway.proxy.cache import Batch, Cache
 from fairway.proxy.flows import Suspect
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import ApplyFailed, Listener, Sync
+from fairway.proxy.sync import Listener, Sync
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.laws.strategies import packets

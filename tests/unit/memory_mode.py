@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.proxy.flows import Suspect
-from fairway.proxy.sync import ApplyFailed
 
 Fragment = tuple[Frontend, str]
 Program = dict[FrontendKey, Fragment]

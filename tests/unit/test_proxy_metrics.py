@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.model.view import FrontendKey, Key, NodeSettings
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.receipts import Receipts, Round, RoundKind
-from fairway.proxy.sync import ApplyFailed
 from fairway.runtime.clock import FakeClock, rfc3339
 
 KEY = Key("shop", "cart")

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.model.view import FrontendKey, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
-from fairway.proxy.sync import ApplyFailed, Listener, Sync
+from fairway.proxy.sync import Listener, Sync
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.unit.memory_mode import Fragment, MemoryFlows, MemoryKernel, MemoryMode, Plan, Program

@@ -45,8 +45,8 @@ def conform(
     from fairway.conform.run import chosen
     from fairway.conform.run import conform as run
     from fairway.conform.scenario import ScenarioError
+    from fairway.kernel.contract import Unsuitable
     from fairway.lab.errors import LabError
-    from fairway.proxy.kernels import Unsuitable
 
     if mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)

@@ -80,17 +80,18 @@ def _work(
     import os
 
     from fairway.client.kubeconfig import find_connection
+    from fairway.kernel.contract import Unsuitable
     from fairway.proxy.agent import CannotListen
-    from fairway.proxy.machine import Unsuitable, open_machine
+    from fairway.proxy.machine import open_machine
     from fairway.proxy.main import FileChanged, serve, set_up
 
     try:
         if cleanup:
-            with open_machine() as machine:
+            with open_machine(configuration) as machine:
                 removed = machine.clean()
-            print(f"removed Fairway's {removed} nftables tables" if removed else "there was nothing of Fairway's here")
+            print(f"removed Fairway's {removed}" if removed else "there was nothing of Fairway's here")
         elif init_only:
-            with open_machine():
+            with open_machine(configuration):
                 set_up(configuration)
             print("this machine can do it, and is set up")
         else:

@@ -101,10 +101,10 @@ async def stand(
 ) -> None:
     """Run everything until SIGTERM or SIGINT; ``on_ready`` is told where things are when Services work.
 
-    Raises `CannotStand`, `fairway.proxy.machine.Unsuitable`, and what `ApiServer` raises.
+    Raises `CannotStand`, `fairway.kernel.contract.Unsuitable`, and what `ApiServer` raises.
     """
     started = time.monotonic()
-    with open_machine() as machine, _locked(settings):
+    with open_machine(configuration) as machine, _locked(settings):
         agent = machine.agent(configuration)
         unrouted = tuple(one for one in configuration.service_networks if not _routed(one))
         if add_route:

@@ -78,7 +78,7 @@ def _run(settings: Settings, flags: Flags, *, add_route: bool, output: Output) -
     from fairway.apiserver.server import ServerError
     from fairway.apiserver.storage.contract import StorageError
     from fairway.cli.standalone import CannotStand, stand
-    from fairway.proxy.machine import Unsuitable
+    from fairway.kernel.contract import Unsuitable
     from fairway.proxy.main import configure_logging
 
     configuration = checked(flags)

@@ -14,10 +14,10 @@ import msgspec
 
 from fairway.conform.scenario import STAGE, Scenario, ScenarioError, scenarios
 from fairway.conform.stage import AnyMode, Stage, built
+from fairway.kernel.contract import ApplyFailed
 from fairway.lab.network import Network
 from fairway.lab.running import RunningNetwork
 from fairway.lab.state import State
-from fairway.proxy.sync import ApplyFailed
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -50,7 +50,7 @@ def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
 def conform(mode: AnyMode, played: Iterable[Scenario], say: Callable[[str, Result], None]) -> Report:
     """Play the scenarios on a stage made for it; ``say`` hears of each as it is done, with its list's name.
 
-    Raises `fairway.proxy.kernels.Unsuitable` when this machine's kernel cannot do the mode, and
+    Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode, and
     `fairway.lab.errors.LabError` when it cannot carry the stage.
     """
     report = Report(mode=mode.name)

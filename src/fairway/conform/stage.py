@@ -18,6 +18,7 @@ from typing import Any
 from fairway.conform.explain import explain
 from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step
 from fairway.kernel.conntrack import Conntrack
+from fairway.kernel.contract import ModeKernel, Opened
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
@@ -28,8 +29,7 @@ from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
 from fairway.model.view import NodeView
 from fairway.modes.contract import Mode
-from fairway.proxy.kernels import KERNELS
-from fairway.proxy.sync import Kernel
+from fairway.proxy.kernels import open_mode
 
 AnyMode = Mode[Any, Any, Any]
 
@@ -45,7 +45,7 @@ class Node:
     place: LabNode
     namespace: NetworkNamespace
     mode: AnyMode
-    kernel: Kernel[Any, Any]
+    kernel: ModeKernel[Any, Any]
     conntrack: Conntrack
     held: Any
 
@@ -157,15 +157,15 @@ class Journey:
 def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
     """The stage on a network of the shape `STAGE`, for as long as the ``with`` block.
 
-    Raises `fairway.proxy.kernels.Unsuitable` when this machine's kernel cannot do the mode.
+    Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode.
     """
     with ExitStack() as stack:
         nodes: dict[str, Node] = {}
         for node in STAGE.nodes:
             namespace = network.network.node(node.name)
-            kernel = _entered(stack, namespace, mode)
+            opened = _entered(stack, namespace, mode)
             conntrack = stack.enter_context(namespace.run(Conntrack))
-            nodes[node.name] = Node(node, namespace, mode, kernel, conntrack, mode.empty())
+            nodes[node.name] = Node(node, namespace, mode, opened.kernel, conntrack, mode.empty())
         for place in PLACES:
             for protocol, number in SERVED:
                 network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
@@ -175,12 +175,12 @@ def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
         yield Stage(network, mode, nodes)
 
 
-def _entered(stack: ExitStack, namespace: NetworkNamespace, mode: AnyMode) -> Kernel[Any, Any]:
+def _entered(stack: ExitStack, namespace: NetworkNamespace, mode: AnyMode) -> Opened:
     """The kernel of a node in this mode: opened, used and closed inside the node's namespace."""
-    opened = KERNELS[mode.name]()
-    kernel = namespace.run(opened.__enter__)
-    stack.callback(lambda: namespace.run(lambda: opened.__exit__(None, None, None)))
-    return kernel
+    opening = open_mode(mode.name)
+    opened = namespace.run(opening.__enter__)
+    stack.callback(lambda: namespace.run(lambda: opening.__exit__(None, None, None)))
+    return opened
 
 
 def _ends_as(line: Expectation, answer: Answer) -> bool:

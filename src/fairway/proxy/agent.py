@@ -20,6 +20,7 @@ import msgspec
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
+from fairway.kernel.contract import ModeKernel
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
@@ -38,7 +39,7 @@ from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import flag_page, status_page
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import FlowTable, Kernel, Listener, Sync
+from fairway.proxy.sync import FlowTable, Listener, Sync
 from fairway.proxy.web import Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
@@ -74,14 +75,6 @@ class LocalAddresses(Notices, Protocol):
     def drain(self) -> None: ...
 
     def list(self) -> tuple[str, ...]: ...
-
-
-class KernelWatch(Notices, Protocol):
-    """Word from the kernel that somebody else wrote to what is ours."""
-
-    def others(self) -> list[str]:
-        """Who did, since the last call: ``nft (pid 123)``."""
-        ...
 
 
 class _CheckFollower(Listener):
@@ -142,15 +135,14 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self,
         configuration: Configuration,
         mode: Mode[ProgramT, FragmentT, PlanT],
-        kernel: Kernel[ProgramT, PlanT],
+        kernel: ModeKernel[ProgramT, PlanT],
         *,
         flows: FlowTable,
-        watch: KernelWatch,
         addresses: LocalAddresses,
         clock: Clock | None = None,
     ) -> None:
         self.configuration = configuration
-        self._watch, self._addresses = watch, addresses
+        self._kernel, self._addresses = kernel, addresses
         self._clock = clock or SystemClock()
         self._node: Node | None = None
         self._networks: dict[Key, ServiceCIDR] = {}
@@ -307,12 +299,12 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
 
     def _listen(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
-        for notices, heard in ((self._watch, self._kernel_changed), (self._addresses, self._addresses_changed)):
+        for notices, heard in ((self._kernel, self._kernel_changed), (self._addresses, self._addresses_changed)):
             loop.add_reader(notices.fileno(), heard)
             stack.callback(loop.remove_reader, notices.fileno())
 
     def _kernel_changed(self) -> None:
-        for who in self._watch.others():
+        for who in self._kernel.others():
             self.sync.kernel_changed(who)
 
     def _addresses_changed(self) -> None:

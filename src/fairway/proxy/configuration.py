@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from fairway.model.address import canonical, canonical_network, family_of
+from fairway.modes.registry import MODES
 from fairway.objects.codec import DecodeError
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, changed_fields, duration
 from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored
 
-MODES = ("nftables",)
-"""The modes that exist now."""
+DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR")
 REFERENCE_DETECT_LOCAL_MODES = (*DETECT_LOCAL_MODES, "BridgeInterface", "InterfaceNamePrefix")
@@ -238,7 +238,7 @@ def _one_of(text: str, known: tuple[str, ...], reference: tuple[str, ...], noun:
 
 def _mode(text: str) -> str:
     # kube-proxy's empty mode means iptables, which nobody should get by surprise here: empty is our default.
-    return _one_of(text or MODES[0], MODES, REFERENCE_MODES, "mode")
+    return _one_of(text or DEFAULT_MODE, tuple(MODES), REFERENCE_MODES, "mode")
 
 
 def _local_mode(text: str) -> str:

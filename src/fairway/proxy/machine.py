@@ -1,27 +1,28 @@
-"""This machine's kernel, opened for the proxy: the rules, word of who else changes them, flows, addresses.
+"""This machine, opened for the proxy: the kernel of its mode, flows, addresses.
 
 Everything belongs to the network namespace of the thread that opens it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fairway.kernel.addresses import Addresses
 from fairway.kernel.conntrack import Conntrack, Flow
-from fairway.kernel.nftables import Watcher
+from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.model.address import ANY
 from fairway.model.view import NodeSettings
 from fairway.proxy.agent import Agent
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.flows import Suspect, stale
-from fairway.proxy.kernels import MODE, NftablesKernel, Unsuitable, open_nftables, or_fail
+from fairway.proxy.kernels import open_mode
 
-__all__ = ["Machine", "Unsuitable", "open_machine"]
+T = TypeVar("T")
 
 _MOST_QUESTIONS = 4
 
@@ -33,7 +34,7 @@ class KernelFlows:
     conntrack: Conntrack
 
     def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
-        return or_fail(lambda: self.conntrack.delete(stale(self._flows(found), found, settings)))
+        return _or_fail(lambda: self.conntrack.delete(stale(self._flows(found), found, settings)))
 
     def _flows(self, found: Sequence[Suspect]) -> list[Flow]:
         """Asked for one by one as long as that is cheaper than reading the whole table."""
@@ -44,33 +45,10 @@ class KernelFlows:
 
 
 @dataclass(frozen=True)
-class KernelWatch:
-    """Who else changes what is ours."""
-
-    watcher: Watcher
-    kernel: NftablesKernel
-
-    def fileno(self) -> int:
-        return self.watcher.fileno()
-
-    def others(self) -> list[str]:
-        changes = (one.generation for one in self.watcher.wait(0))
-        found = [f"{one.program or 'a process'} (pid {one.process})" for one in changes]
-        # While we are at it nobody can say whose changes were lost: asked again when the round is done.
-        if self.watcher.lost and not self.kernel.busy:
-            # A great change of our own brings more notifications than the kernel keeps for us.
-            self.watcher.lost = False
-            if not self.kernel.undisturbed():
-                found.append("somebody, perhaps (the kernel had more to tell than it keeps)")
-        return found
-
-
-@dataclass(frozen=True)
 class Machine:
     """What a proxy needs of a machine."""
 
-    kernel: NftablesKernel
-    watcher: Watcher
+    opened: Opened
     conntrack: Conntrack
     addresses: Addresses
 
@@ -78,31 +56,31 @@ class Machine:
         """A proxy for this machine; it must not outlive what it stands on."""
         return Agent(
             configuration,
-            MODE,
-            self.kernel,
+            self.opened.mode,
+            self.opened.kernel,
             flows=KernelFlows(self.conntrack),
-            watch=KernelWatch(self.watcher, self.kernel),
             addresses=self.addresses,
         )
 
-    def clean(self) -> int:
-        """Remove our tables, nobody else's; returns how many there were."""
-        plan = MODE.plan(self.kernel.read_back(), MODE.empty())
-        if plan:
-            self.kernel.apply(plan)
-        return len(plan)
+    def clean(self) -> str:
+        """Remove what is ours in this mode, nobody else's; returns what it was, or nothing."""
+        return self.opened.kernel.clean()
 
 
 @contextmanager
-def open_machine() -> Iterator[Machine]:
+def open_machine(configuration: Configuration) -> Iterator[Machine]:
     """This thread's network namespace, for this process alone. Raises `Unsuitable`."""
     with ExitStack() as stack:
         try:
             stack.enter_context(Claim())
         except Taken as error:
             raise Unsuitable(f"{error}; stop it first") from None
-        kernel = stack.enter_context(open_nftables())
-        # The kernel's number for us, which is another one than os.getpid() in a container.
-        watcher = Watcher(kernel.nftables.generation().process, deaf_to=kernel.nftables.port)
-        stack.callback(watcher.close)
-        yield Machine(kernel, watcher, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
+        opened = stack.enter_context(open_mode(configuration.mode, configuration.document))
+        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
+
+
+def _or_fail(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (KernelRefused, Interrupted, OSError) as error:
+        raise ApplyFailed(str(error)) from error

@@ -38,12 +38,12 @@ async def serve(
 ) -> None:
     """Follow the API server until SIGTERM or SIGINT, or until ``file`` is another one; the rules stay.
 
-    Raises `fairway.proxy.machine.Unsuitable` when this machine cannot do it, `FileChanged`, and
+    Raises `fairway.kernel.contract.Unsuitable` when this machine cannot do it, `FileChanged`, and
     `fairway.proxy.agent.CannotListen`.
     """
     started = time.monotonic()
     gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage
-    with open_machine() as machine:
+    with open_machine(configuration) as machine:
         set_up(configuration)
         agent = machine.agent(configuration)
         ready = ready_line(agent, started)

@@ -23,11 +23,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from fairway import __version__
+from fairway.kernel.contract import ApplyFailed
 from fairway.model.address import FAMILIES, family_of
 from fairway.model.view import FrontendKind
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
-from fairway.proxy.sync import ApplyFailed, Listener
+from fairway.proxy.sync import Listener
 from fairway.proxy.web import Answer
 from fairway.runtime.clock import Clock, parse_rfc3339
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from fairway.kernel.contract import ApplyFailed, Kernel
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
@@ -38,25 +39,6 @@ _TAKEN_AT_ONCE = 200
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
-HeldT = TypeVar("HeldT", covariant=True)
-WorkT = TypeVar("WorkT", contravariant=True)
-
-
-class ApplyFailed(Exception):
-    """The kernel did not do it; the message names the command that failed and why. Nothing of the Plan has happened."""
-
-
-class Kernel(Protocol[HeldT, WorkT]):
-    """The machine, for one mode. Every method raises `ApplyFailed`, and may be called in another thread."""
-
-    def read_back(self) -> HeldT:
-        """What the kernel holds of ours now."""
-
-    def apply(self, plan: WorkT) -> None:
-        """Do all of it, acknowledged by the kernel, or nothing."""
-
-    def check(self, plan: WorkT) -> None:
-        """Whether the kernel would do it; nothing is changed."""
 
 
 class FlowTable(Protocol):

@@ -1,0 +1,63 @@
+"""What the kernel side of a mode must be able to do; proxy, lab and bench know a machine only by this.
+
+    open_...() ──▶ Opened ── mode ──── pure: compile, plan, evaluate, set up for what this machine can do
+                          └─ kernel ── read_back, check, apply ── what others changed ── clean
+
+One exists for each mode (`fairway.kernel.nftables_mode` and its neighbours); which one a name means is said by
+`fairway.proxy.kernels`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from fairway.modes.contract import Mode
+
+HeldT = TypeVar("HeldT", covariant=True)
+WorkT = TypeVar("WorkT", contravariant=True)
+
+
+class Unsuitable(Exception):
+    """This machine, or this user, cannot do it; the message says what helps."""
+
+
+class ApplyFailed(Exception):
+    """The kernel did not do it; the message names the command that failed and why.
+
+    Nothing of the Plan has happened, or so much of it that only `Kernel.read_back` tells.
+    """
+
+
+class Kernel(Protocol[HeldT, WorkT]):
+    """The machine, for one mode. Every method raises `ApplyFailed`, and may be called in another thread."""
+
+    def read_back(self) -> HeldT:
+        """What the kernel holds of ours now."""
+
+    def apply(self, plan: WorkT) -> None:
+        """Do all of it, acknowledged by the kernel, or nothing."""
+
+    def check(self, plan: WorkT) -> None:
+        """Whether the kernel would do it; nothing is changed."""
+
+
+class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
+    """A machine that also tells who else changes what is ours, and can be left as if we had never been here."""
+
+    def fileno(self) -> int:
+        """Readable when somebody may have changed something: then ask `others`."""
+
+    def others(self) -> list[str]:
+        """Who did, since the last call: ``nft (pid 123)``; empty when it was nobody, or not about what is ours."""
+
+    def clean(self) -> str:
+        """Remove everything of ours, nothing of anybody else; what it was, such as ``2 nftables tables``, or empty."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A mode on this machine, as long as the ``with`` block of whoever opened it lasts."""
+
+    mode: Mode[Any, Any, Any]
+    kernel: ModeKernel[Any, Any]

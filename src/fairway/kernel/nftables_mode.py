@@ -1,0 +1,98 @@
+"""The nftables mode's kernel, for the thread's network namespace: our table, and word of who else writes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.features import nftables_features
+from fairway.kernel.nfnetlink import Interrupted, KernelRefused
+from fairway.kernel.nftables import Nftables, Watcher
+from fairway.modes.nftables import NftablesMode, Plan, Program
+
+T = TypeVar("T")
+
+MODE = NftablesMode()
+
+
+@dataclass
+class NftablesKernel:
+    """`kernel.contract.ModeKernel`. Counts commits: each of anybody's moves the ruleset on by one generation."""
+
+    nftables: Nftables
+    watcher: Watcher
+    _busy: bool = False
+    """Whether another thread of ours is at it."""
+    _generation: int | None = None
+    """The one that we know nobody else's commit lies before; None when somebody's may."""
+
+    def read_back(self) -> Program:
+        with self._at_work():
+            self._generation = _or_fail(self.nftables.generation).number
+            return replace(MODE.empty(), base=_or_fail(self.nftables.read))
+
+    def apply(self, plan: Plan) -> None:
+        with self._at_work():
+            _or_fail(lambda: self.nftables.apply(plan))
+            now = _or_fail(self.nftables.generation).number
+            self._generation = now if self._generation is not None and now == self._generation + 1 else None
+
+    def check(self, plan: Plan) -> None:
+        with self._at_work():
+            _or_fail(lambda: self.nftables.check(plan))
+
+    def fileno(self) -> int:
+        return self.watcher.fileno()
+
+    def others(self) -> list[str]:
+        changes = (one.generation for one in self.watcher.wait(0))
+        found = [f"{one.program or 'a process'} (pid {one.process})" for one in changes]
+        # While we are at it nobody can say whose changes were lost: asked again when the round is done.
+        if self.watcher.lost and not self._busy:
+            # A great change of our own brings more notifications than the kernel keeps for us.
+            self.watcher.lost = False
+            if not self._undisturbed():
+                found.append("somebody, perhaps (the kernel had more to tell than it keeps)")
+        return found
+
+    def clean(self) -> str:
+        plan = MODE.plan(self.read_back(), MODE.empty())
+        if not plan:
+            return ""
+        self.apply(plan)
+        return f"{len(plan)} nftables tables"
+
+    def _undisturbed(self) -> bool:
+        """Whether nobody but us has committed anything since the last `read_back`."""
+        return _or_fail(self.nftables.generation).number == self._generation
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+
+@contextmanager
+def open_nftables() -> Iterator[Opened]:
+    """Raises `Unsuitable`."""
+    if lacks := [feature.because for feature in nftables_features() if not feature.works]:
+        raise Unsuitable("\n".join(["this machine cannot do the nftables mode:", *lacks]))
+    with ExitStack() as stack:
+        nftables = stack.enter_context(Nftables())
+        # The kernel's number for us, which is another one than os.getpid() in a container.
+        watcher = Watcher(nftables.generation().process, deaf_to=nftables.port)
+        stack.callback(watcher.close)
+        yield Opened(MODE, NftablesKernel(nftables, watcher))
+
+
+def _or_fail(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (KernelRefused, Interrupted, OSError) as error:
+        raise ApplyFailed(str(error)) from error
