@@ -182,6 +182,22 @@ def test_a_cluster_ip_leads_to_every_backend_and_keeps_the_clients_address(stage
 
 
 @both
+@pytest.mark.parametrize("affinity", [0, 600])
+def test_the_heavier_backend_gets_more_connections(stage: Stage, family: str, affinity: int) -> None:
+    light, heavy = (
+        Backend(address=address(family, "backend", number), port=8080, local=True, weight=weight)
+        for number, weight in ((2, 1), (3, 19))
+    )
+    stage.load(frontend(family, cluster=(light, heavy), affinity_seconds=affinity))
+    if not affinity:
+        # Less than 60 of 100 would be a coincidence that the age of the universe does not suffice for.
+        answers = [stage.ask(stage.client, address(family, "service", 1)).split()[0] for _ in range(100)]
+        assert answers.count("3") >= 60
+    else:
+        assert len(_again(stage, family)) == 1
+
+
+@both
 def test_a_masqueraded_client_is_seen_as_the_node(stage: Stage, family: str) -> None:
     stage.load(frontend(family, 2, action=HIDE))
     assert stage.ask(stage.client, address(family, "service", 1)) == f"2 sees {address(family, 'backend', 1)}"

@@ -29,6 +29,7 @@ from fairway.objects.endpointslice import (
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import (
     PROXY_NAME_LABEL,
+    WEIGHTS_ANNOTATION,
     ClientIPConfig,
     LoadBalancerIngress,
     LoadBalancerStatus,
@@ -58,6 +59,7 @@ NODE_ADDRESSES = ("192.168.0.2", "10.244.1.1", "127.0.0.1", "2001:db8::2", "::1"
 EXTERNAL_IPS = ("198.51.100.1", "198.51.100.2", "2001:db8:e::1")
 BALANCER_IPS = ("203.0.113.10", "203.0.113.11", "2001:db8:b::1")
 OUTSIDE = {"IPv4": ("192.0.2.9", "192.0.2.200", "192.168.0.3"), "IPv6": ("2001:db8:c::9",)}
+WEIGHTS = ("",) * 7 + ("10.244.1.0/24=3, *=2", "10.244.1.2=0, node/node-b=5, fd00:244:1::2=4", "*=0, nonsense")
 SOURCE_RANGES = ("192.0.2.0/25", "192.168.0.0/24", "2001:db8:c::/64", "0.0.0.0/0", "10.244.0.0/16")
 
 
@@ -103,10 +105,16 @@ def services(draw: st.DrawFn, key: Key | None = None) -> Service:
     affinity = draw(st.sampled_from(["None", "None", "ClientIP"]))
     ranges = draw(st.lists(st.sampled_from(SOURCE_RANGES), max_size=2, unique=True))
     labels = {PROXY_NAME_LABEL: "other"} if draw(_seldom()) else None
+    weights = draw(st.sampled_from(WEIGHTS))
     return Service(
         api_version="v1",
         kind="Service",
-        metadata=ObjectMeta(name=where.name, namespace=where.namespace, labels=labels),
+        metadata=ObjectMeta(
+            name=where.name,
+            namespace=where.namespace,
+            labels=labels,
+            annotations={WEIGHTS_ANNOTATION: weights} if weights else None,
+        ),
         spec=ServiceSpec(
             type=kind,
             cluster_ip="" if kind == "ExternalName" else "None" if headless else addresses[0],

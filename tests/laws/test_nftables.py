@@ -27,8 +27,9 @@ def _views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
 @given(_views_and_packets())
 def test_evaluate_ends_as_decide_does(case: tuple[NodeView, Packet]) -> None:
     view, packet = case
-    trace = MODE.evaluate(MODE.program(view), packet)
-    assert trace.outcome.essence == decide(view, packet).essence
+    outcome, decided = MODE.evaluate(MODE.program(view), packet).outcome, decide(view, packet)
+    assert outcome.essence == decided.essence
+    assert outcome.shares == decided.shares
 
 
 @given(_views_and_packets())
@@ -177,6 +178,23 @@ def test_a_backend_that_stays_keeps_its_slot_unless_it_has_to_fill_a_hole(
         assert sorted(settled) == sorted(after)
         moved = [one for index, one in enumerate(settled) if one in before and before.index(one) != index]
         assert all(before.index(one) >= len(after) for one in moved)
+        break
+
+
+_SLOTS = st.lists(st.integers(0, 5).map(lambda n: bytes((10, 244, 0, n, 31, 144, 0, 0))), max_size=12)
+
+
+@given(_SLOTS, _SLOTS, clusters(least=1))
+def test_of_backends_with_several_slots_as_many_stay_as_can(
+    before: list[bytes], after: list[bytes], cluster: Cluster
+) -> None:
+    for fragment in MODE.program(cluster.view()).fragments.values():
+        old, new = (Fragment(fragment.frontend, fragment.family, (), {0: tuple(some)}) for some in (before, after))
+        settled = settle(new, old).slots[0]
+        assert sorted(settled) == sorted(after)
+        reach = before[: len(after)]
+        stayed = sum(one == other for one, other in zip(reach, settled, strict=False))
+        assert stayed >= sum(min(reach.count(one), after.count(one)) for one in set(after))
         break
 
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fairway.model.hashing import PLACES, chosen, jhash, place_of, table
 from fairway.model.view import Backend
@@ -50,6 +51,15 @@ def test_shares_are_nearly_equal(numbers: list[int]) -> None:
     counts = Counter(table(backends(numbers)))
     assert len(counts) == len(numbers)
     assert max(counts.values()) <= 1.2 * PLACES / len(numbers) + 1
+
+
+@given(NUMBERS, st.data())
+def test_shares_follow_the_weights(numbers: list[int], data: st.DataObject) -> None:
+    weights = [data.draw(st.integers(1, 5)) for _ in numbers]
+    weighed = tuple(replace(one, weight=w) for one, w in zip(backends(numbers), weights, strict=True))
+    counts = Counter(table(weighed))
+    for one in weighed:
+        assert abs(counts[one] - PLACES * one.weight / sum(weights)) <= 0.25 * PLACES * one.weight / sum(weights) + 2
 
 
 @given(NUMBERS, st.data())

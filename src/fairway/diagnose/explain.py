@@ -69,8 +69,11 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
         assert outcome.frontend is not None
+        alike = len({choice.share for choice in outcome.choices}) == 1
+        whole = sum(choice.share for choice in outcome.choices)
         for choice in outcome.choices:
-            yield "  " + _choice_words(choice, hop, names)
+            share = "" if alike else f", {100 * choice.share / whole:.3g} % of the connections"
+            yield "  " + _choice_words(choice, hop, names) + share
             if not journey.returns(choice):
                 yield f"    but answers directly, not through {hop.node}: the client never sees an answer it knows"
     elif outcome.verdict is Verdict.PASS:
@@ -130,6 +133,7 @@ def _hop_document(hop: Hop) -> Document:
                 "node": choice.backend.node,
                 "target": choice.backend.target,
                 "masquerade": choice.masquerade,
+                "weight": choice.share,
             }
             for choice in outcome.choices
         ],

@@ -59,7 +59,7 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
     choices = tuple(
         # A backend that talks to itself through its Service must see another address than its own, or it would
         # answer itself directly and the answer would never be translated back.
-        Choice(backend, action.masquerade or (backend.may_be_here and backend.address == packet.source))
+        Choice(backend, action.masquerade or (backend.may_be_here and backend.address == packet.source), backend.weight)
         for backend in pool
     )
     return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)

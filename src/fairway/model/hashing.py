@@ -3,7 +3,8 @@
     client's address ──jhash──▶ 0 … 1020 ──table──▶ backend
 
 The table is filled as Maglev fills it (Eisenbud et al., NSDI 2016, section 3.4): the backends take turns, each taking
-the next free place of a permutation of its own. The hash is the Linux kernel's, so a rule can compute it.
+the next free place of a permutation of its own; who weighs half as much as the heaviest takes every other turn. The
+hash is the Linux kernel's, so a rule can compute it.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ def table(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
         raise ValueError("a table needs at least one backend")
     turns = sorted(backends, key=lambda one: (one.address, one.port))
     walks = [_walk(one) for one in turns]
+    heaviest = max(one.weight for one in turns)
+    credit = [0] * len(turns)
     found: list[Backend | None] = [None] * PLACES
     taken = 0
     while True:
         for index, backend in enumerate(turns):
+            credit[index] += backend.weight
+            if credit[index] < heaviest:
+                continue
+            credit[index] -= heaviest
             place, step = walks[index]
             while found[place] is not None:
                 place = (place + step) % PLACES

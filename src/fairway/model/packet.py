@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from fractions import Fraction
 from typing import NamedTuple
 
 from fairway.model.address import family_of
@@ -46,10 +47,14 @@ class Verdict(StrEnum):
 
 
 class Choice(NamedTuple):
-    """One way delivery can go: a backend, and whether it sees the node's address instead of the client's."""
+    """One way delivery can go: a backend, and whether it sees the node's address instead of the client's.
+
+    It is drawn in ``share`` cases of as many as all choices have together.
+    """
 
     backend: Backend
     masquerade: bool
+    share: int = 1
 
 
 class Outcome(Struct):
@@ -64,6 +69,12 @@ class Outcome(Struct):
     def essence(self) -> tuple[Verdict, frozenset[tuple[str, int, bool]]]:
         """What must be equal between `decide`, a mode's `evaluate` and the kernel: all but the words."""
         return self.verdict, frozenset((c.backend.address, c.backend.port, c.masquerade) for c in self.choices)
+
+    @property
+    def shares(self) -> dict[tuple[str, int], Fraction]:
+        """How probable each backend's address and port are. Equal, too, where a mode draws by weight."""
+        whole = sum(one.share for one in self.choices)
+        return {(one.backend.address, one.backend.port): Fraction(one.share, whole) for one in self.choices}
 
 
 class Step(Struct):

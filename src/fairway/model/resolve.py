@@ -34,6 +34,7 @@ from fairway.model.view import (
     NodeView,
     Pool,
 )
+from fairway.model.weights import Weights, weigh, weights_of
 from fairway.objects.endpointslice import Endpoint, EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import (
@@ -41,6 +42,7 @@ from fairway.objects.service import (
     HEADLESS_LABEL,
     PROTOCOLS,
     PROXY_NAME_LABEL,
+    SCHEDULER_ANNOTATION,
     Service,
     ServicePort,
 )
@@ -64,13 +66,15 @@ def resolve_service(service: Service, slices: Iterable[EndpointSlice], settings:
     if PROXY_NAME_LABEL in (service.metadata.labels or {}):
         return ()
     used = sorted((one for one in slices if _counts(one)), key=lambda one: one.metadata.name)
+    weights = weights_of(service, used)
     found: dict[FrontendKey, Frontend] = {}
     for family, cluster_ip in _addresses(service).items():
         in_family = [one for one in used if one.address_type == family]
         for index, port in enumerate(service.spec.ports or ()):
             if port.protocol in PROTOCOLS:
                 candidates = _candidates(in_family, port, settings)
-                for one in _PortFrontends(service, port, index, family, cluster_ip, settings).frontends(candidates):
+                listening = _PortFrontends(service, port, index, family, cluster_ip, settings, weights)
+                for one in listening.frontends(candidates):
                     found.setdefault(one.key, one)
         others = _other_ports(service, cluster_ip)
         found[others.key] = others
@@ -156,6 +160,7 @@ class _PortFrontends:
     family: str
     cluster_ip: str
     settings: NodeSettings
+    weights: Weights
 
     def frontends(self, candidates: list[Candidate]) -> Iterator[Frontend]:
         external = list(self._external_addresses())
@@ -168,6 +173,8 @@ class _PortFrontends:
             uses_cluster=not internal_local or bool(external),
             uses_local=internal_local or (external_local and bool(external)),
         )
+        if self.weights:
+            pools = weigh(pools, self.weights)
         field = f"spec.ports[{self.index}]"
         yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, field, pools, internal_local)
         for kind, address, number, source in external:
@@ -212,6 +219,7 @@ class _PortFrontends:
             outside=outside,
             affinity_seconds=_affinity_seconds(self.service),
             balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, RANDOM),
+            scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
             source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
         )
 

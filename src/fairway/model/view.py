@@ -16,7 +16,7 @@ from typing import NamedTuple, dataclass_transform
 
 import msgspec
 
-from fairway.model.address import family_of, is_loopback
+from fairway.model.address import IPv4, family_of, is_loopback
 from fairway.objects.meta import Key
 
 __all__ = [
@@ -92,6 +92,7 @@ class Backend(Struct):
     """An endpoint that can answer.
 
     ``node`` is empty when the EndpointSlice does not say where it runs; ``local`` is true only when it says *here*.
+    ``weight`` is how many parts of the pool's connections it gets, of as many as all weights of the pool together.
     """
 
     address: str
@@ -100,6 +101,7 @@ class Backend(Struct):
     local: bool = False
     slice: str = ""
     target: str = ""
+    weight: int = 1
 
     @property
     def may_be_here(self) -> bool:
@@ -139,7 +141,8 @@ class Frontend(Struct, kw_only=True):
 
     Pools are sorted by address and port as text and hold no duplicates. ``affinity_seconds`` is 0 without session
     affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
-    wrote: `RANDOM`, `HASH`, or a word that means nothing, which counts as `RANDOM`.
+    wrote: `RANDOM`, `HASH`, or a word that means nothing, which counts as `RANDOM`. ``scheduler`` is the IPVS scheduler
+    that the user asked for, or empty.
     """
 
     kind: FrontendKind
@@ -156,6 +159,7 @@ class Frontend(Struct, kw_only=True):
     outside: Action
     affinity_seconds: int = 0
     balancing: str = RANDOM
+    scheduler: str = ""
     source_ranges: tuple[str, ...] = ()
 
     @property
@@ -197,25 +201,34 @@ class NodeSettings(Struct):
     """What a node is and how it is configured, as far as the path of a packet depends on it.
 
     ``addresses`` are all addresses of the node's interfaces, loopback included. ``pod_networks`` tells pods from other
-    clients (the reference's ``detectLocalMode``); when it is empty for a family, nobody counts as a pod there.
-    ``node_port_addresses`` are the addresses that take node ports, None means all; a loopback address never does.
+    clients, or ``pod_interface`` does, from which pods' packets come in: a bridge's name, or what the names begin with
+    and ``*`` (the reference's ``detectLocalMode``); with neither for a family, nobody counts as a pod there.
+    ``node_port_addresses`` are the addresses that take node ports, None means all; loopback addresses take them only
+    with ``localhost_node_ports``, and only those of IPv4. ``answers_ping`` are this node's own addresses, one a family
+    at most, that answer a ping of a Service's address; without one of its family nobody answers.
     """
 
     name: str
     zone: str = ""
     addresses: tuple[str, ...] = ()
     pod_networks: tuple[str, ...] = ()
+    pod_interface: str = ""
     service_networks: tuple[str, ...] = ()
     node_port_addresses: tuple[str, ...] | None = None
+    localhost_node_ports: bool = False
+    answers_ping: tuple[str, ...] = ()
     masquerade_all: bool = False
 
     def takes_node_ports(self, address: str) -> bool:
         taken = self.addresses if self.node_port_addresses is None else self.node_port_addresses
-        return address in taken and not is_loopback(address)
+        if address not in taken:
+            return False
+        # The kernel routes packets from 127.0.0.1 to other machines if it is told to; from ::1 it never does.
+        return not is_loopback(address) or (self.localhost_node_ports and family_of(address) == IPv4)
 
     def detects_pods(self, family: str) -> bool:
         """Whether pods can be told from other clients at all in this family."""
-        return any(family_of(network) == family for network in self.pod_networks)
+        return bool(self.pod_interface) or any(family_of(network) == family for network in self.pod_networks)
 
 
 class NodeView(Struct):

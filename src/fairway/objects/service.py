@@ -12,9 +12,14 @@ IP_FAMILIES = ("IPv4", "IPv6")
 TRAFFIC_POLICIES = ("Cluster", "Local")
 NO_CLUSTER_IP = "None"
 
-# A Service (or an EndpointSlice) that carries one of these labels, with any value, is none of our proxy's business.
+# What a user may ask of Fairway's proxy beyond Kubernetes.
 BALANCING_ANNOTATION = "fairway.dev/balancing"
 BALANCINGS = ("random", "hash")
+WEIGHTS_ANNOTATION = "fairway.dev/weights"
+MOST_WEIGHT = 100
+SCHEDULER_ANNOTATION = "fairway.dev/ipvs-scheduler"
+
+# A Service (or an EndpointSlice) that carries one of these labels, with any value, is none of our proxy's business.
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 

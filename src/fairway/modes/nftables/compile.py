@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairway.model.hashing import PLACES, table
+from fairway.model.hashing import table
 from fairway.model.view import HASH, RANDOM, Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.ruleset import (
@@ -51,8 +51,8 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
         return Fragment(frontend, family, (address,))
     actions = {client: frontend.action(client) for client in Client}
     pools = _used_pools(frontend, actions)
-    numbers = {client: _number(frontend, action) for client, action in actions.items()}
     slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in pools}
+    numbers = {client: _number(frontend, action, slots) for client, action in actions.items()}
     identities = _identities(slots) if frontend.affinity_seconds else {}
     draws = (DRAW + first + _drawn(frontend, len(backends)) for first, backends in slots.items() if identities)
     return Fragment(
@@ -74,10 +74,11 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
 
 
 def _slots(frontend: Frontend, pool: Pool) -> tuple[bytes, ...]:
+    """Each backend in as many slots as it weighs, or has places in the table."""
     backends = frontend.pool(pool)
     if frontend.balancing == HASH:
-        backends = table(backends)
-    return tuple(backend_bytes(one.address, one.port) for one in backends)
+        return tuple(backend_bytes(one.address, one.port) for one in table(backends))
+    return tuple(data for one in backends for data in (backend_bytes(one.address, one.port),) * one.weight)
 
 
 def _drawn(frontend: Frontend, slots: int) -> int:
@@ -120,19 +121,19 @@ def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]
     return [pool for pool in Pool if pool in used and frontend.pool(pool)]
 
 
-def _number(frontend: Frontend, action: Action) -> int:
+def _number(frontend: Frontend, action: Action, slots: dict[int, tuple[bytes, ...]]) -> int:
     match action.kind:
         case ActionKind.DROP:
             return THROW_AWAY
         case ActionKind.REJECT:
             return REFUSE
         case ActionKind.FORWARD:
-            count = len(frontend.pool(action.pool))
-            if count and frontend.affinity_seconds:
+            first = _FIRST_SLOT[action.pool]
+            if first not in slots:
+                return REFUSE
+            if frontend.affinity_seconds:
                 return _affinity_number(frontend, action.pool)
-            if count and frontend.balancing == HASH:
-                count = HASHED + PLACES
-            return _FIRST_SLOT[action.pool] + count if count else REFUSE
+            return first + _drawn(frontend, len(slots[first]))
 
 
 def _affinity_number(frontend: Frontend, pool: Pool) -> int:

@@ -53,28 +53,34 @@ def evaluate(program: Program, packet: Packet, remembered: Backend | None = None
 
 
 def _delivery(walk: _Walk, packet: Packet, hook: str) -> Trace:
-    choices: list[Choice] = []
+    """Every number that can be drawn; a backend with several slots appears once."""
+    choices: dict[bytes, Choice] = {}
     steps = list(walk.steps)
     for draw in range(walk.modulus):
         one = _Walk(walk.program, packet, draw, remembered=walk.remembered)
         target = one.hook(hook)
         if not isinstance(target, bytes):
             continue  # a hole in the slots: this draw is not rewritten, and the kernel test of the same would show it
+        if known := choices.get(target):
+            choices[target] = known._replace(share=known.share + 1)
+            continue
         if draw:
             steps.append(one.steps[-1])
         after = _Walk(walk.program, packet, rewritten=target)
         masquerade = after.hook("postrouting") == _MASQUERADED
         steps += after.steps
-        choices.append(Choice(one.backend(target), masquerade))
+        choices[target] = Choice(one.backend(target), masquerade)
     if walk.recalled:
         because = "the backend this client had before"
     elif walk.hashed:
         because = "the backend that the client's address leads to"
     elif len(choices) > 1:
-        because = f"one of {len(choices)} backends, drawn at random"
+        weighed = " by their weights" if len({one.share for one in choices.values()}) > 1 else ""
+        because = f"one of {len(choices)} backends, drawn at random{weighed}"
     else:
         because = "the only backend"
-    outcome = Outcome(verdict=Verdict.DELIVER, because=because, choices=tuple(choices), frontend=walk.frontend)
+    found = tuple(choices.values())
+    outcome = Outcome(verdict=Verdict.DELIVER, because=because, choices=found, frontend=walk.frontend)
     return Trace(packet=packet, steps=tuple(steps), outcome=outcome)
 
 

@@ -6,6 +6,7 @@ their Fragments; nothing on that path looks at another frontend.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -284,7 +285,22 @@ def _near(backends: tuple[bytes, ...], before: tuple[bytes, ...]) -> tuple[bytes
     kept: list[bytes | None] = [one if one in wanted else None for one in before[: len(backends)]]
     kept += [None] * (len(backends) - len(kept))
     there = set(kept)
+    if len(wanted) < len(backends) or len(there - {None}) + kept.count(None) < len(kept):
+        return _near_by_weight(backends, before)
     rest = iter(one for one in backends if one not in there)
+    return tuple(one if one is not None else next(rest) for one in kept)
+
+
+def _near_by_weight(backends: tuple[bytes, ...], before: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The same for backends with several slots, now or before."""
+    missing = Counter(backends)
+    kept: list[bytes | None] = []
+    for one in before[: len(backends)]:
+        stays = missing[one] > 0
+        missing[one] -= stays
+        kept.append(one if stays else None)
+    kept += [None] * (len(backends) - len(kept))
+    rest = missing.elements()
     return tuple(one if one is not None else next(rest) for one in kept)
 
 
