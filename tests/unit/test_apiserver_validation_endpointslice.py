@@ -35,6 +35,12 @@ WRONG: list[tuple[str, Document, str, str]] = [
         'Unsupported value: "IP": supported values: "FQDN", "IPv4", "IPv6"',
     ),
     (
+        "weight",
+        slice_(metadata={"name": "web-1", "namespace": "shop", "annotations": {"fairway.dev/weight": "many"}}),
+        "metadata.annotations[fairway.dev/weight]",
+        'Invalid value: "many": must be a weight from 0 to 100',
+    ),
+    (
         "too many endpoints",
         slice_(*[{"addresses": ["10.0.0.1"]}] * 1001),
         "endpoints",

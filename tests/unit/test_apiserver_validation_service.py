@@ -385,6 +385,13 @@ WRONG: list[tuple[str, Document, str, str]] = [
         'Unsupported value: "Near": supported values: "PreferClose", "PreferSameNode", "PreferSameZone"',
     ),
     (
+        "weights",
+        service({"annotations": {"fairway.dev/weights": "web=2, api=lots"}}),
+        "metadata.annotations[fairway.dev/weights]",
+        "Invalid value: \"web=2, api=lots\": 'api=lots' must be WHOM=WEIGHT, such as web-v2-*=1: a pod's name (one * "
+        "for any letters), an address, a network or node/NAME, and a weight from 0 to 100",
+    ),
+    (
         "two topologies",
         service({"annotations": {TOPOLOGY + "mode": "Auto", TOPOLOGY + "aware-hints": "disabled"}}),
         f"metadata.annotations[{TOPOLOGY}mode]",

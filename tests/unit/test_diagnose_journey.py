@@ -112,7 +112,14 @@ def test_the_document_holds_every_step_with_its_origin(cluster: Cluster) -> None
     origins = [step["origin"] for step in found["hops"][0]["steps"]]
     assert "Service shop/web spec.ports[0]" in origins
     assert found["hops"][0]["backends"] == [
-        {"address": "10.244.1.5", "port": 8080, "node": "n1", "target": "Pod shop/web-1", "masquerade": False}
+        {
+            "address": "10.244.1.5",
+            "port": 8080,
+            "node": "n1",
+            "target": "Pod shop/web-1",
+            "masquerade": False,
+            "weight": 1,
+        }
     ]
 
 

@@ -84,7 +84,7 @@ def weights_of(service: Service, slices: Iterable[EndpointSlice]) -> Weights:
 
 def slice_weight(slice_: EndpointSlice) -> int | None:
     """What a slice says of its endpoints; None for a text that is no weight."""
-    return _number(slice_.metadata.annotation(WEIGHT_ANNOTATION, "1"))
+    return weight_of(slice_.metadata.annotation(WEIGHT_ANNOTATION, "1"))
 
 
 def parse(text: str) -> tuple[tuple[Rule, ...], list[str]]:
@@ -93,8 +93,8 @@ def parse(text: str) -> tuple[tuple[Rule, ...], list[str]]:
     rules: list[Rule] = []
     problems: list[str] = []
     for item in items[:MOST_RULES]:
-        whom, _, number = (part.strip() for part in item.rpartition("="))
-        rule = _rule(whom, _number(number))
+        whom, _, written = (part.strip() for part in item.rpartition("="))
+        rule = _rule(whom, weight_of(written))
         if rule is None:
             problems.append(
                 f"{item[:63]!r} must be WHOM=WEIGHT, such as web-v2-*=1: a pod's name (one * for any letters), an "
@@ -157,7 +157,7 @@ def _pattern(name: str) -> Pattern | None:
     return Pattern(begins, ends if star else None)
 
 
-def _number(text: str) -> int | None:
+def weight_of(text: str) -> int | None:
     """A weight, or None for a text that is none."""
     if not (text.isascii() and text.isdigit() and len(text) <= 3):
         return None

@@ -12,9 +12,10 @@ from fairway.apiserver.validation.metadata import (
     metadata,
     metadata_update,
 )
+from fairway.model.weights import weight_of
 from fairway.objects.codec import Document
-from fairway.objects.endpointslice import ADDRESS_TYPES
-from fairway.objects.service import PROTOCOLS
+from fairway.objects.endpointslice import ADDRESS_TYPES, WEIGHT_ANNOTATION
+from fairway.objects.service import MOST_WEIGHT, PROTOCOLS
 from fairway.objects.status import invalid, not_supported, required, too_many
 
 MOST_ENDPOINTS = 1000
@@ -31,8 +32,17 @@ def validate(slice_: Document) -> Errors:
         errors.append(required("addressType"))
     elif kind not in ADDRESS_TYPES:
         errors.append(not_supported("addressType", kind, ADDRESS_TYPES))
+    errors += _weight(slice_)
     errors += _endpoints(slice_.get("endpoints", []), kind)
     return errors + _ports(slice_.get("ports", []))
+
+
+def _weight(slice_: Document) -> Errors:
+    """Ours: a weight that means nothing is a mistake while somebody is there to be told."""
+    written = slice_.get("metadata", {}).get("annotations", {}).get(WEIGHT_ANNOTATION, "1")
+    if weight_of(written) is not None:
+        return []
+    return [invalid(f"metadata.annotations[{WEIGHT_ANNOTATION}]", written, f"must be a weight from 0 to {MOST_WEIGHT}")]
 
 
 def validate_update(slice_: Document, old: Document) -> Errors:

@@ -17,8 +17,16 @@ from fairway.apiserver.validation.metadata import (
     metadata_update,
 )
 from fairway.apiserver.validation.service_addresses import address_errors, address_update, family_update
+from fairway.model.weights import parse as parse_weights
 from fairway.objects.codec import Document
-from fairway.objects.service import BALANCING_ANNOTATION, BALANCINGS, PROTOCOLS, SERVICE_TYPES, TRAFFIC_POLICIES
+from fairway.objects.service import (
+    BALANCING_ANNOTATION,
+    BALANCINGS,
+    PROTOCOLS,
+    SERVICE_TYPES,
+    TRAFFIC_POLICIES,
+    WEIGHTS_ANNOTATION,
+)
 from fairway.objects.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 
 KUBELET_PORT = 10250
@@ -37,7 +45,7 @@ def validate(service: Document) -> Errors:
     """The errors of a Service as it would be stored."""
     spec = service["spec"]
     errors = metadata(service, namespaced=True, name_format=formats.dns_label)
-    errors += _topology(service) + _balancing(service)
+    errors += _topology(service) + _balancing(service) + _weights(service)
     errors += _ports_wanted(spec)
     errors += _for_type(spec)
     errors += _ports(spec)
@@ -127,6 +135,13 @@ def _balancing(service: Document) -> Errors:
     if chosen in BALANCINGS:
         return []
     return [not_supported(f"metadata.annotations[{BALANCING_ANNOTATION}]", chosen, BALANCINGS)]
+
+
+def _weights(service: Document) -> Errors:
+    """Ours, too."""
+    written = service.get("metadata", {}).get("annotations", {}).get(WEIGHTS_ANNOTATION, "")
+    _, problems = parse_weights(written)
+    return [invalid(f"metadata.annotations[{WEIGHTS_ANNOTATION}]", written, words) for words in problems]
 
 
 def _ports_wanted(spec: Document) -> Errors:
