@@ -20,7 +20,7 @@ from fairway.lab.network import Network
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.state import State
-from fairway.lab.topology import LabPod, Topology, cluster
+from fairway.lab.topology import OUTSIDE_CLIENT, LabPod, Topology, cluster, ipv6
 
 pytestmark = pytest.mark.kernel
 
@@ -148,6 +148,20 @@ def test_a_name_that_two_pods_share_must_be_said_in_full(make_network: Callable[
     with pytest.raises(LabError, match="several pods are called web: blue/web, green/web"):
         network.place("web")
     assert network.place("green/web") == network.pod("web", "green")
+
+
+def test_everybody_of_a_dual_stack_lab_is_reached_by_both_addresses_at_once(
+    make_network: Callable[[Topology], RunningNetwork],
+) -> None:
+    shape = cluster(nodes=2, pods=[("web", "node-1"), ("shell", "node-2")])
+    network = make_network(replace(shape, dual_stack=True))
+    network.serve("web", ServedPort(8080), ServedPort(5353, "UDP"))
+    web, shell = network.address("web"), network.address("shell")
+    for place, address in (("shell", shell), ("outside", OUTSIDE_CLIENT), ("node-2", shape.node("node-2").address)):
+        for protocol, port in (("TCP", 8080), ("UDP", 5353)):
+            answer = network.client_from(place).ask(ipv6(web), port, protocol)
+            assert (answer.pod, answer.client_address) == ("web", ipv6(address)), f"{protocol} from {place}"
+    assert network.client_from("shell").ask(web, 8080).client_address == shell
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_stays_open(

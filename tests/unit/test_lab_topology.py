@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from fairway.lab.errors import LabError
-from fairway.lab.topology import LabNode, LabPod, Topology, cluster, prefix
+from fairway.lab.topology import LabNode, LabPod, Topology, cluster, ipv6, ipv6_network, prefix
 
 
 def test_a_cluster_numbers_its_nodes_and_spreads_them_over_zones() -> None:
@@ -20,6 +20,13 @@ def test_a_cluster_numbers_its_nodes_and_spreads_them_over_zones() -> None:
 def test_pods_get_the_next_address_of_their_node() -> None:
     made = cluster("lab", 2, [("a", "node-1"), ("b", "node-2"), ("c", "node-1")])
     assert [pod.address for pod in made.pods] == ["10.244.1.2", "10.244.2.2", "10.244.1.3"]
+
+
+def test_an_ipv6_address_goes_with_each_ipv4_address() -> None:
+    assert ipv6("10.244.1.3") == "fd00:10:244:1::3"
+    assert ipv6("172.30.0.254") == "fd00:172:30::254"
+    assert ipv6_network("10.244.1.0/24") == "fd00:10:244:1::/64"
+    assert ipv6_network("10.244.0.0/16") == "fd00:10:244::/48"
 
 
 def test_the_namespaces_of_one_lab_cannot_be_taken_for_those_of_another() -> None:

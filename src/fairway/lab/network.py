@@ -25,13 +25,17 @@ from fairway.lab.topology import (
     LabNode,
     LabPod,
     Topology,
+    ipv6,
+    ipv6_network,
 )
 
 BRIDGE = "cni0"
 _SWITCH = "fabric"
 
 # The kernel answers at most one unreachable destination per second and peer; a lab wants to see each refusal.
-_QUIET = {"net.ipv4.icmp_ratelimit": "0", "net.ipv6.icmp.ratelimit": "0"}
+# Nobody has another's address: without looking for duplicates a link's own IPv6 address, which a router asks for its
+# neighbours with, can be used at once and not after two seconds.
+_QUIET = {"net.ipv4.icmp_ratelimit": "0", "net.ipv6.icmp.ratelimit": "0", "net.ipv6.conf.default.accept_dad": "0"}
 _FORWARDING = {
     "net.ipv4.ip_forward": "1",
     "net.ipv6.conf.all.forwarding": "1",
@@ -159,22 +163,22 @@ class Network:
     def _build_router(self) -> None:
         """The router is also the switch between the nodes, and the way to the client outside."""
         set_sysctls({**_QUIET, **_FORWARDING, **_available(_BRIDGE_IS_PLAIN, self.router)}, self.router)
+        set_sysctls(_QUIET, self.outside)
         with Links(self.router) as links:
             links.set_up("lo")
             links.add_bridge(_SWITCH, mac=mac(ROUTER_ADDRESS))
-            links.add_address(_SWITCH, f"{ROUTER_ADDRESS}/{FABRIC.prefixlen}")
+            self._add_address(links, _SWITCH, ROUTER_ADDRESS, FABRIC)
             links.set_up(_SWITCH)
             links.add_veth("outside", "eth0", self.outside)
-            links.add_address("outside", f"{OUTSIDE_GATEWAY}/{OUTSIDE.prefixlen}")
+            self._add_address(links, "outside", OUTSIDE_GATEWAY, OUTSIDE)
             links.set_up("outside")
             for node in self.topology.nodes:
-                links.add_route(node.pod_cidr, via=node.address)
-        set_sysctls(_QUIET, self.outside)
+                self.add_route(links, node.pod_cidr, node.address)
         with Links(self.outside) as links:
             links.set_up("lo")
-            links.add_address("eth0", f"{OUTSIDE_CLIENT}/{OUTSIDE.prefixlen}")
+            self._add_address(links, "eth0", OUTSIDE_CLIENT, OUTSIDE)
             links.set_up("eth0")
-            links.add_route("default", via=OUTSIDE_GATEWAY)
+            self.add_route(links, "default", OUTSIDE_GATEWAY)
 
     def _build_node(self, node: LabNode) -> None:
         namespace = self.node(node.name)
@@ -187,19 +191,19 @@ class Network:
             links.set_up(cable)
         with Links(namespace) as links:
             links.set_up("lo")
-            links.add_address("eth0", f"{node.address}/{FABRIC.prefixlen}")
+            self._add_address(links, "eth0", node.address, FABRIC)
             links.set_up("eth0")
             links.add_bridge(BRIDGE, mac=mac(node.gateway))
-            links.add_address(BRIDGE, f"{node.gateway}/{IPv4Network(node.pod_cidr).prefixlen}")
+            self._add_address(links, BRIDGE, node.gateway, IPv4Network(node.pod_cidr))
             links.set_up(BRIDGE)
             # What a node itself sends to a ClusterIP is routed before it is translated: there must be some route.
-            links.add_route("default", via=ROUTER_ADDRESS)
+            self.add_route(links, "default", ROUTER_ADDRESS)
             for other in self.topology.nodes:
                 if other != node:
-                    links.add_route(other.pod_cidr, via=other.address)
+                    self.add_route(links, other.pod_cidr, other.address)
 
     def _wire_pods(self, node: LabNode, pods: Iterable[LabPod]) -> None:
-        prefix_length = IPv4Network(node.pod_cidr).prefixlen
+        network = IPv4Network(node.pod_cidr)
         with Links(self.node(node.name)) as on_node:
             for pod in pods:
                 namespace = NetworkNamespace(self.topology.pod_namespace(pod))
@@ -209,9 +213,21 @@ class Network:
                 on_node.set_up(pod.link)
                 with Links(namespace) as links:
                     links.set_up("lo")
-                    links.add_address("eth0", f"{pod.address}/{prefix_length}")
+                    self._add_address(links, "eth0", pod.address, network)
                     links.set_up("eth0")
-                    links.add_route("default", via=node.gateway)
+                    self.add_route(links, "default", node.gateway)
+
+    def add_route(self, links: Links, destination: str, gateway: str) -> None:
+        """A route of one namespace (``destination``: an IPv4 network, or ``default``), in each family there is."""
+        links.add_route(destination, via=gateway)
+        if self.topology.dual_stack:
+            network = destination if destination == "default" else ipv6_network(destination)
+            links.add_route(network, via=ipv6(gateway))
+
+    def _add_address(self, links: Links, name: str, address: str, network: IPv4Network) -> None:
+        links.add_address(name, f"{address}/{network.prefixlen}")
+        if self.topology.dual_stack:
+            links.add_address(name, f"{ipv6(address)}/64")
 
 
 def mac(address: str) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import Language
+from fairway.lab.servers import shown
 
 Result = Literal["answered", "refused", "timed out", "unreachable"]
 
@@ -41,7 +42,24 @@ class Answer:
     @property
     def client_address(self) -> str:
         """The address that the pod saw, without the port."""
-        return self.client.rpartition(":")[0]
+        return self.client.rpartition(":")[0].strip("[]")
+
+
+def has_sockets(protocol: str) -> bool:
+    """Whether this kernel has sockets of the protocol: SCTP is a module that many machines do not have."""
+    try:
+        _socket(None, socket.AF_INET, protocol).close()
+    except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            return False
+        raise
+    return True
+
+
+def _socket(namespace: NetworkNamespace | None, family: int, protocol: str) -> socket.socket:
+    kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
+    number = _SCTP if protocol == "SCTP" else 0
+    return namespace.socket(family, kind, number) if namespace else socket.socket(family, kind, number)
 
 
 def ask(
@@ -55,15 +73,12 @@ def ask(
 ) -> Answer:
     """Ask once, from inside ``namespace`` (``None``: from this process), for at most ``timeout`` seconds."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
-    number = _SCTP if protocol == "SCTP" else 0
-    made = namespace.socket(family, kind, number) if namespace else socket.socket(family, kind, number)
-    with made:
+    with _socket(namespace, family, protocol) as made:
         made.settimeout(timeout)
         try:
             made.connect((address, port))
-            source = "{}:{}".format(*made.getsockname()[:2])
-            pod, client = _converse(made, protocol, language, f"{address}:{port}")
+            source = shown(made.getsockname()[:2])
+            pod, client = _converse(made, protocol, language, shown((address, port)))
         except TimeoutError:
             return Answer("timed out")
         except OSError as error:

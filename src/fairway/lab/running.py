@@ -112,7 +112,8 @@ class RunningNetwork:
 
     def _start(self, identity: Identity, place: NetworkNamespace, ports: tuple[ServedPort, ...]) -> StandIn:
         server = StandIn(identity)
-        self._run(server.start(ports, place))
+        for host in ("", "::") if self.topology.dual_stack else ("",):
+            self._run(server.start(ports, place, host=host))
         self._servers.append(server)
         return server
 

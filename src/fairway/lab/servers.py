@@ -31,6 +31,11 @@ _SCTP = 132
 Address = tuple[str, int]
 
 
+def shown(client: Address) -> str:
+    """``10.244.1.7:40112``, ``[fd00:10:244:1::7]:40112``."""
+    return f"[{client[0]}]:{client[1]}" if ":" in client[0] else f"{client[0]}:{client[1]}"
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who answers."""
@@ -41,7 +46,7 @@ class Identity:
     address: str
 
     def line(self, client: Address) -> bytes:
-        return f"{self.pod} {client[0]}:{client[1]}\n".encode()
+        return f"{self.pod} {shown(client)}\n".encode()
 
 
 class StandIn:
@@ -54,7 +59,7 @@ class StandIn:
         self._connections: set[asyncio.Transport] = set()
 
     async def start(self, ports: tuple[ServedPort, ...], namespace: NetworkNamespace, *, host: str = "") -> None:
-        """Listen on every port inside the namespace; ``host``: only on that address (default: on all).
+        """Listen on every port inside the namespace; ``host``: only on that address (default: on all of IPv4).
 
         Raises `LabError` naming the port that cannot be opened; then none is left open.
         """
@@ -102,12 +107,15 @@ def open_sockets(ports: tuple[ServedPort, ...], host: str = "") -> list[socket.s
 def _open(port: ServedPort, host: str) -> socket.socket:
     kind = socket.SOCK_DGRAM if port.protocol == "UDP" else socket.SOCK_STREAM
     try:
-        made = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, _SCTP if port.protocol == "SCTP" else 0)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        made = socket.socket(family, kind | socket.SOCK_NONBLOCK, _SCTP if port.protocol == "SCTP" else 0)
     except OSError as error:
         if error.errno == errno.EPROTONOSUPPORT:
             raise LabError(f"port {port.number}/{port.protocol}: this kernel has no {port.protocol} sockets") from None
         raise
     try:
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port.number))
@@ -184,7 +192,7 @@ class _Http(_Connection):
             "namespace": who.namespace,
             "node": who.node,
             "address": who.address,
-            "client": f"{self.client[0]}:{self.client[1]}",
+            "client": shown(self.client),
             "method": self._parser.get_method().decode(errors="replace"),
             "path": self._target.decode(errors="replace"),
         }
@@ -211,4 +219,4 @@ class _Datagrams(asyncio.DatagramProtocol):
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        self.transport.sendto(self.identity.line(addr), addr)
+        self.transport.sendto(self.identity.line(addr[:2]), addr)

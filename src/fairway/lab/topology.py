@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from fairway.lab.errors import LabError
 
@@ -92,6 +92,8 @@ class Topology:
     name: str
     nodes: tuple[LabNode, ...]
     pods: tuple[LabPod, ...] = ()
+    dual_stack: bool = False
+    """Whether everybody has the address `ipv6` of his own as well, with routes like those of IPv4."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -175,6 +177,20 @@ def cluster(name: str = "lab", nodes: int = 3, pods: Iterable[tuple[str, str]] =
     )
     free = {node.name: iter(node.pod_addresses) for node in made.nodes}
     return made.with_pods(*(LabPod(pod, node, next(free[made.node(node).name])) for pod, node in pods))
+
+
+def ipv6(address: str) -> str:
+    """The IPv6 address that goes with an IPv4 address: ``fd00:10:244:1::3`` with ``10.244.1.3``."""
+    *network, host = address.split(".")
+    return str(IPv6Address(f"fd00:{':'.join(network)}::{host}"))
+
+
+def ipv6_network(network: str | IPv4Network) -> str:
+    """The IPv6 network that goes with an IPv4 network of 8, 16 or 24 bits: ``fd00:10:244:1::/64`` with
+    ``10.244.1.0/24``.
+    """
+    there = IPv4Network(network)
+    return f"{ipv6(str(there.network_address))}/{there.prefixlen * 2 + 16}"
 
 
 def prefix(name: str) -> str:
