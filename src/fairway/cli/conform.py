@@ -40,7 +40,8 @@ def conform(
     list_
         Name the scenarios and send nothing.
     output
-        text, or json with the keys passed, failed and not_applicable.
+        text, or json with the keys passed, failed and not_applicable; not_sent has the packets of a protocol for which
+        this kernel has no sockets.
     """
     from fairway.conform.run import chosen
     from fairway.conform.run import conform as run
@@ -87,4 +88,6 @@ def _be_silent(kind: str, result: Result) -> None:
 def _conclude(report: Report) -> None:
     counts = {words: len(getattr(report, kind)) for kind, words in _WORDS.items()}
     told = ", ".join(f"{count} {words.lower()}" for words, count in counts.items() if count)
+    for result in report.not_sent:
+        print(f"not sent       {result.name}: {result.reason}")
     print(f"\nmode {report.mode}: {told or 'no scenarios'}; {report.packets} packets judged")

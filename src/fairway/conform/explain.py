@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fairway.conform.scenario import PLACES, Expectation
 from fairway.model.packet import Outcome, Trace, Verdict
 
-_NAMES = {place.address: name for name, place in PLACES.items()}
+_NAMES = {address: name for name, place in PLACES.items() for address in place.addresses}
 
 
 def describe(verdict: Verdict, backends: Iterable[tuple[str, int, bool]]) -> str:

@@ -6,7 +6,7 @@ STAGE ──▶ namespaces of our own ──▶ scenario after scenario ──�
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -36,6 +36,8 @@ class Report(msgspec.Struct, kw_only=True):
     passed: list[Result] = []
     failed: list[Result] = []
     not_applicable: list[Result] = []
+    not_sent: list[Result] = []
+    """Scenarios that passed or failed without some of their packets, and why these could not be sent."""
 
 
 def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
@@ -59,9 +61,19 @@ def conform(mode: AnyMode, played: Iterable[Scenario], say: Callable[[str, Resul
             kind, result = _result(stage, scenario)
             getattr(report, kind).append(result)
             if kind != "not_applicable":
-                report.packets += sum(len(step.expectations) for step in scenario.steps)
+                _count(report, scenario, stage.protocols)
             say(kind, result)
     return report
+
+
+def _count(report: Report, scenario: Scenario, sendable: Container[str]) -> None:
+    protocols = [line.packet.protocol for step in scenario.steps for line in step.expectations]
+    missing = sorted(one for one in protocols if one not in sendable)
+    report.packets += len(protocols) - len(missing)
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        packets = f"{len(missing)} packet" + ("s" if len(missing) > 1 else "")
+        report.not_sent.append(Result(name=scenario.name, reason=f"{packets}: this kernel has no {names} sockets"))
 
 
 def _result(stage: Stage, scenario: Scenario) -> tuple[str, Result]:

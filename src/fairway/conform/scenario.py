@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import msgspec
 
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
-from fairway.lab.topology import OUTSIDE_CLIENT, POD_NETWORK, SERVICE_NETWORK, LabNode, cluster
+from fairway.lab.topology import (
+    OUTSIDE_CLIENT,
+    POD_NETWORK,
+    SERVICE_NETWORK,
+    LabNode,
+    cluster,
+    ipv6,
+    ipv6_network,
+)
+from fairway.model.address import contains
 from fairway.model.packet import PROTOCOLS, Outcome, Packet, Verdict
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
@@ -24,21 +33,34 @@ from fairway.objects.codec import read_yaml
 FOLDER = Path(__file__).parent / "scenarios"
 NODE_UNDER_TEST = "node-1"
 # Every pod of the stage answers on these, so that a scenario can lead any of its Services to any of them.
-SERVED = (("TCP", 8080), ("TCP", 9090), ("TCP", 5353), ("UDP", 5353), ("UDP", 8080))
-STAGE = cluster(
-    "scenarios",
-    nodes=3,
-    pods=[(f"{name}-{number}", f"node-{number}") for number in (1, 2, 3) for name in ("client", "web", "api")],
+SERVED = (("TCP", 8080), ("TCP", 9090), ("TCP", 5353), ("UDP", 5353), ("UDP", 8080), ("SCTP", 8080))
+STAGE = replace(
+    cluster(
+        "scenarios",
+        nodes=3,
+        pods=[(f"{name}-{number}", f"node-{number}") for number in (1, 2, 3) for name in ("client", "web", "api")],
+    ),
+    dual_stack=True,
 )
+POD_NETWORKS = (str(POD_NETWORK), ipv6_network(POD_NETWORK))
+SERVICE_NETWORKS = (str(SERVICE_NETWORK), ipv6_network(SERVICE_NETWORK))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somebody who sends packets: an address, the node that handles them first, and whether it is that node."""
+    """Somebody who sends packets: an address in each family, the node that handles them first, and whether it is it."""
 
     address: str
     node: str
     local: bool = False
+
+    def facing(self, destination: str) -> str:
+        """The address in the family of another."""
+        return ipv6(self.address) if ":" in destination else self.address
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        return self.address, ipv6(self.address)
 
 
 PLACES: Mapping[str, Place] = {
@@ -46,9 +68,9 @@ PLACES: Mapping[str, Place] = {
     **{pod.name: Place(pod.address, pod.node) for pod in STAGE.pods},
     **{node.name: Place(node.address, node.name, local=True) for node in STAGE.nodes},
 }
-NODE_AT = {node.address: node.name for node in STAGE.nodes}
+NODE_AT = {address: node.name for node in STAGE.nodes for address in (node.address, ipv6(node.address))}
 _LINE = re.compile(
-    r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9a-f.:]+):(?P<port>\d+)\s+"
+    r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9.]+|\[[0-9a-f.:]+\]):(?P<port>\d+)\s+"
     r"(?P<verdict>\w+)(?:\s+(?P<backends>.+))?"
 )
 _GROUP = re.compile(r"(?P<names>\S+:\d+(?:\s+\S+:\d+)*)\s+as\s+(?P<source>client|node)")
@@ -107,7 +129,7 @@ class Step:
 
     @cached_property
     def cluster(self) -> Cluster:
-        networks = Networks(services=(str(SERVICE_NETWORK),), pods=(str(POD_NETWORK),))
+        networks = Networks(services=SERVICE_NETWORKS, pods=POD_NETWORKS)
         return from_documents(read_yaml(self.file("objects", "yaml").read_text()), networks)
 
     @cached_property
@@ -121,10 +143,11 @@ class Step:
         changes = changes or NodeConfiguration()
         return NodeSettings(
             name=node.name,
-            zone=node.zone,
-            addresses=(node.address, node.gateway, "127.0.0.1", "::1"),
+            zone=node.zone if changes.zone is None else changes.zone,
+            addresses=(*addresses_of(node), "127.0.0.1", "::1"),
             pod_networks=changes.pod_networks,
-            service_networks=(str(SERVICE_NETWORK),),
+            service_networks=SERVICE_NETWORKS,
+            node_port_addresses=changes.node_ports(node),
             masquerade_all=changes.masquerade_all,
         )
 
@@ -142,8 +165,22 @@ class Step:
 class NodeConfiguration(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """node.yaml: how the nodes are configured, where it is not the usual way."""
 
-    pod_networks: tuple[str, ...] = (str(POD_NETWORK),)
+    pod_networks: tuple[str, ...] = POD_NETWORKS
     masquerade_all: bool = False
+    zone: str | None = None
+    """The zone of all nodes; empty: the nodes have no zone label. None means the stage's zones."""
+    node_port_networks: tuple[str, ...] | None = None
+    """The addresses that take node ports, as ``--nodeport-addresses`` says it; None means all of the node."""
+
+    def node_ports(self, node: LabNode) -> tuple[str, ...] | None:
+        if self.node_port_networks is None:
+            return None
+        return tuple(one for one in addresses_of(node) if contains(self.node_port_networks, one))
+
+
+def addresses_of(node: LabNode) -> tuple[str, ...]:
+    """What the node of the stage has on its links, loopback aside."""
+    return tuple(one for address in (node.address, node.gateway) for one in (address, ipv6(address)))
 
 
 class Description(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -216,17 +253,20 @@ def _read_line(where: str, text: str) -> Expectation:
     if (verdict == Verdict.DELIVER) != bool(match["backends"]):
         raise ScenarioError("`deliver`, and nothing else, names backends")
     place = PLACES[client]
+    destination = match["address"].strip("[]")
     packet = Packet(
-        source=place.address,
-        destination=match["address"],
+        source=place.facing(destination),
+        destination=destination,
         protocol=protocol,
         port=int(match["port"]),
         local=place.local,
     )
-    return Expectation(where, client, packet, Verdict(verdict), frozenset(_backends(match["backends"] or "")))
+    return Expectation(
+        where, client, packet, Verdict(verdict), frozenset(_backends(match["backends"] or "", destination))
+    )
 
 
-def _backends(text: str) -> Iterator[tuple[str, int, bool]]:
+def _backends(text: str, destination: str) -> Iterator[tuple[str, int, bool]]:
     for group in filter(None, (one.strip() for one in text.split(","))):
         match = _GROUP.fullmatch(group)
         if match is None:
@@ -235,5 +275,5 @@ def _backends(text: str) -> Iterator[tuple[str, int, bool]]:
             place, _, port = name.rpartition(":")
             if place not in PLACES and not re.fullmatch(r"[0-9.]+", place):
                 raise ScenarioError(f"no backend is called {place!r}")
-            address = PLACES[place].address if place in PLACES else place
+            address = PLACES[place].facing(destination) if place in PLACES else place
             yield address, int(port), match["source"] == "node"

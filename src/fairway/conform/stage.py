@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.conform.explain import explain
-from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step
+from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step, addresses_of
 from fairway.kernel.conntrack import Conntrack
 from fairway.kernel.contract import ModeKernel, Opened
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
-from fairway.lab.probe import Answer
+from fairway.lab.probe import Answer, has_sockets
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import SERVICE_NETWORK, LabNode
 from fairway.model.decide import decide
-from fairway.model.packet import Outcome, Packet, Trace, Verdict
+from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace, Verdict
 from fairway.model.view import NodeView
 from fairway.modes.contract import Mode
 from fairway.proxy.kernels import open_mode
@@ -82,6 +82,7 @@ class Stage:
         self.network = network
         self.mode = mode
         self.nodes = nodes
+        self.protocols = protocols()
 
     def __repr__(self) -> str:
         return f"the stage {self.network.topology.name} in mode {self.mode.name}"
@@ -104,9 +105,10 @@ class Stage:
         return [f"{name} does not hold what it was given; it lacks\n{lacks}" for name, lacks in found.items() if lacks]
 
     def check(self, views: Mapping[str, NodeView], lines: Iterable[Expectation]) -> list[str]:
-        """Send every packet; for each that did not end as its line says, the trace."""
+        """Send every packet that can be sent; for each that did not end as its line says, the trace."""
+        sent = [line for line in lines if line.packet.protocol in self.protocols]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return [one for one in pool.map(lambda line: self._problem(views, line), lines) if one]
+            return [one for one in pool.map(lambda line: self._problem(views, line), sent) if one]
 
     def _problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:
         """Send one packet, several times if it may go several ways; the report of what went wrong, or nothing."""
@@ -153,6 +155,11 @@ class Journey:
         return outcome
 
 
+def protocols() -> frozenset[str]:
+    """Those that this kernel has sockets for; packets of others are not sent."""
+    return frozenset(one for one in PROTOCOLS if has_sockets(one))
+
+
 @contextmanager
 def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
     """The stage on a network of the shape `STAGE`, for as long as the ``with`` block.
@@ -168,10 +175,11 @@ def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
             nodes[node.name] = Node(node, namespace, mode, opened.kernel, conntrack, mode.empty())
         for place in PLACES:
             for protocol, number in SERVED:
-                network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
+                if protocol in protocols():
+                    network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
         with Links(network.network.router) as links:
             for destination in ROUTED_TO_NODE:
-                links.add_route(destination, via=PLACES[NODE_UNDER_TEST].address)
+                network.network.add_route(links, destination, PLACES[NODE_UNDER_TEST].address)
         yield Stage(network, mode, nodes)
 
 
@@ -199,9 +207,8 @@ def _ends_as(line: Expectation, answer: Answer) -> bool:
 def _is_expected(line: Expectation, answer: Answer, handled_by: str) -> bool:
     """Whether one of the line's backends answered, and saw the address that the line says."""
     name, _, port = answer.pod.rpartition(":")
-    node = STAGE.node(handled_by)
-    seen_as_node = answer.client_address in (node.address, node.gateway)
+    seen_as_node = answer.client_address in addresses_of(STAGE.node(handled_by))
     for address, number, masquerade in line.backends:
-        if (address, number) == (PLACES[name].address, int(port)):
+        if (address, number) == (PLACES[name].facing(line.packet.destination), int(port)):
             return seen_as_node if masquerade else answer.client_address == line.packet.source
     return False
