@@ -85,6 +85,14 @@ def test_a_pacer_waits_as_long_as_the_last_round_took(
     assert pacer.wait(now) == expected
 
 
+def test_a_pacer_does_not_wait_for_a_round_that_took_next_to_nothing() -> None:
+    pacer = Pacer(longest=4, shortest=2)
+    pacer.finished(0, 1)
+    assert pacer.wait(1) == 0
+    pacer.finished(1, 3)
+    assert pacer.wait(3) == 2
+
+
 @asynccontextmanager
 async def running(
     handle: Callable[[str], Awaitable[None]], clock: FakeClock, log: asyncio.Queue[str] | None = None

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _KEPT_ROUNDS = 20
 _LONGEST_WAIT = 0.1
 """Seconds that a change waits for others to be merged with, however long the round before took."""
+_NOT_WORTH_WAITING = 0.005
+"""Seconds: a round shorter than this is followed by the next one at once."""
 _TAKEN_AT_ONCE = 200
 
 FragmentT = TypeVar("FragmentT")
@@ -92,7 +94,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     ) -> None:
         self._mode, self._kernel, self._cache, self._flows = mode, kernel, cache, flows
         self._clock, self._listeners, self._patience = clock, listeners, patience
-        self._pacer = Pacer(longest=_LONGEST_WAIT)
+        self._pacer = Pacer(longest=_LONGEST_WAIT, shortest=_NOT_WORTH_WAITING)
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0

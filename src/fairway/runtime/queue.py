@@ -179,17 +179,19 @@ class WorkLoop(Generic[Item]):
 class Pacer:
     """The first change of a quiet period goes out at once; later ones are merged for as long as the last round took.
 
-    So a busy loop spends at most half of its time on rounds, and a cheap round is hardly ever waited for.
-    ``longest`` bounds the wait, in seconds.
+    So a busy loop spends at most half of its time on rounds. A round that took less than ``shortest`` is never waited
+    for: an event loop's clock ticks in milliseconds, and what comes while one runs is merged anyway. ``longest``
+    bounds the wait. Both are in seconds.
     """
 
-    def __init__(self, longest: float = 1.0) -> None:
-        self._longest = longest
+    def __init__(self, longest: float = 1.0, shortest: float = 0.0) -> None:
+        self._longest, self._shortest = longest, shortest
         self._earliest = float("-inf")
 
     def finished(self, started: float, ended: float) -> None:
         """A round ran from ``started`` to ``ended``, readings of a monotonic clock."""
-        self._earliest = ended + min(ended - started, self._longest)
+        took = ended - started
+        self._earliest = ended if took < self._shortest else ended + min(took, self._longest)
 
     def wait(self, now: float) -> float:
         """Seconds until the next round may start; zero when it may start at once."""
