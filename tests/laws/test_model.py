@@ -86,7 +86,7 @@ def test_a_frontend_is_well_formed(cluster: Cluster) -> None:
             assert canonical_network(network) == network
             assert family_of(network) == frontend.family
         for pool in (frontend.cluster, frontend.local):
-            assert list(pool) == sorted(pool, key=str)
+            assert list(pool) == sorted(pool, key=lambda one: (one.slice, str(one)))
             assert len({(one.address, one.port) for one in pool}) == len(pool)
             assert {family_of(one.address) for one in pool} <= {frontend.family}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from fairway.model.topology import Candidate, categorize
+from fairway.model.topology import Candidate, Group, categorize
 from fairway.model.view import Backend, NodeSettings
 
 HERE = NodeSettings(name="node-1", zone="zone-a")
@@ -155,7 +155,9 @@ ROWS = [
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_categorize(row: Row) -> None:
     candidates = [candidate(text) for text in row.endpoints.split()]
-    pools = categorize(candidates, row.node, uses_cluster=row.uses_cluster, uses_local=row.uses_local)
+    pools = categorize(
+        [Group(candidates, row.node)], row.node, uses_cluster=row.uses_cluster, uses_local=row.uses_local
+    )
     assert " ".join(one.address for one in pools.cluster) == row.cluster
     assert " ".join(one.address for one in pools.local) == row.local
     assert pools.any_usable is row.any_usable

@@ -5,6 +5,8 @@ Every mode's `evaluate` and every real kernel must agree with `decide`; the laws
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairway.model.address import ANY, contains
 from fairway.model.hashing import chosen
 from fairway.model.packet import Choice, Outcome, Packet, Verdict
@@ -65,6 +67,6 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
     return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)
 
 
-def _pick(frontend: Frontend, pool: tuple[Backend, ...], packet: Packet) -> tuple[Backend, ...]:
+def _pick(frontend: Frontend, pool: Sequence[Backend], packet: Packet) -> Sequence[Backend]:
     """All of the pool when one is drawn at random, else the one that the client's address leads to."""
     return (chosen(pool, packet.source),) if frontend.balancing == HASH and pool else pool

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Sequence
 from functools import lru_cache
 
 from fairway.model.view import Backend
@@ -23,7 +24,7 @@ _WORD = 0xFFFFFFFF
 
 
 @lru_cache(maxsize=64)
-def table(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+def table(backends: Sequence[Backend]) -> tuple[Backend, ...]:
     """Who has which place; their order makes no difference. Raises ValueError when there is nobody."""
     if not backends:
         raise ValueError("a table needs at least one backend")
@@ -49,7 +50,7 @@ def table(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
                 return tuple(one for one in found if one is not None)
 
 
-def chosen(backends: tuple[Backend, ...], client: str) -> Backend:
+def chosen(backends: Sequence[Backend], client: str) -> Backend:
     """The backend of a client's address. Raises ValueError when there is none to choose from."""
     return table(backends)[place_of(ipaddress.ip_address(client).packed)]
 

@@ -8,7 +8,8 @@ The rules are those of the reference, sections 1.A to 1.E (``pkg/proxy/topology.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from fairway.model.address import (
     ANY,
@@ -20,12 +21,12 @@ from fairway.model.address import (
     family_of,
     of_family,
 )
-from fairway.model.topology import Candidate, Pools, categorize
+from fairway.model.endpoints import Endpoints
+from fairway.model.topology import Group, Pools, categorize
 from fairway.model.view import (
     RANDOM,
     Action,
     ActionKind,
-    Backend,
     Client,
     Frontend,
     FrontendKey,
@@ -35,11 +36,10 @@ from fairway.model.view import (
     Pool,
 )
 from fairway.model.weights import Weights, weigh, weights_of
-from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import (
     BALANCING_ANNOTATION,
-    HEADLESS_LABEL,
     PROTOCOLS,
     PROXY_NAME_LABEL,
     SCHEDULER_ANNOTATION,
@@ -63,26 +63,25 @@ def resolve(
 
 def resolve_service(service: Service, slices: Iterable[EndpointSlice], settings: NodeSettings) -> tuple[Frontend, ...]:
     """All frontends of one Service, one a key; none for a Service that is not ours to serve."""
-    if PROXY_NAME_LABEL in (service.metadata.labels or {}):
+    return resolve_endpoints(service, Endpoints(slices), settings)
+
+
+def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSettings) -> tuple[Frontend, ...]:
+    """The same from endpoints that are kept from one change to the next: what did not change costs nothing then."""
+    if PROXY_NAME_LABEL in (service.metadata.labels or ()):
         return ()
-    used = sorted((one for one in slices if _counts(one)), key=lambda one: one.metadata.name)
-    weights = weights_of(service, used)
+    weights = weights_of(service, endpoints.slices)
     found: dict[FrontendKey, Frontend] = {}
     for family, cluster_ip in _addresses(service).items():
-        in_family = [one for one in used if one.address_type == family]
         for index, port in enumerate(service.spec.ports or ()):
             if port.protocol in PROTOCOLS:
-                candidates = _candidates(in_family, port, settings)
+                groups = endpoints.groups(family, port, settings)
                 listening = _PortFrontends(service, port, index, family, cluster_ip, settings, weights)
-                for one in listening.frontends(candidates):
+                for one in listening.frontends(groups):
                     found.setdefault(one.key, one)
         others = _other_ports(service, cluster_ip)
         found[others.key] = others
     return tuple(found.values())
-
-
-def _counts(slice_: EndpointSlice) -> bool:
-    return bool(slice_.service_name) and HEADLESS_LABEL not in (slice_.metadata.labels or {})
 
 
 def _addresses(service: Service) -> dict[str, str]:
@@ -95,62 +94,7 @@ def _addresses(service: Service) -> dict[str, str]:
     return {family: found[family] for family in FAMILIES if family in found}
 
 
-def _candidates(slices: list[EndpointSlice], port: ServicePort, settings: NodeSettings) -> list[Candidate]:
-    """Every endpoint of one Service port, once for each address and port.
-
-    Of an address that stands in several slices the better endpoint counts: a running pod beats a terminating one that
-    had the address before it. The reference lets the last one it happens to read win among equals; here the order of
-    slices and endpoints never decides.
-    """
-    found: dict[tuple[str, int], Candidate] = {}
-    for slice_ in slices:
-        for number in _numbers(slice_, port):
-            for endpoint in slice_.endpoints or ():
-                candidate = _candidate(endpoint, number, slice_, settings)
-                if candidate is None:
-                    continue
-                key = (candidate.backend.address, number)
-                found[key] = max(found[key], candidate, key=_preference) if key in found else candidate
-    return sorted(found.values(), key=lambda one: str(one.backend))
-
-
-def _preference(one: Candidate) -> tuple[object, ...]:
-    backend = one.backend
-    better = (not one.terminating, one.ready, one.serving)
-    return *better, backend.slice, backend.node, backend.target, sorted(one.zones), sorted(one.nodes)
-
-
-def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
-    for one in slice_.ports or ():
-        if one.name is not None and one.port and one.name == port.name and one.protocol == port.protocol:
-            yield one.port
-
-
-def _candidate(endpoint: Endpoint, port: int, slice_: EndpointSlice, settings: NodeSettings) -> Candidate | None:
-    address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
-    if address is None or family_of(address) != slice_.address_type:
-        return None
-    node = endpoint.node_name or ""
-    hints = endpoint.hints
-    target = endpoint.target_ref
-    return Candidate(
-        backend=Backend(
-            address=address,
-            port=port,
-            node=node,
-            local=bool(node) and node == settings.name,
-            slice=slice_.metadata.name,
-            target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
-        ),
-        ready=endpoint.ready,
-        serving=endpoint.serving,
-        terminating=endpoint.terminating,
-        zones=frozenset(one.name for one in (hints.for_zones if hints else None) or ()),
-        nodes=frozenset(one.name for one in (hints.for_nodes if hints else None) or ()),
-    )
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _PortFrontends:
     """One Service port in one family: where it listens, and what its clients get."""
 
@@ -161,30 +105,35 @@ class _PortFrontends:
     cluster_ip: str
     settings: NodeSettings
     weights: Weights
+    detects: bool = field(init=False)
+    """Whether pods can be told from other clients."""
 
-    def frontends(self, candidates: list[Candidate]) -> Iterator[Frontend]:
+    def __post_init__(self) -> None:
+        self.detects = self.settings.detects_pods(self.family)
+
+    def frontends(self, groups: Iterable[Group]) -> Iterator[Frontend]:
         external = list(self._external_addresses())
         spec = self.service.spec
         internal_local = spec.internal_traffic_policy == "Local"
         external_local = self.service.externally_accessible and spec.external_traffic_policy == "Local"
         pools = categorize(
-            candidates,
+            groups,
             self.settings,
             uses_cluster=not internal_local or bool(external),
             uses_local=internal_local or (external_local and bool(external)),
         )
         if self.weights:
             pools = weigh(pools, self.weights)
-        field = f"spec.ports[{self.index}]"
-        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, field, pools, internal_local)
+        cause = f"spec.ports[{self.index}]"
+        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, cause, pools, internal_local)
         for kind, address, number, source in external:
             yield self._frontend(kind, address, number, source, pools, external_local)
 
     def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
         """Kind, address, port and causing field of every frontend for clients outside the cluster."""
         if self.port.node_port:
-            field = f"spec.ports[{self.index}].nodePort"
-            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, field
+            cause = f"spec.ports[{self.index}].nodePort"
+            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, cause
         # An address that is both is a load balancer's: an external IP would not know the source ranges.
         yield from self._load_balancer_addresses()
         for index, text in enumerate(self.service.spec.external_ips or ()):
@@ -200,7 +149,7 @@ class _PortFrontends:
             if address and family_of(address) == self.family:
                 yield FrontendKind.LOAD_BALANCER, address, self.port.port, f"status.loadBalancer.ingress[{index}]"
 
-    def _frontend(self, kind: FrontendKind, address: str, port: int, field: str, pools: Pools, local: bool) -> Frontend:
+    def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
         action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
         pod, node, outside = (action(client, pools, local) for client in (Client.POD, Client.NODE, Client.OUTSIDE))
         uses = {one.pool for one in (pod, node, outside) if one.kind is ActionKind.FORWARD}
@@ -211,7 +160,7 @@ class _PortFrontends:
             port=port,
             service=self.service.key,
             port_name=self.port.name,
-            field=field,
+            field=cause,
             cluster=pools.cluster if Pool.CLUSTER in uses else (),
             local=pools.local if Pool.LOCAL in uses else (),
             pod=pod,
@@ -224,8 +173,7 @@ class _PortFrontends:
         )
 
     def _internal(self, client: Client, pools: Pools, local: bool) -> Action:
-        detects = self.settings.detects_pods(self.family)
-        masquerade = self.settings.masquerade_all or (detects and client is not Client.POD)
+        masquerade = self.settings.masquerade_all or (self.detects and client is not Client.POD)
         if not local:
             return _forward(pools, Pool.CLUSTER, masquerade, "internalTrafficPolicy=Cluster")
         return _forward(pools, Pool.LOCAL, masquerade, "internalTrafficPolicy=Local")
@@ -237,7 +185,7 @@ class _PortFrontends:
         # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
         if client is Client.NODE:
             return _forward(pools, Pool.CLUSTER, True, "externalTrafficPolicy=Local, from the node itself")
-        if client is Client.POD and self.settings.detects_pods(self.family):
+        if client is Client.POD and self.detects:
             return _forward(pools, Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod")
         return _forward(pools, Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
 
@@ -258,10 +206,18 @@ class _PortFrontends:
 
 
 def _forward(pools: Pools, pool: Pool, masquerade: bool, policy: str) -> Action:
-    """To the pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness."""
-    if not pools.any_usable:
+    return _action(pools.any_usable, bool(pools.named(pool)), pool, masquerade, policy)
+
+
+@lru_cache(maxsize=256)
+def _action(usable: bool, there: bool, pool: Pool, masquerade: bool, policy: str) -> Action:
+    """To the pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness.
+
+    There are few different ones, so that many thousand frontends share them.
+    """
+    if not usable:
         return Action(kind=ActionKind.REJECT, because="no ready endpoint")
-    if pools.named(pool):
+    if there:
         return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
     if pool is Pool.LOCAL:
         return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
@@ -276,8 +232,10 @@ def _affinity_seconds(service: Service) -> int:
     return seconds or DEFAULT_AFFINITY_SECONDS
 
 
+_REFUSE_PORT = Action(kind=ActionKind.REJECT, because="the Service has no such port")
+
+
 def _other_ports(service: Service, cluster_ip: str) -> Frontend:
-    refuse = Action(kind=ActionKind.REJECT, because="the Service has no such port")
     return Frontend(
         kind=FrontendKind.OTHER_PORTS,
         address=cluster_ip,
@@ -285,7 +243,7 @@ def _other_ports(service: Service, cluster_ip: str) -> Frontend:
         port=0,
         service=service.key,
         field="spec.clusterIPs",
-        pod=refuse,
-        node=refuse,
-        outside=refuse,
+        pod=_REFUSE_PORT,
+        node=_REFUSE_PORT,
+        outside=_REFUSE_PORT,
     )

@@ -1,13 +1,24 @@
 """Which endpoints of a Service port this node may use: readiness, termination, hints, locality.
 
-The reference's ``CategorizeEndpoints`` (section 1.B), as two pools.
+The reference's ``CategorizeEndpoints`` (section 1.B), as two pools. An endpoint's *traits* are all that a pool asks
+for; which one it asks for depends on those that anybody in the whole Service has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fairway.model.parts import joined
 from fairway.model.view import Backend, NodeSettings, Pool, Struct
+
+READY, LAST_RESORT, HERE, LAST_RESORT_HERE = 1, 2, 4, 8
+"""Ready; serving while it terminates; the same two of those on this node."""
+FOR_NODE, FOR_ZONE = 16, 32
+"""Ready, and hinted for this node; for its zone."""
+NO_NODE_HINT, NO_ZONE_HINT = 64, 128
+"""Ready, without a hint for any node; for any zone."""
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 class Candidate(Struct):
@@ -17,59 +28,88 @@ class Candidate(Struct):
     ready: bool
     serving: bool
     terminating: bool
-    zones: frozenset[str] = frozenset()
-    nodes: frozenset[str] = frozenset()
+    zones: frozenset[str] = _NOBODY
+    nodes: frozenset[str] = _NOBODY
 
     @property
     def last_resort(self) -> bool:
         """Still serving while it terminates: used only when nothing is ready (KEP-1669)."""
         return self.serving and self.terminating
 
+    def traits(self, settings: NodeSettings) -> int:
+        local = self.backend.local
+        if not self.ready:
+            return (LAST_RESORT | LAST_RESORT_HERE * local) if self.last_resort else 0
+        found = READY | HERE * local
+        found |= (FOR_NODE if settings.name in self.nodes else 0) if self.nodes else NO_NODE_HINT
+        found |= (FOR_ZONE if settings.zone in self.zones else 0) if self.zones else NO_ZONE_HINT
+        return found
+
+
+class Group:
+    """Candidates that change together: those of one EndpointSlice for one Service port.
+
+    ``some`` are the traits that any of them has. What `chosen` gives is made once, so that two pools with the same
+    group share it.
+    """
+
+    __slots__ = ("_chosen", "_traits", "candidates", "some")
+
+    def __init__(self, candidates: Sequence[Candidate], settings: NodeSettings) -> None:
+        self.candidates = candidates
+        self._traits = [one.traits(settings) for one in candidates]
+        self.some = 0
+        for traits in set(self._traits):
+            self.some |= traits
+        self._chosen: dict[int, tuple[Backend, ...]] = {}
+
+    def chosen(self, trait: int) -> tuple[Backend, ...]:
+        """The backends of those that have it."""
+        found = self._chosen.get(trait)
+        if found is None:
+            pairs = zip(self.candidates, self._traits, strict=True)
+            found = self._chosen[trait] = tuple(one.backend for one, traits in pairs if traits & trait)
+        return found
+
 
 class Pools(Struct):
     """The backends that clients may get. ``any_usable`` looks at the whole cluster, whatever the pools hold."""
 
-    cluster: tuple[Backend, ...] = ()
-    local: tuple[Backend, ...] = ()
+    cluster: Sequence[Backend] = ()
+    local: Sequence[Backend] = ()
     any_usable: bool = False
 
-    def named(self, pool: Pool) -> tuple[Backend, ...]:
+    def named(self, pool: Pool) -> Sequence[Backend]:
         return self.cluster if pool is Pool.CLUSTER else self.local
 
 
-def categorize(
-    candidates: Sequence[Candidate], settings: NodeSettings, *, uses_cluster: bool, uses_local: bool
-) -> Pools:
+def categorize(groups: Iterable[Group], settings: NodeSettings, *, uses_cluster: bool, uses_local: bool) -> Pools:
     """The cluster pool and the local pool; a pool that no frontend uses stays empty.
 
     Hints narrow the cluster pool only. Each pool falls back by itself to serving, terminating endpoints.
     """
-    ready = [one for one in candidates if one.ready]
-    cluster: list[Candidate] = []
-    local: list[Candidate] = []
-    if uses_cluster:
-        cluster = _near(ready, settings) or [one for one in candidates if one.last_resort]
-    if uses_local:
-        local = [one for one in ready if one.backend.local]
-        local = local or [one for one in candidates if one.backend.local and one.last_resort]
-    any_usable = bool(cluster) if not uses_local else any(one.ready or one.last_resort for one in candidates)
-    return Pools(cluster=_backends(cluster), local=_backends(local), any_usable=any_usable)
+    these = list(groups)
+    some = 0
+    for one in these:
+        some |= one.some
+    cluster = _chosen(these, _near(some, settings) if some & READY else LAST_RESORT) if uses_cluster else ()
+    local = _chosen(these, HERE if some & HERE else LAST_RESORT_HERE) if uses_local else ()
+    any_usable = bool(some & (READY | LAST_RESORT)) if uses_local else bool(cluster)
+    return Pools(cluster=cluster, local=local, any_usable=any_usable)
 
 
-def _near(ready: list[Candidate], settings: NodeSettings) -> list[Candidate]:
-    """The endpoints that hints assign to this node, else to its zone, else all.
+def _near(some: int, settings: NodeSettings) -> int:
+    """The endpoints that hints assign to this node, else to its zone, else all that are ready.
 
     Hints count only if every ready endpoint has them and somebody is assigned to us: half-written hints must not
     starve a node (KEP-2433, KEP-3015).
     """
-    if ready and all(one.nodes for one in ready):
-        here = [one for one in ready if settings.name in one.nodes]
-        if here:
-            return here
-    if ready and settings.zone and all(one.zones for one in ready):
-        return [one for one in ready if settings.zone in one.zones] or ready
-    return ready
+    if some & FOR_NODE and not some & NO_NODE_HINT:
+        return FOR_NODE
+    if settings.zone and some & FOR_ZONE and not some & NO_ZONE_HINT:
+        return FOR_ZONE
+    return READY
 
 
-def _backends(candidates: Iterable[Candidate]) -> tuple[Backend, ...]:
-    return tuple(one.backend for one in candidates)
+def _chosen(groups: list[Group], trait: int) -> Sequence[Backend]:
+    return joined(one.chosen(trait) for one in groups if one.some & trait)

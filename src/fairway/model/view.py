@@ -11,6 +11,7 @@ Every traffic policy of Kubernetes has become one row of such a table when `reso
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, dataclass_transform
 
@@ -139,8 +140,8 @@ class FrontendKey(NamedTuple):
 class Frontend(Struct, kw_only=True):
     """One address, protocol and port of one Service, with everything that is to happen to its clients.
 
-    Pools are sorted by address and port as text and hold no duplicates. ``affinity_seconds`` is 0 without session
-    affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
+    Pools are sorted by EndpointSlice, then by address and port as text, and hold no duplicates. ``affinity_seconds`` is
+    0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
     wrote: `RANDOM`, `HASH`, or a word that means nothing, which counts as `RANDOM`. ``scheduler`` is the IPVS scheduler
     that the user asked for, or empty.
     """
@@ -152,8 +153,8 @@ class Frontend(Struct, kw_only=True):
     service: Key
     port_name: str = ""
     field: str = ""
-    cluster: tuple[Backend, ...] = ()
-    local: tuple[Backend, ...] = ()
+    cluster: Sequence[Backend] = ()
+    local: Sequence[Backend] = ()
     pod: Action
     node: Action
     outside: Action
@@ -188,7 +189,7 @@ class Frontend(Struct, kw_only=True):
             case Client.OUTSIDE:
                 return self.outside
 
-    def pool(self, pool: Pool) -> tuple[Backend, ...]:
+    def pool(self, pool: Pool) -> Sequence[Backend]:
         return self.cluster if pool is Pool.CLUSTER else self.local
 
     def origin_of(self, backend: Backend) -> Origin:

@@ -10,7 +10,7 @@ A Service's annotation works with slices that anybody writes: it names endpoints
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import gcd
 from typing import NamedTuple
 
@@ -114,7 +114,7 @@ def weigh(pools: Pools, weights: Weights) -> Pools:
     )
 
 
-def _weighed(backends: tuple[Backend, ...], weights: Weights) -> tuple[Backend, ...]:
+def _weighed(backends: Sequence[Backend], weights: Weights) -> Sequence[Backend]:
     """When all have a weight of 0, nobody is better than others: all count alike, as with terminating endpoints."""
     found = [(one, weight) for one in backends if (weight := weights.of(one))]
     if not found:

@@ -10,18 +10,22 @@ An event names one Service; nothing on its way looks at another one, unless both
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from fairway.model.resolve import resolve_service
+from fairway.model.endpoints import Endpoints
+from fairway.model.resolve import resolve_endpoints, resolve_service
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
 from fairway.proxy.checks import HealthCheck, health_check
 from fairway.proxy.flows import draining_endpoints
+
+_FEW_SLICES = 2
+"""A Service with more EndpointSlices than one for each family has its endpoints kept from change to change."""
 
 
 class Cause(NamedTuple):
@@ -93,6 +97,7 @@ class Cache:
         self._held: dict[Key, dict[FrontendKey, Frontend]] = {}
         self._claims: dict[FrontendKey, list[Key]] = {}
         self._frontends: dict[FrontendKey, Frontend] = {}
+        self._endpoints: dict[Key, Endpoints] = {}
         self._draining: dict[Key, frozenset[tuple[str, str, int]]] = {}
         self._checks: dict[Key, HealthCheck] = {}
         self._dirty: dict[Key, None] = {}
@@ -129,6 +134,7 @@ class Cache:
         """A Service is there, or has changed, or (None) is gone."""
         if service is None:
             self._services.pop(key, None)
+            self._endpoints.pop(key, None)
         else:
             self._services[key] = service
         self._dirty[key] = None
@@ -142,18 +148,28 @@ class Cache:
         owner = Key(key.namespace, slice_.service_name) if slice_ is not None and slice_.service_name else None
         before = self._service_of.pop(key, None)
         if before is not None and before != owner:
-            del self._slices[before][key]
-            if not self._slices[before]:
-                del self._slices[before]
-            self._dirty[before] = None
+            self._put_slice_of(before, key, None)
         if owner is not None and slice_ is not None:
             self._service_of[key] = owner
-            self._slices.setdefault(owner, {})[key] = slice_
-            self._dirty[owner] = None
+            self._put_slice_of(owner, key, slice_)
         if before is None and owner is None:
             return False
         self._causes.append(cause)
         return True
+
+    def _put_slice_of(self, service: Key, key: Key, slice_: EndpointSlice | None) -> None:
+        slices = self._slices.setdefault(service, {})
+        if slice_ is not None:
+            slices[key] = slice_
+        else:
+            del slices[key]
+        if not slices:
+            del self._slices[service]
+        if len(slices) <= _FEW_SLICES:
+            self._endpoints.pop(service, None)
+        elif service in self._endpoints:
+            self._endpoints[service].put(key.name, slice_)
+        self._dirty[service] = None
 
     def put_settings(self, settings: NodeSettings) -> bool:
         """What the node is has changed: every Service is looked at again. Says whether anything is different."""
@@ -194,7 +210,7 @@ class Cache:
         check: HealthCheck | None = None
         if service is not None:
             slices = self._slices.get(key, {}).values()
-            new = {one.key: one for one in resolve_service(service, slices, self.settings)}
+            new = {one.key: one for one in self._resolve(service, slices)}
             draining = draining_endpoints(service, slices)
             check = health_check(service, slices, self.settings.name) if new else None
         if new:
@@ -209,6 +225,15 @@ class Cache:
                 self._claim(frontend_key, key, batch)
             if old.get(frontend_key) != frontend:
                 self._publish(frontend_key, batch)
+
+    def _resolve(self, service: Service, slices: Collection[EndpointSlice]) -> tuple[Frontend, ...]:
+        """The endpoints of a Service with many slices are kept, so that a change costs as much as the one slice."""
+        if len(slices) <= _FEW_SLICES:
+            return resolve_service(service, slices, self.settings)
+        kept = self._endpoints.get(service.key)
+        if kept is None:
+            kept = self._endpoints[service.key] = Endpoints(slices)
+        return resolve_endpoints(service, kept, self.settings)
 
     def _settle_draining(self, key: Key, new: frozenset[tuple[str, str, int]], batch: Batch) -> None:
         old = self._draining.pop(key, frozenset())

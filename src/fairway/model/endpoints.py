@@ -1,0 +1,189 @@
+"""The endpoints of one Service, taken over from its EndpointSlices one slice at a time.
+
+    slice web-1 ──▶ group ─┐
+    slice web-2 ──▶ group ─┼─▶ groups of a Service port, in the order of the slices' names
+    slice web-3 ──▶ group ─┘
+
+Who keeps an `Endpoints` from one change to the next pays for the slice that changed. What it says depends on the slices
+there are now, never on the order in which they came.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+
+from fairway.model.address import canonical, family_of
+from fairway.model.topology import Candidate, Group
+from fairway.model.view import Backend, NodeSettings
+from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.service import HEADLESS_LABEL, ServicePort
+
+_Place = tuple[str, int]
+"""Address and port."""
+
+
+class Endpoints:
+    """Of the slices that are put, those that count: they name a Service, and are not only for headless ones."""
+
+    def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
+        self._slices = {one.metadata.name: one for one in slices if _counts(one)}
+        self._ports: dict[tuple[str, str, str], _Port] = {}
+
+    @property
+    def slices(self) -> Collection[EndpointSlice]:
+        return self._slices.values()
+
+    def put(self, name: str, slice_: EndpointSlice | None) -> None:
+        """A slice is there, or has changed, or (None) is gone."""
+        if slice_ is not None and _counts(slice_):
+            self._slices[name] = slice_
+        else:
+            self._slices.pop(name, None)
+        for port in self._ports.values():
+            port.stale.add(name)
+
+    def groups(self, family: str, port: ServicePort, settings: NodeSettings) -> list[Group]:
+        """Every endpoint of one Service port, once for each address and port.
+
+        Of an address that stands in several slices the better endpoint counts: a running pod beats a terminating one
+        that had the address before it. The reference lets the last one it happens to read win among equals; here the
+        order of slices and endpoints never decides.
+        """
+        at = (family, port.name, port.protocol)
+        known = self._ports.get(at)
+        if known is None or known.settings is not settings:
+            known = self._ports[at] = _Port(family, port, settings, self._slices)
+        return known.groups(self._slices)
+
+
+class _Port:
+    """One Service port in one family."""
+
+    def __init__(self, family: str, port: ServicePort, settings: NodeSettings, slices: Iterable[str]) -> None:
+        self.family, self.port, self.settings = family, port, settings
+        self.stale = set(slices)
+        self._names: list[str] = []
+        self._found: dict[str, dict[_Place, Candidate]] = {}
+        self._groups: dict[str, Group] = {}
+        self._holders: dict[_Place, tuple[str, ...]] = {}
+
+    def groups(self, slices: dict[str, EndpointSlice]) -> list[Group]:
+        if self.stale:
+            stale, self.stale = self.stale, set()
+            if not self._names and len(stale) == len(slices) == 1:
+                self.stale = stale
+                return self._only(*slices.values())
+            affected = set[str]()
+            for name in stale:
+                affected |= self._take(name, slices.get(name))
+            for name in affected:
+                self._group(name)
+        return [self._groups[name] for name in self._names]
+
+    def _only(self, slice_: EndpointSlice) -> list[Group]:
+        """The usual case, of one slice that nobody will ask for again."""
+        found = self._candidates(slice_)
+        return [_grouped(found.values(), self.settings)] if found else []
+
+    def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
+        """Whose groups are different now, because this slice is."""
+        old = self._found.pop(name, {})
+        new = self._candidates(slice_) if slice_ is not None else {}
+        affected = {name}
+        for place in old.keys() - new.keys():
+            left = tuple(one for one in self._holders.pop(place) if one != name)
+            if left:
+                self._holders[place] = left
+                affected.update(left)
+        for place in new:
+            holders = self._holders.get(place, ())
+            if name not in holders:
+                self._holders[place] = (*holders, name)
+            if len(holders) > 1 or (holders and holders[0] != name):
+                affected.update(holders)
+        if new:
+            self._found[name] = new
+        return affected
+
+    def _group(self, name: str) -> None:
+        """Make the group of a slice anew: the endpoints of it that no other slice has, or has better."""
+        found = self._found.get(name, {})
+        best = [one for place, one in found.items() if len(self._holders[place]) == 1 or self._best(place) is one]
+        at = bisect_left(self._names, name)
+        there = at < len(self._names) and self._names[at] == name
+        if best:
+            self._groups[name] = _grouped(best, self.settings)
+            if not there:
+                self._names.insert(at, name)
+        elif there:
+            del self._groups[name], self._names[at]
+
+    def _best(self, place: _Place) -> Candidate:
+        return max((self._found[name][place] for name in self._holders[place]), key=_preference)
+
+    def _candidates(self, slice_: EndpointSlice) -> dict[_Place, Candidate]:
+        found: dict[_Place, Candidate] = {}
+        if slice_.address_type != self.family:
+            return found
+        make = _Candidates(slice_, self.settings)
+        for number in _numbers(slice_, self.port):
+            for endpoint in slice_.endpoints or ():
+                candidate = make.candidate(endpoint, number)
+                if candidate is None:
+                    continue
+                place = (candidate.backend.address, number)
+                found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
+        return found
+
+
+def _counts(slice_: EndpointSlice) -> bool:
+    return bool(slice_.service_name) and HEADLESS_LABEL not in (slice_.metadata.labels or ())
+
+
+def _grouped(candidates: Iterable[Candidate], settings: NodeSettings) -> Group:
+    return Group(sorted(candidates, key=lambda one: str(one.backend)), settings)
+
+
+def _preference(one: Candidate) -> tuple[object, ...]:
+    backend = one.backend
+    better = (not one.terminating, one.ready, one.serving)
+    return *better, backend.slice, backend.node, backend.target, sorted(one.zones), sorted(one.nodes)
+
+
+def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
+    for one in slice_.ports or ():
+        if one.name is not None and one.port and one.name == port.name and one.protocol == port.protocol:
+            yield one.port
+
+
+class _Candidates:
+    """Makes the candidates of one slice."""
+
+    def __init__(self, slice_: EndpointSlice, settings: NodeSettings) -> None:
+        self._name, self._family, self._here = slice_.metadata.name, slice_.address_type, settings.name
+
+    def candidate(self, endpoint: Endpoint, port: int) -> Candidate | None:
+        address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
+        if address is None or family_of(address) != self._family:
+            return None
+        node, hints, target = endpoint.node_name or "", endpoint.hints, endpoint.target_ref
+        backend = Backend(
+            address=address,
+            port=port,
+            node=node,
+            local=bool(node) and node == self._here,
+            slice=self._name,
+            target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
+        )
+        ready, serving, terminating = endpoint.ready, endpoint.serving, endpoint.terminating
+        if hints is None:
+            return Candidate(backend=backend, ready=ready, serving=serving, terminating=terminating)
+        return Candidate(
+            backend=backend,
+            ready=ready,
+            serving=serving,
+            terminating=terminating,
+            zones=frozenset(one.name for one in hints.for_zones or ()),
+            nodes=frozenset(one.name for one in hints.for_nodes or ()),
+        )

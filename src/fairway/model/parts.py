@@ -1,0 +1,82 @@
+"""A long sequence made of parts, so that one state of it shares with the next whatever did not change.
+
+    before  ├─ part ─┬─ part ─┬─ part
+    after   ├─ same ─┴─ new ──┴─ same          what is different is found without a look into the others
+
+A pool of 100,000 backends is a thousand parts, one for each EndpointSlice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar, overload
+
+T = TypeVar("T")
+Part = tuple[T, ...]
+
+
+class Parts(Sequence[T], Generic[T]):
+    """Reads as one tuple of all items, and equals it."""
+
+    __slots__ = ("_size", "parts")
+
+    def __init__(self, parts: Iterable[Part[T]]) -> None:
+        self.parts = tuple(parts)
+        self._size = sum(map(len, self.parts))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[T]:
+        return chain.from_iterable(self.parts)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Parts):
+            return self._size == other._size and (self.parts == other.parts or tuple(self) == tuple(other))
+        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Parts({self.parts!r})"
+
+
+class Difference(NamedTuple, Generic[T]):
+    """The parts that only the old sequence has, and those that only the new one has."""
+
+    gone: tuple[Part[T], ...]
+    come: tuple[Part[T], ...]
+
+
+def joined(parts: Iterable[Part[T]]) -> Sequence[T]:
+    """One sequence of all; the part itself where there is only one."""
+    found = [one for one in parts if one]
+    if len(found) > 1:
+        return Parts(found)
+    return found[0] if found else ()
+
+
+def parts_of(sequence: Sequence[T]) -> tuple[Part[T], ...]:
+    return sequence.parts if isinstance(sequence, Parts) else (tuple(sequence),)
+
+
+def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
+    """What is not the very same part in both. Costs as much as there are parts; looks into none."""
+    before, after = parts_of(old), parts_of(new)
+    if len(before) == len(after) == 1:
+        return Difference(before, after) if before[0] is not after[0] else Difference((), ())
+    kept = set(map(id, before)) & set(map(id, after))
+    return Difference(
+        tuple(one for one in before if id(one) not in kept), tuple(one for one in after if id(one) not in kept)
+    )

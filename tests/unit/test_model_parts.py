@@ -1,0 +1,34 @@
+"""A sequence in parts reads as one tuple, and tells what is different without a look into what is the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairway.model.parts import Parts, difference, joined, parts_of
+
+
+def test_it_reads_as_one_tuple_and_equals_it() -> None:
+    whole = joined([(1, 2), (), (3,)])
+    assert isinstance(whole, Parts)
+    assert (len(whole), list(whole), whole[1], whole[1:]) == (3, [1, 2, 3], 2, (2, 3))
+    assert whole == (1, 2, 3)
+    assert whole == joined([(1,), (2, 3)])
+    assert hash(whole) == hash((1, 2, 3))
+    assert whole != (1, 2)
+    assert whole != [1, 2, 3]
+
+
+@pytest.mark.parametrize(("parts", "same"), [([], ()), ([()], ()), ([(), (1, 2)], (1, 2))])
+def test_a_single_part_is_itself(parts: list[tuple[int, ...]], same: tuple[int, ...]) -> None:
+    assert joined(parts) == same
+    assert not isinstance(joined(parts), Parts)
+
+
+def test_only_parts_that_are_not_the_very_same_differ() -> None:
+    one, two, three = (1, 2), (3, 4), (5, 6)
+    changed = (3, 9)
+    assert difference(joined([one, two, three]), joined([one, changed, three])) == ((two,), (changed,))
+    assert difference(joined([one, two]), joined([one, two])) == ((), ())
+    assert difference(one, one) == ((), ())
+    assert difference((), one) == (((),), (one,))
+    assert parts_of(joined([one, two])) == (one, two)
