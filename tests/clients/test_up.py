@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from fairway.kernel.command import run
+from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace, created
 from fairway.lab.ports import ServedPort
@@ -128,6 +128,7 @@ def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwor
     made = make_network(cluster(nodes=1, pods=[(name, MACHINE) for name in ("web-1", "web-2", "talk")]))
     for name in ("web-1", "web-2"):
         made.serve(name, ServedPort(8080))
+    made.serve("talk", ServedPort(8081, language="http"))
     return made
 
 
@@ -151,6 +152,27 @@ def test_a_service_without_a_selector_answers_at_its_cluster_ip_and_node_port(
         assert outside.ask(ADDRESS, 30080).pod in ("web-1", "web-2")
         running.kubectl("delete", "endpointslice", "web-1")
         running.until_answers("refused")
+
+
+def test_kubectl_reaches_a_service_through_the_api_server(
+    machine: NetworkNamespace, network: RunningNetwork, tmp_path: Path
+) -> None:
+    root = "/api/v1/namespaces/default/services/web:80/proxy/"
+    with up(machine, tmp_path / "data") as running:
+        running.apply(web())
+        with pytest.raises(CommandFailed, match=r'no endpoints available for service "web:80"'):
+            running.kubectl("get", "--raw", root)
+        running.apply(web(network.address("web-1")))
+        with pytest.raises(CommandFailed, match=r"error trying to reach service: .*: what it answers is not HTTP"):
+            running.kubectl("get", "--raw", root)
+        running.apply(web(network.address("talk")).replace("port: 8080}", "port: 8081}"))
+        page = json.loads(running.kubectl("get", "--raw", f"{root}a/b?c=d"))
+        assert (page["pod"], page["path"]) == ("talk", "/a/b?c=d")
+        posted = json.loads(running.kubectl("create", "--raw", root, "-f", "-", given="anything"))
+        assert posted["method"] == "POST"
+        viewer = ("--as=ann", "--as-group=fairway:viewers")
+        with pytest.raises(CommandFailed, match='cannot get resource "services/proxy"'):
+            running.kubectl(*viewer, "get", "--raw", root)
 
 
 def test_it_says_where_everything_is(machine: NetworkNamespace, tmp_path: Path) -> None:

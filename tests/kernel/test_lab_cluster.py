@@ -48,6 +48,17 @@ def test_kubectl_shows_the_pods_as_a_cluster_s(lab: RunningCluster) -> None:
     assert [(row[1], row[2], row[3]) for row in rows] == [("1/1", "Running", "0")] * 3
 
 
+def test_the_api_server_leads_into_services_and_pods(lab: RunningCluster) -> None:
+    lab.apply(WEB.replace("NAMESPACE", "forwarded"))
+    pods = lab.kubectl("-n", "forwarded", "get", "pods", "-o", "name").split()
+    here = "/api/v1/namespaces/forwarded"
+    page = json.loads(lab.kubectl("get", "--raw", f"{here}/services/web:80/proxy/cart?a=b"))
+    assert f"pod/{page['pod']}" in pods
+    assert page["path"] == "/cart?a=b"
+    one = pods[0].removeprefix("pod/")
+    assert json.loads(lab.kubectl("get", "--raw", f"{here}/pods/{one}/proxy/"))["pod"] == one
+
+
 def test_a_node_says_what_it_has_for_pods(lab: RunningCluster) -> None:
     nodes = json.loads(lab.kubectl("get", "nodes", "-o", "json"))["items"]
     for status in (node["status"] for node in nodes):

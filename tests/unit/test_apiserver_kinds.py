@@ -220,23 +220,13 @@ async def test_deleting_a_namespace_empties_it_of_every_kind() -> None:
         assert (await calls("GET", resource.path("shop"))).json["items"] == []
 
 
-@pytest.mark.reference("5.7 proxy")
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-@pytest.mark.parametrize(
-    "path, what",
-    [
-        ("services/web/proxy", "services/proxy"),
-        ("services/https:web:443/proxy/any/page", "services/proxy"),
-        ("pods/web-1:80/proxy/", "pods/proxy"),
-        ("pods/web-1/log", "pods/log"),
-        ("pods/web-1/exec", "pods/exec"),
-    ],
-)
-async def test_what_would_lead_into_a_pod_is_refused_with_the_reason(method: str, path: str, what: str) -> None:
+@pytest.mark.parametrize("part", ["log", "exec", "attach", "portforward"])
+async def test_what_only_a_nodes_agent_could_do_is_refused_with_the_reason(method: str, part: str) -> None:
     calls = await start()
-    refused = await calls(method, f"/api/v1/namespaces/default/{path}")
+    refused = await calls(method, f"/api/v1/namespaces/default/pods/web-1/{part}")
     assert (refused.status, refused.json["reason"]) == (501, "NotImplemented")
-    assert refused.json["message"].startswith(f"{what} is not served: this API server does not connect to pods")
+    assert refused.json["message"].startswith(f"pods/{part} is not served: only a node's agent could do that")
 
 
 async def test_other_unknown_paths_are_just_not_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,15 +18,17 @@ from fairway.apiserver.access.reviews import Question, Reviews, find_question
 from fairway.apiserver.access.rules import Attributes
 from fairway.apiserver.authentication import User
 from fairway.apiserver.changes import noting
+from fairway.apiserver.forwarding import Forwarding, Way, find_way
 from fairway.apiserver.kinds import Kinds
 from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
+from fairway.apiserver.relay import check_relayable, relay
 from fairway.apiserver.requests import JSON, Receive, Request, Scope, Send, Target, find_target, unserved
 from fairway.apiserver.respond import Response, error_response
 from fairway.apiserver.storage.contract import StorageError
 from fairway.apiserver.verbs import Verbs
 from fairway.objects.codec import encode
-from fairway.objects.status import ApiError, internal, method_not_allowed, unknown_path
+from fairway.objects.status import ApiError, internal, method_not_allowed, unavailable, unknown_path
 from fairway.runtime.clock import Clock
 
 # The release of Kubernetes whose behaviour is followed; clients choose what they may ask for by it.
@@ -47,6 +50,7 @@ class App:
         self._audit_log = audit_log
         self._clock = clock
         self._verbs = Verbs(registry, clock)
+        self._forwarding = Forwarding(registry, random.SystemRandom().randrange)
         self._pages = _pages(registry.kinds)
         self._stopping = False
 
@@ -86,6 +90,10 @@ class App:
         """The response, None when it has been streamed."""
         path = request.path.rstrip("/") or "/"
         user = await self._gate.identify(request)
+        if way := find_way(request.raw_path):
+            with self._gate.place(user, request, long=True):
+                asked, work = way.asked(request.method), self._forward(request, user, way, receive, send)
+                return await (self._audited(request, user, asked, work) if asked.verb in audit.WRITES else work)
         with self._gate.place(user, request):
             page = self._pages.get(path)
             if page is not None:
@@ -108,10 +116,20 @@ class App:
             await self._gate.authorize_target(user, request, target, asked)
             if request.method == "GET" and request.flag("watch") and not target.subresource:
                 if self._stopping:
-                    raise ApiError(503, "ServiceUnavailable", "the server is stopping")
+                    raise unavailable("the server is stopping")
                 await self._verbs.watch(request, target, receive, send)
                 return None
             return await self._verbs.answer(request, target)
+
+    async def _forward(self, request: Request, user: User, way: Way, receive: Receive, send: Send) -> Response:
+        """The answer of an endpoint, which has been sent already, or a redirect to its root."""
+        self._gate.authorize(user, way.asked(request.method))
+        check_relayable(request)
+        place = await self._forwarding.place(way)
+        if not way.rest and request.method in ("GET", "HEAD"):
+            query = f"?{request.query_string}" if request.query_string else ""
+            return Response(301, b"", headers=((b"location", f"{way.prefix}/{query}".encode("latin-1")),))
+        return Response(await relay(request, way, place, receive, send), b"")
 
     async def _ask(self, request: Request, user: User, question: Question) -> Response:
         self._gate.authorize(user, question.asked)

@@ -8,6 +8,7 @@ from fairway.apiserver.kinds import Kind, Kinds
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _SUBRESOURCE_VERBS = ("get", "patch", "update")
+_FORWARDED_VERBS = ("create", "delete", "get", "patch", "update")
 _SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
 
 
@@ -51,7 +52,18 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
         row["shortNames"] = list(resource.short_names)
     if kind.categories:
         row["categories"] = list(kind.categories)
-    return [row, *(_subresource_row(kind, name) for name in kind.subresources)]
+    rows = [row, *(_subresource_row(kind, name) for name in kind.subresources)]
+    if kind.forwarded:
+        rows.append(
+            {
+                "name": f"{resource.plural}/proxy",
+                "singularName": "",
+                "namespaced": True,
+                "kind": f"{resource.kind}ProxyOptions",
+                "verbs": list(_FORWARDED_VERBS),
+            }
+        )
+    return rows
 
 
 def _subresource_row(kind: Kind, name: str) -> dict[str, Any]:
@@ -98,15 +110,19 @@ def _discovered(kind: Kind) -> dict[str, Any]:
         found["shortNames"] = list(resource.short_names)
     if kind.categories:
         found["categories"] = list(kind.categories)
-    if kind.subresources:
-        found["subresources"] = [
-            {
-                "subresource": name,
-                "responseKind": dict(_SCALE) if name == "scale" else found["responseKind"],
-                "verbs": ["update"] if name == "finalize" else list(_SUBRESOURCE_VERBS),
-            }
-            for name in kind.subresources
-        ]
+    parts = [
+        {
+            "subresource": name,
+            "responseKind": dict(_SCALE) if name == "scale" else found["responseKind"],
+            "verbs": ["update"] if name == "finalize" else list(_SUBRESOURCE_VERBS),
+        }
+        for name in kind.subresources
+    ]
+    if kind.forwarded:
+        options = _kind(resource.group, resource.version, f"{resource.kind}ProxyOptions")
+        parts.append({"subresource": "proxy", "responseKind": options, "verbs": list(_FORWARDED_VERBS)})
+    if parts:
+        found["subresources"] = parts
     return found
 
 

@@ -53,6 +53,7 @@ class Kind:
     whose creator may not say anything about it. ``generation`` says what change counts as one: of the ``spec``, or
     of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace. ``deprecated`` is
     the warning that every answer about it carries. ``put_needs_version``: who replaces one must say which version.
+    ``forwarded``: its subresource ``proxy`` leads to what it stands for (`fairway.apiserver.forwarding`).
     """
 
     resource: Resource
@@ -66,6 +67,7 @@ class Kind:
     finalizable: bool = False
     put_creates: bool = False
     put_needs_version: bool = False
+    forwarded: bool = False
     view: View | None = None
     deprecated: str = ""
     categories: tuple[str, ...] = ()
@@ -151,6 +153,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             row(
                 resources.PODS,
                 generation="spec",
+                forwarded=True,
                 selectable=(
                     "spec.nodeName",
                     "spec.restartPolicy",
@@ -165,6 +168,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             row(
                 resources.SERVICES,
                 allocator=service_allocator,
+                forwarded=True,
                 selectable=("spec.clusterIP", "spec.type"),
                 put_creates=True,
                 categories=("all",),

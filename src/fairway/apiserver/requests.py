@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -51,6 +51,8 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.raw_path: str = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
+        self.query_string: str = scope.get("query_string", b"").decode("latin-1")
         self.query: Mapping[str, str] = _first_values(scope.get("query_string", b""))
         self.headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self.peer: Mapping[str, Any] | None = scope.get("fairway.peer")
@@ -58,7 +60,7 @@ class Request:
         # Why this client may not create what it may replace: a PUT or an apply of something that is not there yet.
         self.creation_refused: ApiError | None = None
         self._receive = receive
-        self._fields = scope["headers"]
+        self.fields: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._body: bytes | None = None
 
     def header(self, name: bytes, default: str = "") -> str:
@@ -67,7 +69,7 @@ class Request:
 
     def values(self, name: bytes) -> list[str]:
         """Every value of a header that may be there several times."""
-        return [value.decode("latin-1") for field, value in self._fields if field == name]
+        return [value.decode("latin-1") for field, value in self.fields if field == name]
 
     def flag(self, name: str) -> bool:
         """A boolean parameter; raises `ApiError` for anything that is neither true nor false."""
@@ -179,15 +181,10 @@ def unserved(path: str) -> ApiError | None:
     match = _INTO_PODS.fullmatch(path)
     if match is None:
         return None
-    what = f"pods/{match['part']}" if match["part"] else "services/proxy"
-    words = "this API server does not connect to pods; reach the Service at its own address"
-    return not_implemented(f"{what} is not served: {words}")
+    return not_implemented(f"pods/{match['part']} is not served: only a node's agent could do that, and there is none")
 
 
-_INTO_PODS = re.compile(
-    r"/api/v1/namespaces/[^/]+/"
-    r"(?:pods/[^/]+/(?P<part>attach|exec|log|portforward|proxy)|services/[^/]+/proxy)(?:/.*)?"
-)
+_INTO_PODS = re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/(?P<part>attach|exec|log|portforward)(?:/.*)?")
 
 
 def _first_values(query: bytes) -> Mapping[str, str]:

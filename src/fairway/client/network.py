@@ -88,7 +88,7 @@ class NetworkTransport:
         except TimeoutError as error:
             raise ServerUnreachable(self.server, f"no answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ServerUnreachable(self.server, _cause(error)) from error
+            raise ServerUnreachable(self.server, cause_of(error)) from error
 
     def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> _RequestContextManager:
         options: dict[str, Any] = {"timeout": limits, "allow_redirects": False}
@@ -189,14 +189,18 @@ def _socket(address: Any) -> socket.socket:
     return made
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """The reason in a few words: what the operating system or OpenSSL says, without the wrapping."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {getattr(error.certificate_error, 'verify_message', error)}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"the name {error.host} does not resolve"
     if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)):
         return "the connection broke off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "what it answers is not HTTP"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error) or type(error).__name__

@@ -1,7 +1,7 @@
 """A whole cluster in a lab: the network, and the real programs in it.
 
-    this machine      fairway apiserver ── listens on 127.0.0.1 and, inside the router, on 172.30.0.254:6443
-                      fairway controllers
+    router            fairway apiserver ── listens here on 172.30.0.254:6443, and on this machine's 127.0.0.1
+    this machine      fairway controllers
                       the pods' node agent (`fairway.lab.workloads`)
     each node         fairway proxy --mode nftables
 
@@ -127,6 +127,8 @@ class LabCluster:
                 Listen(host=ROUTER_ADDRESS, port=API_PORT, namespace=self.topology.router),
                 Listen(host="127.0.0.1", port=0),
             ),
+            # From here it reaches pods, for services/proxy and pods/proxy.
+            namespace=self.topology.router,
             announces=True,
         )
         program = self._programs.start(start)

@@ -215,6 +215,11 @@ def method_not_allowed() -> ApiError:
     return ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
+def unavailable(message: str) -> ApiError:
+    """Not now: something that the answer needs is not there."""
+    return ApiError(503, "ServiceUnavailable", message)
+
+
 def not_implemented(message: str) -> ApiError:
     """What Kubernetes has and this server has not."""
     return ApiError(501, "NotImplemented", message)

@@ -35,9 +35,9 @@ class Gate:
             return self._impersonated(user, request)
         return user
 
-    def place(self, user: User, request: Request) -> AbstractContextManager[None]:
-        """A place among the requests that are answered now."""
-        watch = request.method == "GET" and "watch" in request.query and request.flag("watch")
+    def place(self, user: User, request: Request, *, long: bool = False) -> AbstractContextManager[None]:
+        """A place among the requests that are answered now; watches and what is ``long`` take none."""
+        watch = long or (request.method == "GET" and "watch" in request.query and request.flag("watch"))
         return self._limits.place(user, request.address, watch=watch)
 
     def authorize(self, user: User, asked: Attributes) -> None:
