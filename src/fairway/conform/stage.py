@@ -115,7 +115,7 @@ class Stage:
         journey = Journey(self.mode, views)
         outcome = line.journey(journey.answer)
         if line.verdict is not Verdict.DELIVER:
-            answer = self._send(line, NOTHING if line.verdict is Verdict.DROP else AT_ONCE)
+            answer = self._send(line, AT_ONCE if line.verdict is Verdict.REJECT else NOTHING)
             return "" if _ends_as(line, answer) else explain(line, str(answer), journey.traces)
         answered: set[str] = set()
         for _ in range(2 * len(outcome.choices) + 1):
