@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from fairway.model.address import ANY, family_of, of_family
-from fairway.model.packet import Packet
+from fairway.model.packet import ICMP, Packet
 from fairway.model.resolve import resolve
 from fairway.model.view import FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import (
@@ -60,6 +60,7 @@ EXTERNAL_IPS = ("198.51.100.1", "198.51.100.2", "2001:db8:e::1")
 BALANCER_IPS = ("203.0.113.10", "203.0.113.11", "2001:db8:b::1")
 OUTSIDE = {"IPv4": ("192.0.2.9", "192.0.2.200", "192.168.0.3"), "IPv6": ("2001:db8:c::9",)}
 WEIGHTS = ("",) * 7 + ("10.244.1.0/24=3, *=2", "10.244.1.2=0, node/node-b=5, fd00:244:1::2=4", "*=0, nonsense")
+INTERFACES = ("", "eth0", "cni0", "cni01", "veth12ab")
 SOURCE_RANGES = ("192.0.2.0/25", "192.168.0.0/24", "2001:db8:c::/64", "0.0.0.0/0", "10.244.0.0/16")
 
 
@@ -75,8 +76,13 @@ class Cluster:
         return resolve(self.services.values(), self.slices, self.settings)
 
 
-def settings(pods: st.SearchStrategy[tuple[str, ...]] | None = None) -> st.SearchStrategy[NodeSettings]:
-    """A node named ``node-a`` with addresses of both families; ``pods`` are the networks it knows as pods."""
+def settings(
+    pods: st.SearchStrategy[tuple[str, ...]] | None = None, *, extras: bool = False
+) -> st.SearchStrategy[NodeSettings]:
+    """A node named ``node-a`` with addresses of both families; ``pods`` are the networks it knows as pods.
+
+    ``extras`` are what not every mode does: pods told by interface, node ports of localhost, answers to pings.
+    """
     pod_networks = st.sampled_from([POD_NETWORKS, POD_NETWORKS, POD_NETWORKS[:1], ()]) if pods is None else pods
     return st.builds(
         NodeSettings,
@@ -87,6 +93,9 @@ def settings(pods: st.SearchStrategy[tuple[str, ...]] | None = None) -> st.Searc
         service_networks=st.just(SERVICE_NETWORKS),
         node_port_addresses=st.sampled_from([None, None, ("192.168.0.2", "2001:db8::2"), ("192.168.0.2", "127.0.0.1")]),
         masquerade_all=st.booleans(),
+        pod_interface=st.sampled_from(["", "", "cni0", "veth*"] if extras else [""]),
+        localhost_node_ports=st.booleans() if extras else st.just(False),
+        answers_ping=st.sampled_from([(), ("192.168.0.2", "2001:db8::2"), ("192.168.0.2",)] if extras else [()]),
     )
 
 
@@ -270,8 +279,8 @@ def changes(draw: st.DrawFn) -> tuple[Cluster, Cluster]:
 def packets(draw: st.DrawFn, view: NodeView) -> Packet:
     """A packet that somebody near this node may send: half of them to a frontend, the others to nearly one."""
     key = draw(st.sampled_from(sorted(view.frontends)) | _near_keys() if view.frontends else _near_keys())
-    protocol = key.protocol or draw(st.sampled_from(PROTOCOLS))
-    port = key.port or draw(st.sampled_from(PORTS))
+    protocol = key.protocol or draw(st.sampled_from((*PROTOCOLS, ICMP) if view.settings.answers_ping else PROTOCOLS))
+    port = 0 if protocol == ICMP else key.port or draw(st.sampled_from(PORTS))
     destination = key.address
     if destination in ANY.values():
         destination = draw(st.sampled_from(of_family(NODE_ADDRESSES, family_of(destination))))
@@ -280,7 +289,10 @@ def packets(draw: st.DrawFn, view: NodeView) -> Packet:
     local = draw(st.sampled_from([False, False, True]))
     sources = node if local else (*POD_IPS[family], *OUTSIDE[family], *node, destination)
     source = draw(st.sampled_from(sources))
-    return Packet(source=source, destination=destination, protocol=protocol, port=port, local=local)
+    interface = "" if local else draw(st.sampled_from(INTERFACES))
+    return Packet(
+        source=source, destination=destination, protocol=protocol, port=port, local=local, interface=interface
+    )
 
 
 def _near_keys() -> st.SearchStrategy[FrontendKey]:

@@ -14,13 +14,14 @@ from fairway.model.view import FrontendKey, NodeView
 from fairway.modes.nftables import Fragment, NftablesMode, Program
 from fairway.modes.nftables.plan import settle
 from tests.laws.strategies import Cluster, changes, clusters, packets
+from tests.laws.strategies import settings as node_settings
 
 MODE = NftablesMode()
 
 
 @st.composite
 def _views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
-    view = draw(clusters()).view()
+    view = draw(clusters(node_settings(extras=True))).view()
     return view, draw(packets(view))
 
 

@@ -170,6 +170,8 @@ def foreseen(probe: Probe) -> set[str]:
             return {"refused"}
         case Verdict.DROP:
             return {"timeout"}
+        case Verdict.ANSWER:
+            return {"answered"}
         case Verdict.DELIVER:
             return {
                 ("answered" if (target.protocol, choice.backend.port) in LISTENING else "refused")

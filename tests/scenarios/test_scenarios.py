@@ -13,7 +13,7 @@ import pytest
 from fairway.conform.explain import explain
 from fairway.conform.scenario import FOLDER, Expectation, Scenario, ScenarioError, Step, read_packets, scenarios
 from fairway.model.decide import decide
-from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace
+from fairway.model.packet import ICMP, PROTOCOLS, Outcome, Packet, Trace
 from fairway.model.view import NodeView
 from fairway.modes.registry import MODES
 from tests.scenarios.modes import AnyMode, what_services_add
@@ -102,8 +102,8 @@ def test_only_modes_that_there_are_may_be_excused(scenario: Scenario) -> None:
 
 def test_the_scenarios_cover_every_verdict_and_protocol_of_the_stage() -> None:
     lines = [line for one in scenarios() for step in one.steps for line in step.expectations]
-    assert {line.verdict.value for line in lines} == {"deliver", "reject", "drop", "pass"}
-    assert {line.packet.protocol for line in lines} == set(PROTOCOLS)
+    assert {line.verdict.value for line in lines} == {"deliver", "reject", "drop", "pass", "answer"}
+    assert {line.packet.protocol for line in lines} == {*PROTOCOLS, ICMP}
     assert len(scenarios()) >= 24
 
 

@@ -13,7 +13,11 @@ from fairway.modes.nftables.ruleset import AFFINITY, DRAW, base
 from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import FAMILIES, Chain, Element, Family, Hook, Rule, Set
 
-TABLES = base(NodeSettings(name="node"))
+TABLES = base(
+    NodeSettings(
+        name="node", pod_interface="veth*", localhost_node_ports=True, answers_ping=("192.168.0.2", "2001:db8::2")
+    )
+)
 
 
 def made(family: Family) -> list[Chain]:

@@ -43,7 +43,7 @@ def trace(
         A Service (name or namespace/name, with :port or :port-name), or an IP address or node with :port.
         A protocol may follow: 10.96.0.10:53/udp.
     protocol
-        TCP, UDP or SCTP; by default that of the Service's port, else TCP.
+        TCP, UDP, SCTP, or ICMP for a ping; by default that of the Service's port, else TCP.
     mode
         The proxy mode whose rules are walked.
     via

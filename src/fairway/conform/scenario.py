@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
+from fairway.lab.network import BRIDGE
 from fairway.lab.topology import (
     OUTSIDE_CLIENT,
     POD_NETWORK,
@@ -25,13 +26,15 @@ from fairway.lab.topology import (
     ipv6_network,
 )
 from fairway.model.address import contains
-from fairway.model.packet import PROTOCOLS, Outcome, Packet, Verdict
+from fairway.model.packet import ICMP, PROTOCOLS, Outcome, Packet, Verdict
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.codec import read_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"
 NODE_UNDER_TEST = "node-1"
+UPLINK = "eth0"
+"""By which a node hears of everybody but its own pods."""
 # Every pod of the stage answers on these, so that a scenario can lead any of its Services to any of them.
 SERVED = (("TCP", 8080), ("TCP", 9090), ("TCP", 5353), ("UDP", 5353), ("UDP", 8080), ("SCTP", 8080))
 STAGE = replace(
@@ -48,11 +51,15 @@ SERVICE_NETWORKS = (str(SERVICE_NETWORK), ipv6_network(SERVICE_NETWORK))
 
 @dataclass(frozen=True)
 class Place:
-    """Somebody who sends packets: an address in each family, the node that handles them first, and whether it is it."""
+    """Somebody who sends packets: an address in each family, the node that handles them first, and whether it is it.
+
+    ``interface`` is where they come in there.
+    """
 
     address: str
     node: str
     local: bool = False
+    interface: str = ""
 
     def facing(self, destination: str) -> str:
         """The address in the family of another."""
@@ -64,13 +71,13 @@ class Place:
 
 
 PLACES: Mapping[str, Place] = {
-    "outside": Place(OUTSIDE_CLIENT, NODE_UNDER_TEST),
-    **{pod.name: Place(pod.address, pod.node) for pod in STAGE.pods},
+    "outside": Place(OUTSIDE_CLIENT, NODE_UNDER_TEST, interface=UPLINK),
+    **{pod.name: Place(pod.address, pod.node, interface=BRIDGE) for pod in STAGE.pods},
     **{node.name: Place(node.address, node.name, local=True) for node in STAGE.nodes},
 }
 NODE_AT = {address: node.name for node in STAGE.nodes for address in (node.address, ipv6(node.address))}
 _LINE = re.compile(
-    r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9.]+|\[[0-9a-f.:]+\]):(?P<port>\d+)\s+"
+    r"(?P<protocol>\w+)\s+(?P<client>\S+)\s+->\s+(?P<address>[0-9.]+|\[[0-9a-f.:]+\])(?::(?P<port>\d+))?\s+"
     r"(?P<verdict>\w+)(?:\s+(?P<backends>.+))?"
 )
 _GROUP = re.compile(r"(?P<names>\S+:\d+(?:\s+\S+:\d+)*)\s+as\s+(?P<source>client|node)")
@@ -109,7 +116,7 @@ class Expectation:
         outcome = answer(first, self.packet)
         second = NODE_AT.get(self.packet.destination, first)
         if outcome.verdict is Verdict.PASS and second != first:
-            return answer(second, msgspec.structs.replace(self.packet, local=False))
+            return answer(second, msgspec.structs.replace(self.packet, local=False, interface=UPLINK))
         return outcome
 
 
@@ -146,8 +153,11 @@ class Step:
             zone=node.zone if changes.zone is None else changes.zone,
             addresses=(*addresses_of(node), "127.0.0.1", "::1"),
             pod_networks=changes.pod_networks,
+            pod_interface=changes.pod_interface,
             service_networks=SERVICE_NETWORKS,
             node_port_addresses=changes.node_ports(node),
+            localhost_node_ports=changes.localhost_node_ports,
+            answers_ping=(node.address, ipv6(node.address)) if changes.answers_ping else (),
             masquerade_all=changes.masquerade_all,
         )
 
@@ -166,7 +176,10 @@ class NodeConfiguration(msgspec.Struct, forbid_unknown_fields=True, rename="came
     """node.yaml: how the nodes are configured, where it is not the usual way."""
 
     pod_networks: tuple[str, ...] = POD_NETWORKS
+    pod_interface: str = ""
     masquerade_all: bool = False
+    localhost_node_ports: bool = False
+    answers_ping: bool = False
     zone: str | None = None
     """The zone of all nodes; empty: the nodes have no zone label. None means the stage's zones."""
     node_port_networks: tuple[str, ...] | None = None
@@ -244,8 +257,11 @@ def _read_line(where: str, text: str) -> Expectation:
     if match is None:
         raise ScenarioError(f"expected `tcp CLIENT -> ADDRESS:PORT VERDICT [BACKENDS]`, got {text!r}")
     protocol, client, verdict = match["protocol"].upper(), match["client"], match["verdict"]
-    if protocol not in PROTOCOLS:
+    if protocol not in (*PROTOCOLS, "PING"):
         raise ScenarioError(f"no protocol {match['protocol']!r}")
+    protocol = ICMP if protocol == "PING" else protocol
+    if (protocol == ICMP) == bool(match["port"]):
+        raise ScenarioError("a ping has no port, and everything else has one")
     if client not in PLACES:
         raise ScenarioError(f"nobody is called {client!r}; there are {', '.join(sorted(PLACES))}")
     if verdict not in list(Verdict):
@@ -258,8 +274,9 @@ def _read_line(where: str, text: str) -> Expectation:
         source=place.facing(destination),
         destination=destination,
         protocol=protocol,
-        port=int(match["port"]),
+        port=int(match["port"] or 0),
         local=place.local,
+        interface=place.interface,
     )
     return Expectation(
         where, client, packet, Verdict(verdict), frozenset(_backends(match["backends"] or "", destination))

@@ -19,7 +19,7 @@ from fairway.conform.explain import explain
 from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step, addresses_of
 from fairway.kernel.conntrack import Conntrack
 from fairway.kernel.contract import ModeKernel, Opened
-from fairway.kernel.links import Links
+from fairway.kernel.links import ROUTE_LOCALHOST, Links, set_sysctls
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.probe import Answer, has_sockets
@@ -99,6 +99,8 @@ class Stage:
     def load(self, views: Mapping[str, NodeView], *, as_change: bool) -> list[str]:
         """Every node gets its program, and must then hold just that; the nodes that do not, and what they lack."""
         for name, node in self.nodes.items():
+            if views[name].settings.localhost_node_ports:
+                set_sysctls(ROUTE_LOCALHOST, node.namespace)
             node.load(views[name], as_change=as_change)
             node.forget_flows()
         found = {name: node.drift() for name, node in self.nodes.items()}
@@ -195,6 +197,8 @@ def _ends_as(line: Expectation, answer: Answer) -> bool:
     match line.verdict:
         case Verdict.REJECT:
             return answer.result == "refused"
+        case Verdict.ANSWER:
+            return answer.ok
         case Verdict.DROP if line.packet.local and line.packet.protocol == "UDP":
             # What is dropped on its way out the sender hears of at once: send() fails with EPERM, like a refusal.
             return answer.result == "refused"

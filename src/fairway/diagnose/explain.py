@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.journey import Hop, Journey, after_pass, frontend_words
 from fairway.model.decide import client_of
-from fairway.model.packet import Choice, Step, Verdict
+from fairway.model.packet import ICMP, Choice, Step, Verdict
 from fairway.model.view import Client, Frontend
 from fairway.objects.codec import Document
 
@@ -19,12 +19,15 @@ _CLIENTS = {
 _ENDS = {
     Verdict.REJECT: "refused at once (the client sees: connection refused)",
     Verdict.DROP: "dropped without an answer (the client waits until it times out)",
+    Verdict.ANSWER: "answered by this node itself",
 }
 
 
 def explain(journey: Journey, cluster: Cluster) -> str:
     """The whole journey as text: the packet, each node's steps, and the verdict."""
-    lines = [f"{journey.start.name}  ->  {journey.target.name} {journey.target.protocol.lower()} {journey.target.port}"]
+    target = journey.target
+    what = "ping" if target.protocol == ICMP else f"{target.protocol.lower()} {target.port}"
+    lines = [f"{journey.start.name}  ->  {target.name} {what}"]
     for hop in journey.hops:
         lines += ["", *_hop_lines(hop)]
     lines += ["", *verdict_lines(journey, cluster)]

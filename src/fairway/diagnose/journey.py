@@ -14,7 +14,7 @@ from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.places import Start, Target
 from fairway.model.address import contains
 from fairway.model.decide import decide
-from fairway.model.packet import Choice, Outcome, Packet, Trace, Verdict
+from fairway.model.packet import ICMP, Choice, Outcome, Packet, Trace, Verdict
 from fairway.model.view import FrontendKey, FrontendKind, NodeView
 from fairway.modes.registry import MODES
 
@@ -51,7 +51,7 @@ class Journey:
         """Whether the packet gets to somebody whose answer comes back (a pod or node it was addressed to counts)."""
         if self.outcome.verdict is Verdict.DELIVER:
             return any(self.returns(choice) for choice in self.outcome.choices)
-        return self.outcome.verdict is Verdict.PASS
+        return self.outcome.verdict in (Verdict.PASS, Verdict.ANSWER)
 
     def returns(self, choice: Choice) -> bool:
         """Whether the backend's answer passes the node that rewrote the packet, so that it is translated back.
@@ -72,6 +72,7 @@ def travel(cluster: Cluster, start: Start, target: Target, mode: str) -> Journey
         protocol=target.protocol,
         port=target.port,
         local=start.local,
+        interface=_interface(cluster, start),
     )
     hops = [_hop(cluster, start.node, packet, mode)]
     while (onward := _next_node(cluster, hops[-1])) is not None and len(hops) <= len(cluster.nodes):
@@ -83,6 +84,12 @@ def travel(cluster: Cluster, start: Start, target: Target, mode: str) -> Journey
         )
         hops.append(_hop(cluster, onward, arriving, mode))
     return Journey(start, target, tuple(hops))
+
+
+def _interface(cluster: Cluster, start: Start) -> str:
+    """By which a pod's packets come in: one that the node's proxy takes for its pods', where that is how it tells."""
+    told = cluster.settings(start.node).pod_interface
+    return told.removesuffix("*") if not start.local and not start.outside else ""
 
 
 def _hop(cluster: Cluster, node: str, packet: Packet, mode: str) -> Hop:
@@ -109,7 +116,10 @@ def after_pass(cluster: Cluster, packet: Packet) -> str:
     if pod := cluster.pod_at(packet.destination):
         return f"routed to pod {pod.key} on {pod.spec.node_name}"
     if node := cluster.node_at(packet.destination):
-        return f"taken by node {node}: whatever listens there on {packet.protocol.lower()} {packet.port} answers"
+        listens = (
+            "it" if packet.protocol == ICMP else f"whatever listens there on {packet.protocol.lower()} {packet.port}"
+        )
+        return f"taken by node {node}: {listens} answers"
     if contains(cluster.pod_networks, packet.destination):
         return "routed into the pod network, where no pod has this address"
     return "routed out of the cluster"
@@ -118,6 +128,8 @@ def after_pass(cluster: Cluster, packet: Packet) -> str:
 def frontend_words(hop: Hop, key: FrontendKey) -> str:
     """``shop/cart:http (cluster IP 10.96.0.7:80/TCP)``."""
     frontend = hop.view.frontends[key]
+    if hop.trace.packet.protocol == ICMP:
+        return f"{frontend.service} ({key.address})"
     if frontend.kind is FrontendKind.OTHER_PORTS:
         return f"{frontend.service} (cluster IP {key.address}, a port it does not have)"
     return f"{frontend.service_port} ({frontend.kind} {key})"

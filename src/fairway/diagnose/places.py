@@ -1,7 +1,8 @@
 """Where a question starts and where it goes: names as people type them, turned into addresses.
 
 FROM   pod name, namespace/pod, the name its pods begin with, node name, or an IP address
-TO     service, namespace/service, with :port or :port-name; an IP address with :port; a node with :port
+TO     service, namespace/service, with :port or :port-name; an IP address with :port; a node with :port; a ping
+       (ICMP) has no port
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 from fairway.diagnose.cluster import Cluster
 from fairway.model.address import canonical, family_of
-from fairway.model.packet import PROTOCOLS
+from fairway.model.packet import ICMP, PROTOCOLS
 from fairway.objects.cluster import Pod
 from fairway.objects.service import Service, ServicePort
+
+_PROTOCOLS = (*PROTOCOLS, ICMP)
 
 
 class UnknownPlace(ValueError):
@@ -113,6 +116,8 @@ def find_target(cluster: Cluster, text: str, protocol: str | None) -> Target:
         if not addresses:
             raise UnknownPlace(f"node {place} has no internal address")
         address = addresses[0]
+    if protocol == ICMP:
+        return _pinged(cluster, place, address)
     if address is not None:
         if not port.isdigit():
             raise UnknownPlace(f"{text!r} needs a port: {place}:80")
@@ -120,12 +125,21 @@ def find_target(cluster: Cluster, text: str, protocol: str | None) -> Target:
     return _service_target(_find_service(cluster, place), port, protocol)
 
 
+def _pinged(cluster: Cluster, place: str, address: str | None) -> Target:
+    if address is None:
+        service = _find_service(cluster, place)
+        if not service.addresses:
+            raise UnknownPlace(f"Service {service.key} has no cluster IP to ping")
+        return Target(f"service {service.key}", service.addresses[0], 0, ICMP)
+    return Target(cluster.names().get(address, address), address, 0, ICMP)
+
+
 def _split_protocol(text: str, protocol: str | None) -> tuple[str, str | None]:
     head, slash, tail = text.rpartition("/")
-    if slash and tail.upper() in PROTOCOLS:
+    if slash and tail.upper() in _PROTOCOLS:
         return head, tail.upper()
-    if protocol is not None and protocol.upper() not in PROTOCOLS:
-        raise UnknownPlace(f"no protocol {protocol!r}; one of {', '.join(PROTOCOLS)}")
+    if protocol is not None and protocol.upper() not in _PROTOCOLS:
+        raise UnknownPlace(f"no protocol {protocol!r}; one of {', '.join(_PROTOCOLS)}")
     return text, protocol.upper() if protocol else None
 
 

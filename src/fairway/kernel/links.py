@@ -19,6 +19,9 @@ from pathlib import Path
 
 from fairway.kernel.namespaces import NetworkNamespace
 
+ROUTE_LOCALHOST = {"net.ipv4.conf.all.route_localnet": "1"}
+"""What lets a packet from 127.0.0.1 leave the machine, as that of a node port on localhost must."""
+
 _REQUEST, _ACK, _EXCL, _CREATE, _REPLACE, _DUMP = 0x001, 0x004, 0x200, 0x400, 0x100, 0x300
 _ERROR, _DONE = 2, 3
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19

@@ -110,7 +110,8 @@ def _more_parts(one: e.Expression, family: str) -> tuple[str, tuple[bytes, ...]]
             numbers = (be32(3, length), be32(4, modulus), be32(5, seed), be32(6, offset), be32(7, _JENKINS))
             return "hash", (_reg(1, source), _reg(2, into), *numbers)
         case e.Rewrite(address, port):
-            return "nat", (be32(1, _DNAT), be32(2, _NFPROTO[family]), _reg(3, address), _reg(5, port))
+            to_port = (_reg(5, port),) if port is not None else ()
+            return "nat", (be32(1, _DNAT), be32(2, _NFPROTO[family]), _reg(3, address), *to_port)
         case e.Remember(name, key, data, seconds, delete):
             timeout = (attribute(6, (seconds * 1000).to_bytes(8, "big")),) if seconds else ()
             operation = be32(3, _DELETE if delete else _UPDATE)
@@ -187,9 +188,9 @@ def _read_hash(at: _Attributes) -> e.Expression | None:
 
 
 def _read_nat(at: _Attributes) -> e.Expression | None:
-    if number(at[1]) != _DNAT or 3 not in at or 5 not in at:
+    if number(at[1]) != _DNAT or 3 not in at:
         return None
-    return e.Rewrite(word_of(at[3]), word_of(at[5]))
+    return e.Rewrite(word_of(at[3]), word_of(at[5]) if 5 in at else None)
 
 
 def _read_dynset(at: _Attributes) -> e.Expression | None:

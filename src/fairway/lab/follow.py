@@ -16,7 +16,7 @@ from fairway.lab.topology import OUTSIDE_CLIENT, Topology
 from fairway.model.packet import Verdict
 
 _TIMEOUT = 1.0
-_EXPECTED: dict[Verdict, Result] = {Verdict.REJECT: "refused", Verdict.DROP: "timed out"}
+_EXPECTED: dict[Verdict, Result] = {Verdict.REJECT: "refused", Verdict.DROP: "timed out", Verdict.ANSWER: "answered"}
 
 
 @dataclass(frozen=True)

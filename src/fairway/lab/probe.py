@@ -1,6 +1,6 @@
 """Ask a port from somewhere in the lab, and tell exactly what happened.
 
-answered    the name of the pod that answered, and the client address it saw
+answered    the name of the pod that answered, and the client address it saw; of a ping, who answered
 refused     nobody listens there, or the proxy rejects: the kernel said so at once
 timed out   nobody said anything: the packet was dropped, or there is no such host
 unreachable the kernel or a router has no way there
@@ -9,6 +9,7 @@ unreachable the kernel or a router has no way there
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +24,11 @@ _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 # What a reject on the way out looks like to a local UDP sender.
 _REFUSED = (errno.ECONNREFUSED, errno.EPERM, errno.ECONNRESET)
 _LONGEST_ANSWER = 65536
-_SCTP = 132
+_KINDS = {
+    "UDP": (socket.SOCK_DGRAM, 0),
+    "SCTP": (socket.SOCK_STREAM, 132),
+    "ICMP": (socket.SOCK_RAW, socket.IPPROTO_ICMP),
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,9 @@ def has_sockets(protocol: str) -> bool:
 
 
 def _socket(namespace: NetworkNamespace | None, family: int, protocol: str) -> socket.socket:
-    kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
-    number = _SCTP if protocol == "SCTP" else 0
+    kind, number = _KINDS.get(protocol, (socket.SOCK_STREAM, 0))
+    if protocol == "ICMP" and family == socket.AF_INET6:
+        number = socket.IPPROTO_ICMPV6
     return namespace.socket(family, kind, number) if namespace else socket.socket(family, kind, number)
 
 
@@ -92,6 +98,9 @@ def ask(
 
 def _converse(made: socket.socket, protocol: str, language: Language, host: str) -> tuple[str, str]:
     """The pod that answered and the client it saw; empty when the connection ended without a word."""
+    if protocol == "ICMP":
+        _ping(made)
+        return host.rpartition(":")[0], ""
     if protocol == "UDP":
         made.send(b"who are you?\n")
         return _who(made.recv(_LONGEST_ANSWER))
@@ -101,6 +110,28 @@ def _converse(made: socket.socket, protocol: str, language: Language, host: str)
         page = dict(line.split(": ", 1) for line in body.decode(errors="replace").splitlines() if ": " in line)
         return page.get("pod", ""), page.get("client", "")
     return _who(_read(made, until=b"\n"))
+
+
+def _ping(made: socket.socket) -> None:
+    """Returns when it was answered. A raw socket hears every ICMP message from there: ours has our own number in it."""
+    six = made.family == socket.AF_INET6
+    request, reply = (128, 129) if six else (8, 0)
+    body = os.urandom(8)
+    # The kernel sums up ICMPv6, and leaves ICMP to us.
+    made.send(bytes((request, 0)) + (b"\0\0" if six else checksum(bytes((request, 0, 0, 0)) + body)) + body)
+    while True:
+        message = made.recv(_LONGEST_ANSWER)
+        heard = message if six else message[(message[0] & 15) * 4 :]
+        if heard[:1] == bytes((reply,)) and heard[4:] == body:
+            return
+
+
+def checksum(data: bytes) -> bytes:
+    """The internet's checksum (RFC 1071) of an even number of bytes."""
+    total = sum(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
 
 
 def _who(line: bytes) -> tuple[str, str]:

@@ -9,17 +9,31 @@ from collections.abc import Sequence
 
 from fairway.model.address import ANY, contains
 from fairway.model.hashing import chosen
-from fairway.model.packet import Choice, Outcome, Packet, Verdict
-from fairway.model.view import HASH, ActionKind, Backend, Client, Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.packet import ICMP, Choice, Outcome, Packet, Verdict
+from fairway.model.view import (
+    HASH,
+    ActionKind,
+    Backend,
+    Client,
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    NodeSettings,
+    NodeView,
+)
 
-_REFUSALS = {ActionKind.REJECT: Verdict.REJECT, ActionKind.DROP: Verdict.DROP}
+_UNDELIVERED = {
+    ActionKind.REJECT: Verdict.REJECT,
+    ActionKind.DROP: Verdict.DROP,
+    ActionKind.ANSWER: Verdict.ANSWER,
+}
 
 
 def client_of(packet: Packet, settings: NodeSettings) -> Client:
     """Which row of a frontend's table the packet belongs to."""
     if packet.local or packet.source in settings.addresses:
         return Client.NODE
-    if contains(settings.pod_networks, packet.source):
+    if settings.is_pods_interface(packet.interface) or contains(settings.pod_networks, packet.source):
         return Client.POD
     return Client.OUTSIDE
 
@@ -44,13 +58,15 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
             because = "an address of the Service network that no Service has"
             return Outcome(verdict=Verdict.DROP, because=because)
         return Outcome(verdict=Verdict.PASS, because="not an address and port of any Service")
+    if _is_answered(view, packet, frontend):
+        return Outcome(verdict=Verdict.ANSWER, because="a Service's address", frontend=frontend.key)
     client = client_of(packet, view.settings)
     if frontend.source_ranges and not contains(frontend.source_ranges, packet.source):
         because = "spec.loadBalancerSourceRanges does not hold the client's address"
         return Outcome(verdict=Verdict.DROP, because=because, frontend=frontend.key)
     action = frontend.action(client)
-    if action.kind in _REFUSALS:
-        return Outcome(verdict=_REFUSALS[action.kind], because=action.because, frontend=frontend.key)
+    if action.kind in _UNDELIVERED:
+        return Outcome(verdict=_UNDELIVERED[action.kind], because=action.because, frontend=frontend.key)
     pool = frontend.pool(action.pool)
     if remembered and frontend.affinity_seconds:
         same = (remembered.address, remembered.port)
@@ -65,6 +81,11 @@ def decide(view: NodeView, packet: Packet, remembered: Backend | None = None) ->
         for backend in pool
     )
     return Outcome(verdict=Verdict.DELIVER, because=action.because, choices=choices, frontend=frontend.key)
+
+
+def _is_answered(view: NodeView, packet: Packet, frontend: Frontend) -> bool:
+    ping = packet.protocol == ICMP and frontend.kind is FrontendKind.OTHER_PORTS
+    return ping and view.settings.answers_pings(packet.family)
 
 
 def _pick(frontend: Frontend, pool: Sequence[Backend], packet: Packet) -> Sequence[Backend]:

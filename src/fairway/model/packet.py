@@ -10,12 +10,15 @@ from fairway.model.address import family_of
 from fairway.model.view import Backend, FrontendKey, Origin, Struct
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+ICMP = "ICMP"
+"""A ping (ICMP or ICMPv6 echo request), which has no port: 0."""
 
 
 class Packet(Struct):
     """The first packet of a connection (or of a UDP flow), as a node sees it.
 
-    ``local`` says that the node itself sends it (output hook), not that it arrived (prerouting hook).
+    ``local`` says that the node itself sends it (output hook), not that it arrived (prerouting hook). ``interface`` is
+    the name of the one that it arrived by, where that is known.
     """
 
     source: str
@@ -23,6 +26,7 @@ class Packet(Struct):
     protocol: str
     port: int
     local: bool = False
+    interface: str = ""
 
     @property
     def family(self) -> str:
@@ -34,6 +38,8 @@ class Packet(Struct):
 
     def __str__(self) -> str:
         where = f"[{self.destination}]" if self.family == "IPv6" else self.destination
+        if self.protocol == ICMP:
+            return f"ping {self.source} -> {where}"
         return f"{self.protocol.lower()} {self.source} -> {where}:{self.port}"
 
 
@@ -43,6 +49,7 @@ class Verdict(StrEnum):
     DELIVER = "deliver"  # rewritten to one of the choices
     REJECT = "reject"  # refused with an ICMP error: a client sees "connection refused" at once
     DROP = "drop"  # thrown away: a client waits until it gives up
+    ANSWER = "answer"  # a ping that the node itself answers, for an address that nobody has
     PASS = "pass"  # not for a Service: the routing table decides
 
 

@@ -22,6 +22,7 @@ from fairway.model.address import (
     of_family,
 )
 from fairway.model.endpoints import Endpoints
+from fairway.model.packet import ICMP
 from fairway.model.topology import Group, Pools, categorize
 from fairway.model.view import (
     RANDOM,
@@ -81,6 +82,8 @@ def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSett
                     found.setdefault(one.key, one)
         others = _other_ports(service, cluster_ip)
         found[others.key] = others
+        if settings.answers_pings(family):
+            found.update((one.key, one) for one in _pings(service, family))
     return tuple(found.values())
 
 
@@ -135,19 +138,11 @@ class _PortFrontends:
             cause = f"spec.ports[{self.index}].nodePort"
             yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, cause
         # An address that is both is a load balancer's: an external IP would not know the source ranges.
-        yield from self._load_balancer_addresses()
+        for address, cause in _load_balancer_addresses(self.service, self.family):
+            yield FrontendKind.LOAD_BALANCER, address, self.port.port, cause
         for index, text in enumerate(self.service.spec.external_ips or ()):
-            if (address := canonical(text)) and family_of(address) == self.family:
-                yield FrontendKind.EXTERNAL_IP, address, self.port.port, f"spec.externalIPs[{index}]"
-
-    def _load_balancer_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
-        if self.service.spec.type != "LoadBalancer":
-            return
-        for index, ingress in enumerate(self.service.status.load_balancer.ingress or ()):
-            # ipMode Proxy means that the balancer itself must see the traffic (KEP-1860).
-            address = canonical(ingress.ip) if ingress.ip and ingress.ip_mode != "Proxy" else None
-            if address and family_of(address) == self.family:
-                yield FrontendKind.LOAD_BALANCER, address, self.port.port, f"status.loadBalancer.ingress[{index}]"
+            if (found := canonical(text)) and family_of(found) == self.family:
+                yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
 
     def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
         action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
@@ -233,6 +228,39 @@ def _affinity_seconds(service: Service) -> int:
 
 
 _REFUSE_PORT = Action(kind=ActionKind.REJECT, because="the Service has no such port")
+
+
+def _pings(service: Service, family: str) -> Iterator[Frontend]:
+    """The addresses of load balancers; whoever restricts who may connect does not have them answer everybody.
+
+    External IPs do not answer: they may be addresses of other machines, which answer for themselves.
+    """
+    if service.spec.load_balancer_source_ranges:
+        return
+    answer = Action(kind=ActionKind.ANSWER, because="a Service's address")
+    for address, cause in _load_balancer_addresses(service, family):
+        yield Frontend(
+            kind=FrontendKind.PING,
+            address=address,
+            protocol=ICMP,
+            port=0,
+            service=service.key,
+            field=cause,
+            pod=answer,
+            node=answer,
+            outside=answer,
+        )
+
+
+def _load_balancer_addresses(service: Service, family: str) -> Iterator[tuple[str, str]]:
+    """Address and causing field."""
+    if service.spec.type != "LoadBalancer":
+        return
+    for index, ingress in enumerate(service.status.load_balancer.ingress or ()):
+        # ipMode Proxy means that the balancer itself must see the traffic (KEP-1860).
+        address = canonical(ingress.ip) if ingress.ip and ingress.ip_mode != "Proxy" else None
+        if address and family_of(address) == family:
+            yield address, f"status.loadBalancer.ingress[{index}]"
 
 
 def _other_ports(service: Service, cluster_ip: str) -> Frontend:

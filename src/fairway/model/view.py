@@ -78,6 +78,7 @@ class ActionKind(StrEnum):
     FORWARD = "forward"
     REJECT = "reject"
     DROP = "drop"
+    ANSWER = "answer"  # a ping
 
 
 class Action(Struct):
@@ -119,13 +120,14 @@ class FrontendKind(StrEnum):
     NODE_PORT = "node port"
     EXTERNAL_IP = "external IP"
     LOAD_BALANCER = "load balancer"
-    OTHER_PORTS = "other ports"  # whatever port of a cluster IP no Service port has: refused
+    OTHER_PORTS = "other ports"  # whatever port of a cluster IP no Service port has: refused; and its pings
+    PING = "ping"  # of a load balancer's address, where the node answers them
 
 
 class FrontendKey(NamedTuple):
     """What clients connect to. A node port has the family's *any* address (``0.0.0.0``, ``::``).
 
-    The key of `FrontendKind.OTHER_PORTS` has no protocol and port 0.
+    The key of `FrontendKind.OTHER_PORTS` has no protocol and port 0; that of `FrontendKind.PING` has ICMP and port 0.
     """
 
     address: str
@@ -134,7 +136,9 @@ class FrontendKey(NamedTuple):
 
     def __str__(self) -> str:
         where = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{where}:{self.port}/{self.protocol}" if self.protocol else f"{where} (other ports)"
+        if not self.port:
+            return f"{where} ({'ping' if self.protocol else 'other ports'})"
+        return f"{where}:{self.port}/{self.protocol}"
 
 
 class Frontend(Struct, kw_only=True):
@@ -226,6 +230,15 @@ class NodeSettings(Struct):
             return False
         # The kernel routes packets from 127.0.0.1 to other machines if it is told to; from ::1 it never does.
         return not is_loopback(address) or (self.localhost_node_ports and family_of(address) == IPv4)
+
+    def answers_pings(self, family: str) -> bool:
+        """Whether this node answers a ping of a Service's address."""
+        return any(family_of(one) == family for one in self.answers_ping)
+
+    def is_pods_interface(self, name: str) -> bool:
+        """Whether what comes in by this interface comes from pods."""
+        wanted = self.pod_interface
+        return wanted != "" and (name.startswith(wanted[:-1]) if wanted.endswith("*") else name == wanted)
 
     def detects_pods(self, family: str) -> bool:
         """Whether pods can be told from other clients at all in this family."""

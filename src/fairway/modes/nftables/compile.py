@@ -49,6 +49,9 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     if frontend.kind is FrontendKind.OTHER_PORTS:
         address = Element("cluster-ips", address_bytes(frontend.address), None, _comment(frontend))
         return Fragment(frontend, family, (address,))
+    if frontend.kind is FrontendKind.PING:
+        address = Element("pinged", address_bytes(frontend.address), None, _comment(frontend))
+        return Fragment(frontend, family, (address,))
     actions = {client: frontend.action(client) for client in Client}
     pools = _used_pools(frontend, actions)
     slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in pools}
@@ -87,13 +90,18 @@ def _drawn(frontend: Frontend, slots: int) -> int:
 
 
 def unsupported(frontend: Frontend) -> list[str]:
-    """What the frontend asks for and nobody does, as sentences for the user."""
-    if frontend.balancing in (RANDOM, HASH):
-        return []
-    shown = repr(frontend.balancing[:63])
-    return [
-        f"Service {frontend.service}: fairway.dev/balancing must be {RANDOM} or {HASH}, not {shown}; it is {RANDOM}"
-    ]
+    """What the frontend asks for and this mode does not do, as sentences for the user."""
+    found = []
+    if frontend.balancing not in (RANDOM, HASH):
+        shown = repr(frontend.balancing[:63])
+        found.append(
+            f"Service {frontend.service}: fairway.dev/balancing must be {RANDOM} or {HASH}, not {shown}; it is {RANDOM}"
+        )
+    if frontend.scheduler:
+        found.append(
+            f"Service {frontend.service}: fairway.dev/ipvs-scheduler has no effect: only the ipvs mode has schedulers"
+        )
+    return found
 
 
 def _identities(slots: dict[int, tuple[bytes, ...]]) -> dict[bytes, int]:
@@ -125,7 +133,7 @@ def _number(frontend: Frontend, action: Action, slots: dict[int, tuple[bytes, ..
     match action.kind:
         case ActionKind.DROP:
             return THROW_AWAY
-        case ActionKind.REJECT:
+        case ActionKind.REJECT | ActionKind.ANSWER:
             return REFUSE
         case ActionKind.FORWARD:
             first = _FIRST_SLOT[action.pool]

@@ -11,11 +11,12 @@ import sys
 from dataclasses import dataclass, field
 
 from fairway.model.hashing import jhash
-from fairway.model.packet import Choice, Outcome, Packet, Step, Trace, Verdict
+from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Verdict
 from fairway.model.view import Backend, FrontendKey, Origin
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.program import Program
 from fairway.modes.nftables.tables import (
+    ADDRESS_BYTES,
     PROTOCOL_NUMBERS,
     Element,
     Rule,
@@ -24,6 +25,7 @@ from fairway.modes.nftables.tables import (
     backend_bytes,
     family_of_key,
     printed_element,
+    read_address,
     read_backend,
     read_frontend,
 )
@@ -40,6 +42,9 @@ def evaluate(program: Program, packet: Packet, remembered: Backend | None = None
     hook = "output" if packet.local else "prerouting"
     walk = _Walk(program, packet, remembered=remembered)
     end = walk.hook(hook)
+    if isinstance(end, bytes) and packet.protocol == ICMP:
+        outcome = Outcome(verdict=Verdict.ANSWER, because=walk.steps[-1].what, frontend=walk.frontend)
+        return Trace(packet=packet, steps=tuple(walk.steps), outcome=outcome)
     if isinstance(end, bytes):
         return _delivery(walk, packet, hook)
     because = walk.steps[-1].what if walk.steps else "no rule is for it"
@@ -164,7 +169,8 @@ class _Walk:
 
     def ending(self, end: e.Jump | bytes | int) -> str:
         if isinstance(end, bytes):
-            return f"goes to {self.backend(end)}"
+            ping = self.packet.protocol == ICMP
+            return f"goes to {read_address(end)}, this node" if ping else f"goes to {self.backend(end)}"
         if end in _ENDINGS:
             return _ENDINGS[end]
         return str(end)
@@ -191,7 +197,8 @@ class _Walk:
             case e.Verdict(jump):
                 return jump
             case e.Rewrite(address, port):
-                return self.load(address, (port - address) * 4 + 4)
+                size = (port - address) * 4 + 4 if port is not None else ADDRESS_BYTES[self.family]
+                return self.load(address, size)
             case e.Masquerade():
                 return _MASQUERADED
             case e.Reject():
@@ -282,8 +289,12 @@ class _Walk:
             self.frontend = read_frontend(element.key)
         elif element.set == "cluster-ips":
             self.frontend = FrontendKey(self.packet.destination, "", 0)
+        elif element.set == "pinged":
+            self.frontend = FrontendKey(self.packet.destination, ICMP, 0)
 
     def payload(self, base: int, offset: int, length: int) -> bytes:
+        if base == e.TRANSPORT and offset == 0:
+            return bytes((e.ECHO_REQUEST[self.family],))
         if base == e.TRANSPORT:
             return (self.rewritten[-4:-2] if self.rewritten else self.packet.port.to_bytes(2, "big"))[:length]
         is_source = (offset, length) in ((12, 4), (8, 16))
@@ -296,6 +307,10 @@ class _Walk:
             return self.priority
         if key == e.META_IIF:
             return (0 if self.packet.local else _SOME_INTERFACE).to_bytes(4, sys.byteorder)
+        if key == e.META_IIFNAME:
+            return self.packet.interface.encode().ljust(e.INTERFACE_BYTES, b"\0")
+        if self.packet.protocol == ICMP:
+            return bytes((e.ICMP[self.family],))
         return bytes((PROTOCOL_NUMBERS[self.packet.protocol],))
 
     def conntrack(self, key: int) -> bytes:

@@ -10,6 +10,7 @@ compared, evaluated and printed, so none of these can disagree about what a rule
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -19,7 +20,11 @@ _VERDICTS = {DROP: "drop", ACCEPT: "accept", RETURN: "return", JUMP: "jump", GOT
 
 NETWORK, TRANSPORT = 1, 2
 TCP = 6
-META_PRIORITY, META_IIF, META_L4PROTO = 2, 4, 16
+ICMP = {"ip": 1, "ip6": 58}
+ECHO_REQUEST = {"ip": 8, "ip6": 128}
+META_PRIORITY, META_IIF, META_IIFNAME, META_L4PROTO = 2, 4, 6, 16
+INTERFACE_BYTES = 16
+"""How long the kernel's names of interfaces are, with zeros behind them."""
 CT_STATUS, CT_PROTO_DST, CT_DST_IP, CT_DST_IP6 = 2, 12, 20, 22
 STATUS_DNAT = 1 << 5
 """IPS_DST_NAT: the connection's destination was rewritten."""
@@ -112,10 +117,10 @@ class Hash(NamedTuple):
 
 
 class Rewrite(NamedTuple):
-    """Destination NAT to the address and port in two registers."""
+    """Destination NAT to the address and port in two registers, or with ``port`` None to the address alone."""
 
     address: int
-    port: int
+    port: int | None
 
 
 class Remember(NamedTuple):
@@ -178,15 +183,18 @@ _PAYLOADS = {
     (NETWORK, 12, 4): "ip saddr",
     (NETWORK, 24, 16): "ip6 daddr",
     (NETWORK, 8, 16): "ip6 saddr",
+    (TRANSPORT, 0, 1): "icmp type",
     (TRANSPORT, 2, 2): "th dport",
+    (NETWORK, 16, 1): "ip daddr",  # nft's way to match a network of whole bytes
 }
-_META = {META_L4PROTO: "meta l4proto", META_IIF: "iif", META_PRIORITY: "meta priority"}
+_META = {META_L4PROTO: "meta l4proto", META_IIF: "iif", META_IIFNAME: "iifname", META_PRIORITY: "meta priority"}
 _CONNTRACK = {
     (CT_STATUS, False): "ct status",
     (CT_DST_IP, True): "ct original ip daddr",
     (CT_DST_IP6, True): "ct original ip6 daddr",
     (CT_PROTO_DST, True): "ct original proto-dst",
 }
+_PROTOCOLS = {1: "icmp", TCP: "tcp", 58: "ipv6-icmp"}
 _CT_WORDS = {CT_DST_IP6: 4}
 
 
@@ -196,6 +204,7 @@ class _Listing:
     def __init__(self, key_words: Mapping[str, int]) -> None:
         self.key_words = key_words
         self.registers: dict[int, tuple[str, int]] = {}
+        self.constants: dict[int, bytes] = {}
         self.said: list[str] = []
 
     def load(self, into: int, text: str, size: int) -> None:
@@ -220,6 +229,7 @@ class _Listing:
                 self.load(into, _CONNTRACK.get((key, original), f"ct {key}"), _CT_WORDS.get(key, 1))
             case Constant(value, into):
                 self.load(into, "none" if not any(value) else _value(value), words(len(value)))
+                self.constants[into] = value
             case Random(modulus, offset, into):
                 start = f" offset {offset}" if offset else ""
                 self.load(into, f"numgen random mod {modulus}{start}", 1)
@@ -251,6 +261,8 @@ class _Listing:
                 return self.comparison(source, value, equal)
             case Verdict(jump):
                 return str(jump)
+            case Rewrite(address, None):
+                return f"dnat to {ipaddress.ip_address(self.constants[address])}"
             case Rewrite(address, _):
                 target = self.at(address)
                 return f"dnat {'ip6' if target.startswith('ip6') else 'ip'} to {target}"
@@ -280,9 +292,17 @@ class _Listing:
         text = self.at(source)
         if text == f"ct status & {_value(STATUS_DNAT.to_bytes(4, 'little'))}" and not any(value):
             return "ct status ! dnat" if equal else "ct status dnat"
-        if text == "meta l4proto" and value == bytes((TCP,)):
-            return f"{text} {'' if equal else '!= '}tcp"
-        return f"{text} {'' if equal else '!= '}{int.from_bytes(value, 'little')}"
+        shown = f"{text} {'' if equal else '!= '}"
+        if text == "meta l4proto" and value[0] in _PROTOCOLS:
+            return f"{shown}{_PROTOCOLS[value[0]]}"
+        if text == "icmp type":
+            self.said.pop()  # the protocol: that it is said here, too
+            return "icmpv6 type echo-request" if value[0] == ECHO_REQUEST["ip6"] else f"{shown}echo-request"
+        if text == "iifname":
+            return shown + interface_words(value)
+        if text == "ip daddr" and len(value) == 1:
+            return f"{shown}{value[0]}.0.0.0/8"
+        return f"{shown}{int.from_bytes(value, 'little')}"
 
 
 def duration(seconds: int) -> str:
@@ -292,6 +312,16 @@ def duration(seconds: int) -> str:
         count, seconds = divmod(seconds, size)
         found += f"{count}{unit}" if count else ""
     return found
+
+
+def interface_bytes(name: str) -> bytes:
+    """What an interface's name is compared with; one that ends in ``*`` is compared as far as that."""
+    return name[:-1].encode() if name.endswith("*") else name.encode().ljust(INTERFACE_BYTES, b"\0")
+
+
+def interface_words(value: bytes) -> str:
+    name = value.rstrip(b"\0").decode(errors="replace")
+    return f'"{name}"' if len(value) == INTERFACE_BYTES else f'"{name}*"'
 
 
 def _value(data: bytes) -> str:

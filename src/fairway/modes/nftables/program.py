@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from fairway.model.packet import ICMP
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
 from fairway.modes.nftables.ruleset import ACTIONS, DRAW, LOCAL, number_bytes
@@ -163,6 +164,8 @@ class Program:
         size = ADDRESS_BYTES[family]
         if name == "cluster-ips":
             return self.fragments.get(FrontendKey(read_address(key), "", 0))
+        if name == "pinged":
+            return self.fragments.get(FrontendKey(read_address(key), ICMP, 0))
         frontend = read_frontend(key[: size + 8]) if len(key) >= size + 8 else None
         return self.fragments.get(frontend) if frontend else None
 

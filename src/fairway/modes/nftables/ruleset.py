@@ -4,7 +4,7 @@
                               │            │
                               │            ├─▶ by-source ──▶ by-client ──▶ client-pod | client-node | client-outside
                               │            └─▶ refuse, drop
-                              └─ for no frontend: node ports, other ports of a cluster IP, unused cluster IPs
+                              └─ for no frontend: node ports, pings, other ports of a cluster IP, unused cluster IPs
 
     postrouting ──▶ masquerading ──▶ masquerade-pod | masquerade-node | masquerade-outside
 
@@ -76,7 +76,7 @@ def number_bytes(number: int) -> bytes:
 
 
 def _table(family: Family, settings: NodeSettings) -> Table:
-    chains = _Chains(Words(family)).all()
+    chains = _Chains(Words(family), settings).all()
     sets = _sets(family)
     elements: dict[str, dict[bytes, Element]] = {one.name: {} for one in sets}
     for element in (*_constant_elements(), *_settings_elements(family, settings)):
@@ -102,6 +102,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
         # a map of its own: with one for both, by-client could lead to itself, and the kernel refuses loops
         Set("client-actions", number, VERDICT_DATA, comment="what a number in frontends-pod, -node, -outside means"),
         Set("cluster-ips", (destination,), comment="ports of these that are no frontend are refused"),
+        Set("pinged", (destination,), comment="load balancers: this node answers pings of these and of cluster-ips"),
         Set("service-networks", (destination,), interval=True, comment="other addresses in these are dropped"),
         Set("pod-networks", (source,), interval=True, comment="clients here are pods"),
         Set("node-addresses", (source,), comment="clients here are this node"),
@@ -239,10 +240,13 @@ class Words:
 
 
 class _Chains:
-    """The chains of one family."""
+    """The chains of one family. Which there are depends on the node's settings, never on Services."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, settings: NodeSettings) -> None:
         self.words = words
+        self.pod_interface = settings.pod_interface
+        self.answers_ping = next(iter(of_family(settings.answers_ping, _MODEL_FAMILY[words.family])), "")
+        self.localhost = settings.localhost_node_ports and words.family == "ip"
 
     def all(self) -> Iterable[Chain]:
         to_services = (Rule((Verdict(Jump(e.JUMP, "services")),)),)
@@ -255,6 +259,10 @@ class _Chains:
         yield from (self.client(client) for client in Client)
         yield dispatch("dispatch-client", "client-actions")
         yield self.refuse()
+        if self.answers_ping:
+            yield self.ping()
+        if self.localhost:
+            yield self.guard()
         yield self.postrouting()
         yield self.masquerade()
         yield from (self.masquerade_client(client) for client in Client)
@@ -262,6 +270,7 @@ class _Chains:
     def services(self) -> Chain:
         words = self.words
         refuse = Verdict(Jump(e.GOTO, "refuse"))
+        ping = (Rule((*self.is_ping(), Verdict(Jump(e.JUMP, "ping")))),) if self.answers_ping else ()
         return Chain(
             "services",
             (
@@ -274,10 +283,29 @@ class _Chains:
                         *_number_from("frontends"),
                     )
                 ),
+                *ping,
                 Rule((words.destination(), Lookup("cluster-ips", 0), refuse), "no such port"),
                 Rule((words.destination(), Lookup("service-networks", 0), Verdict(Jump(e.DROP))), "no such Service"),
             ),
         )
+
+    def is_ping(self) -> tuple[Expression, ...]:
+        family = self.words.family
+        protocol = e.Meta(e.META_L4PROTO, 0), e.Compare(0, bytes((e.ICMP[family],)))
+        return *protocol, e.Payload(e.TRANSPORT, 0, 1, 0), e.Compare(0, bytes((e.ECHO_REQUEST[family],)))
+
+    def ping(self) -> Chain:
+        """An address of this node's own takes the ping; conntrack puts the Service's back into the answer."""
+        here = (e.Constant(address_bytes(self.answers_ping), 0), e.Rewrite(0, None))
+        sets = ("cluster-ips", "pinged")
+        return Chain("ping", tuple(Rule((self.words.destination(), Lookup(one, 0), *here)) for one in sets))
+
+    def guard(self) -> Chain:
+        """Localhost's node ports need route_localnet, with which others could reach what listens on 127.0.0.1 only."""
+        from_elsewhere = (e.Meta(e.META_IIFNAME, 0), e.Compare(0, e.interface_bytes("lo"), equal=False))
+        to_loopback = (e.Payload(e.NETWORK, 16, 1, 0), e.Compare(0, b"\x7f"))
+        rule = Rule((*from_elsewhere, *to_loopback, *self.was_rewritten(False), Verdict(Jump(e.DROP))))
+        return Chain("guard-localhost", (rule,), Hook("filter", "input", 0))
 
     def refuse(self) -> Chain:
         """TCP by a reset: ICMP errors are limited to one a second and peer, and to TCP over IPv6 only a hint."""
@@ -295,17 +323,21 @@ class _Chains:
     def by_client(self) -> Chain:
         # No incoming interface: the node itself sends it, whatever its source address.
         node = Rule((e.Meta(e.META_IIF, 0), e.Compare(0, bytes(4)), Verdict(Jump(e.GOTO, "client-node"))))
-        return Chain("by-client", (node, *self.split("client-")))
+        return Chain("by-client", (node, *self.split("client-", self.from_pods("client-"))))
 
-    def split(self, prefix: str) -> tuple[Rule, ...]:
-        """Which kind of client sent the packet, told by its source address.
+    def from_pods(self, prefix: str) -> tuple[Rule, ...]:
+        """Those that come in where pods are, when that is how pods are told."""
+        if not self.pod_interface:
+            return ()
+        named = (e.Meta(e.META_IIFNAME, 0), e.Compare(0, e.interface_bytes(self.pod_interface)))
+        return (Rule((*named, Verdict(Jump(e.GOTO, f"{prefix}pod")))),)
 
-        After routing that is all there is: what goes from pod to pod over a bridge has no incoming interface there
-        either (br_netfilter gives none to the postrouting hook).
-        """
+    def split(self, prefix: str, from_pods: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        """Which kind of client sent the packet, told by its source address, unless ``from_pods`` tells."""
         source = self.words.source()
         return (
             Rule((source, Lookup("node-addresses", 0), Verdict(Jump(e.GOTO, f"{prefix}node")))),
+            *from_pods,
             Rule((source, Lookup("pod-networks", 0), Verdict(Jump(e.GOTO, f"{prefix}pod")))),
             Rule((Verdict(Jump(e.GOTO, f"{prefix}outside")),)),
         )
@@ -318,20 +350,24 @@ class _Chains:
 
     def postrouting(self) -> Chain:
         """Asks conntrack instead of leaving a mark on the packet: marks are few and everybody wants them."""
-        dnat = e.STATUS_DNAT.to_bytes(4, sys.byteorder)
-        was_rewritten = (
-            e.Conntrack(e.CT_STATUS, 0),
-            e.Bitwise(0, 0, dnat, bytes(4)),
-            e.Compare(0, bytes(4), equal=False),
-        )
-        rule = Rule((*was_rewritten, Verdict(Jump(e.JUMP, "masquerading"))))
+        rule = Rule((*self.was_rewritten(), Verdict(Jump(e.JUMP, "masquerading"))))
         return Chain("postrouting", (rule,), Hook("nat", "postrouting", _SNAT))
+
+    def was_rewritten(self, was: bool = True) -> tuple[Expression, ...]:
+        dnat = e.STATUS_DNAT.to_bytes(4, sys.byteorder)
+        return e.Conntrack(e.CT_STATUS, 0), e.Bitwise(0, 0, dnat, bytes(4)), e.Compare(0, bytes(4), equal=not was)
 
     def masquerade(self) -> Chain:
         words = self.words
         pair = (words.source(words.frontend_end), words.destination(words.frontend_end + words.address_end))
         back = self.masquerades("hairpin", pair)
-        return Chain("masquerading", (*back, *self.split("masquerade-")))
+        from_pods = self.from_pods("masquerade-")
+        if from_pods:
+            # From pod to pod over a bridge: br_netfilter gives no incoming interface to the postrouting hook. This
+            # node's own packets have none either, but they have its address, which was asked for before.
+            bridged = (e.Meta(e.META_IIF, 0), e.Compare(0, bytes(4)), Verdict(Jump(e.GOTO, "masquerade-pod")))
+            from_pods += (Rule(bridged, "from pod to pod over a bridge"),)
+        return Chain("masquerading", (*back, *self.split("masquerade-", from_pods)))
 
     def masquerade_client(self, client: Client) -> Chain:
         name = f"masquerade-{client}"

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from fairway.model.packet import ICMP
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables.expressions import Expression, Jump, words
 
@@ -133,7 +134,7 @@ class Table(NamedTuple):
         return {one.name: one.key_words for one in self.sets.values()}
 
 
-PROTOCOL_NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+PROTOCOL_NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, ICMP: 1}
 _PROTOCOL_NAMES = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
