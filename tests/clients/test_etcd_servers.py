@@ -17,7 +17,7 @@ from fairway.client.http import Client
 from fairway.client.kubeconfig import load_kubeconfig
 from fairway.client.network import NetworkTransport
 from fairway.client.transport import ServerUnreachable
-from fairway.objects.resources import IP_ADDRESSES, SERVICES
+from fairway.objects.resources import ENDPOINT_SLICES, ENDPOINTS, IP_ADDRESSES, SERVICES
 from fairway.objects.status import ApiError
 from tests.etcd_members import etcd_members
 
@@ -27,12 +27,13 @@ pytestmark = pytest.mark.clients
 class Server:
     """One ``fairway apiserver`` that answers, and a client of it."""
 
-    def __init__(self, directory: Path, etcd: str) -> None:
+    def __init__(self, directory: Path, etcd: str, address: str) -> None:
         reading, writing = os.pipe()
         self.process = subprocess.Popen(
             (
                 *(sys.executable, "-m", "fairway.cli.main", "apiserver"),
                 *(f"--data-dir={directory}", "--secure-port=0", f"--etcd-servers={etcd}", f"--ready-fd={writing}"),
+                f"--advertise-address={address}",
                 # Small ranges, so that both servers want the same addresses and ports.
                 *("--service-cluster-ip-range=10.96.0.0/24", "--service-node-port-range=30000-30119"),
             ),
@@ -65,12 +66,12 @@ def etcd(tmp_path: Path) -> Iterator[str]:
 async def servers(etcd: str, tmp_path: Path) -> AsyncIterator[list[Server]]:
     with ExitStack() as stack:
         started: list[Server] = []
-        for name in ("one", "two"):
+        for name, address in (("one", "192.0.2.1"), ("two", "192.0.2.2")):
             directory = tmp_path / name
             directory.mkdir(mode=0o700)
             if started:
                 shutil.copytree(tmp_path / "one" / "pki", directory / "pki")
-            started.append(Server(directory, etcd))
+            started.append(Server(directory, etcd, address))
             stack.callback(started[-1].kill)
         yield started
         for server in started:
@@ -112,6 +113,22 @@ async def test_two_servers_share_addresses_ports_and_changes(servers: list[Serve
         await two.create(name)
     assert await held(one) == await held(two)
     assert sorted((await held(one))[1]) == list(range(30000, 30120))
+
+
+async def test_both_servers_are_the_endpoints_of_default_kubernetes_until_one_leaves(servers: list[Server]) -> None:
+    async def endpoints() -> list[str]:
+        found = await servers[0].client.get(ENDPOINT_SLICES, "kubernetes", "default")
+        listed = await servers[0].client.get(ENDPOINTS, "kubernetes", "default")
+        addresses = [address for one in found.endpoints or () for address in one.addresses]
+        assert [one.ip for subset in listed.subsets or () for one in subset.addresses or ()] == sorted(addresses)
+        return addresses
+
+    # The ports are free ones and so differ: each has a slice, and all of them are in the Endpoints.
+    slices = (await servers[0].client.list(ENDPOINT_SLICES, "default")).items
+    assert sorted(one.endpoints[0].addresses[0] for one in slices if one.endpoints) == ["192.0.2.1", "192.0.2.2"]
+    servers[1].process.terminate()
+    await asyncio.to_thread(servers[1].process.wait, 10)
+    assert await endpoints() == ["192.0.2.1"]
 
 
 async def test_a_server_that_is_killed_leaves_nothing_half_done(servers: list[Server]) -> None:

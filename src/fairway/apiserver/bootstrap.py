@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from fairway.apiserver.access.roles import builtin
 from fairway.apiserver.metadata import DeleteOptions
+from fairway.apiserver.presence import NAME
 from fairway.apiserver.registry import Registry
 from fairway.objects import resources
 from fairway.objects.codec import Document
@@ -13,20 +12,14 @@ from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_NAME = "kubernetes"
 
 
-async def bootstrap(registry: Registry, cluster_ip: str, address: str, port: int) -> None:
-    """Create what is missing and correct what has changed; ``address`` and ``port`` are where nodes reach us."""
+async def bootstrap(registry: Registry, cluster_ip: str, port: int) -> None:
+    """Create what is missing and correct what has changed; ``port`` is where nodes reach us."""
     for name in _NAMESPACES:
         await _ensure(registry, resources.NAMESPACES, "", {"metadata": {"name": name}})
     await _ensure_roles(registry)
     await _ensure_service(registry, cluster_ip, port)
-    if ipaddress.ip_address(address).is_loopback:
-        # No pod and no other node reaches us there, so the Service honestly has no endpoints.
-        await _remove_endpoint_slice(registry)
-    else:
-        await _ensure(registry, resources.ENDPOINT_SLICES, "default", _endpoint_slice(address, port))
 
 
 async def _ensure_roles(registry: Registry) -> None:
@@ -40,17 +33,11 @@ async def _ensure_roles(registry: Registry) -> None:
 async def _ensure_service(registry: Registry, address: str, port: int) -> None:
     """``default/kubernetes`` at the first address of the range; made again when the range has moved."""
     kind = registry.kinds[resources.SERVICES]
-    found = await registry.find(kind, "default", _NAME)
+    found = await registry.find(kind, "default", NAME)
     if found and found.document().get("spec", {}).get("clusterIP") not in (None, address):
         # A cluster IP cannot be changed, but a server that was given another range has to have one of its own.
-        await registry.delete(kind, "default", _NAME, DeleteOptions())
+        await registry.delete(kind, "default", NAME, DeleteOptions())
     await _ensure(registry, resources.SERVICES, "default", _service(address, port))
-
-
-async def _remove_endpoint_slice(registry: Registry) -> None:
-    kind = registry.kinds[resources.ENDPOINT_SLICES]
-    if await registry.find(kind, "default", _NAME):
-        await registry.delete(kind, "default", _NAME, DeleteOptions())
 
 
 async def _ensure(registry: Registry, resource: Resource, namespace: str, document: Document) -> None:
@@ -70,7 +57,7 @@ async def _ensure(registry: Registry, resource: Resource, namespace: str, docume
 
 def _service(address: str, port: int) -> Document:
     return {
-        "metadata": {"name": _NAME, "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "metadata": {"name": NAME, "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "type": "ClusterIP",
             "clusterIP": address,
@@ -79,13 +66,4 @@ def _service(address: str, port: int) -> Document:
             "sessionAffinity": "None",
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
-    }
-
-
-def _endpoint_slice(address: str, port: int) -> Document:
-    return {
-        "metadata": {"name": _NAME, "labels": {"kubernetes.io/service-name": _NAME}},
-        "addressType": f"IPv{ipaddress.ip_address(address).version}",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }

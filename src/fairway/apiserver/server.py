@@ -35,6 +35,7 @@ from fairway.apiserver.compaction import compact_periodically
 from fairway.apiserver.expiry import expire_events
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.networks import NetworkKeeper, ensure_default
+from fairway.apiserver.presence import Presence, Server
 from fairway.apiserver.protocol import Protocol
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.settings import Settings
@@ -129,7 +130,8 @@ async def create_app(
     )
     await registry.open()
     await ensure_default(registry, ranges)
-    await bootstrap(registry, allocator.default_address, settings.advertise_address, port or settings.port)
+    await bootstrap(registry, allocator.default_address, port or settings.port)
+    await Presence(registry, clock, Server(settings.advertise_address, port or settings.port)).begin()
     authorizer = Authorizer(storage, registry.kinds, clock)
     await authorizer.load()
     given = proofs or Proofs()
@@ -196,6 +198,9 @@ class ApiServer:
             expiry = expire_events(self.app.registry, SystemClock(), self._settings.event_ttl)
             undo.push_async_callback(_end, _begin("expiry of Events", expiry))
             await self._listen(tls, undo)
+            presence = Presence(self.app.registry, SystemClock(), Server(self._settings.advertise_address, self.port))
+            undo.push_async_callback(presence.leave)
+            undo.push_async_callback(_end, _begin("presence of this server", presence.run()))
             self._ends = undo.pop_all()
         return self
 
