@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -10,9 +12,10 @@ from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nftables import requests
 from fairway.model.decide import decide
 from fairway.model.packet import Packet
-from fairway.model.view import FrontendKey, NodeView
+from fairway.model.parts import Part, joined
+from fairway.model.view import Backend, FrontendKey, NodeView
 from fairway.modes.nftables import Fragment, NftablesMode, Program
-from fairway.modes.nftables.plan import settle
+from fairway.modes.nftables.slots import Slots, near
 from tests.laws.strategies import Cluster, changes, clusters, packets
 from tests.laws.strategies import settings as node_settings
 
@@ -169,34 +172,39 @@ def _changed(program: Program, wanted: Program) -> dict[FrontendKey, Fragment | 
 _BACKENDS = st.lists(st.integers(0, 255).map(lambda n: bytes((10, 244, 0, n, 31, 144, 0, 0))), max_size=12, unique=True)
 
 
-@given(_BACKENDS, _BACKENDS, clusters())
+@given(_BACKENDS, _BACKENDS)
 def test_a_backend_that_stays_keeps_its_slot_unless_it_has_to_fill_a_hole(
-    before: list[bytes], after: list[bytes], cluster: Cluster
+    before: list[bytes], after: list[bytes]
 ) -> None:
-    for fragment in MODE.program(cluster.view()).fragments.values():
-        old, new = (Fragment(fragment.frontend, fragment.family, (), {0: tuple(some)}) for some in (before, after))
-        settled = settle(new, old).slots[0]
-        assert sorted(settled) == sorted(after)
-        moved = [one for index, one in enumerate(settled) if one in before and before.index(one) != index]
-        assert all(before.index(one) >= len(after) for one in moved)
-        break
+    settled = near(after, before)
+    assert sorted(settled) == sorted(after)
+    _only_the_last_moved(before, settled)
 
 
-_SLOTS = st.lists(st.integers(0, 5).map(lambda n: bytes((10, 244, 0, n, 31, 144, 0, 0))), max_size=12)
+def _only_the_last_moved(before: Sequence[bytes], after: Sequence[bytes]) -> None:
+    moved = [one for index, one in enumerate(after) if one in before and before.index(one) != index]
+    assert all(before.index(one) >= len(after) for one in moved)
 
 
-@given(_SLOTS, _SLOTS, clusters(least=1))
-def test_of_backends_with_several_slots_as_many_stay_as_can(
-    before: list[bytes], after: list[bytes], cluster: Cluster
-) -> None:
-    for fragment in MODE.program(cluster.view()).fragments.values():
-        old, new = (Fragment(fragment.frontend, fragment.family, (), {0: tuple(some)}) for some in (before, after))
-        settled = settle(new, old).slots[0]
-        assert sorted(settled) == sorted(after)
-        reach = before[: len(after)]
-        stayed = sum(one == other for one, other in zip(reach, settled, strict=False))
-        assert stayed >= sum(min(reach.count(one), after.count(one)) for one in set(after))
-        break
+@given(st.lists(st.tuples(st.integers(0, 4), st.sets(st.integers(0, 9))), min_size=2, max_size=8))
+def test_slots_of_a_pool_in_parts_follow_it_part_by_part(changed: list[tuple[int, set[int]]]) -> None:
+    """Each step one part of five has other backends; the parts overlap nowhere."""
+    parts = {which: _part(which, set(range(3))) for which in range(5)}
+    slots = Slots(joined(parts.values()))
+    for which, hosts in changed:
+        parts[which] = _part(which, hosts)
+        pool = joined(parts.values())
+        before, moves = list(slots), slots.moves(pool)
+        slots = slots.moved(pool, moves)
+        assert sorted(slots) == sorted(Slots(pool))
+        assert len(slots) == len(pool)
+        _only_the_last_moved(before, list(slots))
+        unlike = {number for number, one in enumerate(slots) if before[number : number + 1] != [one]}
+        assert moves.keys() == unlike | set(range(len(slots), len(before)))
+
+
+def _part(which: int, hosts: set[int]) -> Part[Backend]:
+    return Part(Backend(address=f"10.244.{which}.{host}", port=80) for host in sorted(hosts))
 
 
 @given(clusters())

@@ -8,12 +8,32 @@ A pool of 100,000 backends is a thousand parts, one for each EndpointSlice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar, overload
+from typing import Generic, NamedTuple, TypeVar, cast, overload
 
 T = TypeVar("T")
-Part = tuple[T, ...]
+R = TypeVar("R")
+
+
+class Part(tuple[T, ...]):
+    """A tuple that keeps what was made of it; see `derived`."""
+
+    made: dict[object, object]
+
+
+def derived(part: tuple[T, ...], make: Callable[[tuple[T, ...]], R]) -> R:
+    """What ``make``, a pure function, says of these items; a `Part` is asked once."""
+    if not isinstance(part, Part):
+        return make(part)
+    try:
+        return cast(R, part.made[make])
+    except AttributeError:
+        part.made = {}
+    except KeyError:
+        pass
+    found = part.made[make] = make(part)
+    return found
 
 
 class Parts(Sequence[T], Generic[T]):
@@ -21,7 +41,7 @@ class Parts(Sequence[T], Generic[T]):
 
     __slots__ = ("_size", "parts")
 
-    def __init__(self, parts: Iterable[Part[T]]) -> None:
+    def __init__(self, parts: Iterable[tuple[T, ...]]) -> None:
         self.parts = tuple(parts)
         self._size = sum(map(len, self.parts))
 
@@ -55,11 +75,11 @@ class Parts(Sequence[T], Generic[T]):
 class Difference(NamedTuple, Generic[T]):
     """The parts that only the old sequence has, and those that only the new one has."""
 
-    gone: tuple[Part[T], ...]
-    come: tuple[Part[T], ...]
+    gone: tuple[tuple[T, ...], ...]
+    come: tuple[tuple[T, ...], ...]
 
 
-def joined(parts: Iterable[Part[T]]) -> Sequence[T]:
+def joined(parts: Iterable[tuple[T, ...]]) -> Sequence[T]:
     """One sequence of all; the part itself where there is only one."""
     found = [one for one in parts if one]
     if len(found) > 1:
@@ -67,8 +87,10 @@ def joined(parts: Iterable[Part[T]]) -> Sequence[T]:
     return found[0] if found else ()
 
 
-def parts_of(sequence: Sequence[T]) -> tuple[Part[T], ...]:
-    return sequence.parts if isinstance(sequence, Parts) else (tuple(sequence),)
+def parts_of(sequence: Sequence[T]) -> tuple[tuple[T, ...], ...]:
+    if isinstance(sequence, Parts):
+        return sequence.parts
+    return (sequence if isinstance(sequence, tuple) else tuple(sequence),)
 
 
 def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:

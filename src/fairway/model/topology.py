@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fairway.model.parts import joined
+from fairway.model.parts import Part, joined
 from fairway.model.view import Backend, NodeSettings, Pool, Struct
 
 READY, LAST_RESORT, HERE, LAST_RESORT_HERE = 1, 2, 4, 8
@@ -68,7 +68,7 @@ class Group:
         found = self._chosen.get(trait)
         if found is None:
             pairs = zip(self.candidates, self._traits, strict=True)
-            found = self._chosen[trait] = tuple(one.backend for one, traits in pairs if traits & trait)
+            found = self._chosen[trait] = Part(one.backend for one, traits in pairs if traits & trait)
         return found
 
 

@@ -9,10 +9,23 @@ masquerade                              masquerade-node { F }  masquerade-outsid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from fairway.model.hashing import table
-from fairway.model.view import HASH, RANDOM, Action, ActionKind, Client, Frontend, FrontendKind, NodeSettings, Pool
+from fairway.model.parts import derived, parts_of
+from fairway.model.view import (
+    HASH,
+    RANDOM,
+    Action,
+    ActionKind,
+    Backend,
+    Client,
+    Frontend,
+    FrontendKind,
+    NodeSettings,
+    Pool,
+)
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.ruleset import (
     AFFINITY,
@@ -28,6 +41,7 @@ from fairway.modes.nftables.ruleset import (
     number_bytes,
     spans,
 )
+from fairway.modes.nftables.slots import Slots
 from fairway.modes.nftables.structure import identity
 from fairway.modes.nftables.tables import (
     COMMENT_BYTES,
@@ -52,9 +66,9 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     if frontend.kind is FrontendKind.PING:
         address = Element("pinged", address_bytes(frontend.address), None, _comment(frontend))
         return Fragment(frontend, family, (address,))
+    key = frontend_bytes(frontend.key)
     actions = {client: frontend.action(client) for client in Client}
-    pools = _used_pools(frontend, actions)
-    slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in pools}
+    slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in _used_pools(frontend, actions)}
     numbers = {client: _number(frontend, action, slots) for client, action in actions.items()}
     identities = _identities(slots) if frontend.affinity_seconds else {}
     draws = (DRAW + first + _drawn(frontend, len(backends)) for first, backends in slots.items() if identities)
@@ -62,26 +76,33 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
         frontend=frontend,
         family=family,
         elements=(
-            *_dispatch(frontend, numbers),
-            *_masquerade(frontend, actions),
-            *_on_node_address(frontend, settings),
-            *_hairpin(frontend, pools),
-            *_source_ranges(frontend),
-            *_sticky(frontend, slots, identities),
+            *_dispatch(frontend, key, numbers),
+            *_masquerade(key, actions),
+            *_on_node_address(frontend, key, settings),
+            *_hairpin(key, slots.values()),
+            *_source_ranges(frontend, key),
+            *_sticky(frontend, key, slots, identities),
         ),
         slots=slots,
-        numbers=frozenset((*(n for n in numbers.values() if n not in (REFUSE, THROW_AWAY)), *draws)),
-        identities=identities,
+        numbers=_structure_of(*numbers.values(), *draws),
         fixed=frontend.balancing == HASH,
+        identities=identities,
+        key=key,
     )
 
 
-def _slots(frontend: Frontend, pool: Pool) -> tuple[bytes, ...]:
+@lru_cache(maxsize=4096)
+def _structure_of(*numbers: int) -> frozenset[int]:
+    """Those numbers that chains are made for; the same set for all frontends alike."""
+    return frozenset(one for one in numbers if one not in (REFUSE, THROW_AWAY))
+
+
+def _slots(frontend: Frontend, pool: Pool) -> Slots:
     """Each backend in as many slots as it weighs, or has places in the table."""
     backends = frontend.pool(pool)
     if frontend.balancing == HASH:
-        return tuple(backend_bytes(one.address, one.port) for one in table(backends))
-    return tuple(data for one in backends for data in (backend_bytes(one.address, one.port),) * one.weight)
+        return Slots(backends, (backend_bytes(one.address, one.port) for one in table(backends)))
+    return Slots(backends)
 
 
 def _drawn(frontend: Frontend, slots: int) -> int:
@@ -104,7 +125,7 @@ def unsupported(frontend: Frontend) -> list[str]:
     return found
 
 
-def _identities(slots: dict[int, tuple[bytes, ...]]) -> dict[bytes, int]:
+def _identities(slots: dict[int, Slots]) -> dict[bytes, int]:
     """One number for each backend, in whichever pool it is, and never one for two."""
     found: dict[bytes, int] = {}
     taken: set[int] = set()
@@ -114,9 +135,8 @@ def _identities(slots: dict[int, tuple[bytes, ...]]) -> dict[bytes, int]:
     return found
 
 
-def _sticky(frontend: Frontend, slots: dict[int, tuple[bytes, ...]], identities: dict[bytes, int]) -> Iterator[Element]:
+def _sticky(frontend: Frontend, key: bytes, slots: dict[int, Slots], identities: dict[bytes, int]) -> Iterator[Element]:
     """How many to draw from, and the backends by what clients remember of them."""
-    key = frontend_bytes(frontend.key)
     for first, backends in slots.items() if identities else ():
         pool = "-local" if first == LOCAL else ""
         yield Element(f"sticky-counts{pool}", key, number_bytes(first + _drawn(frontend, len(backends))))
@@ -129,7 +149,7 @@ def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]
     return [pool for pool in Pool if pool in used and frontend.pool(pool)]
 
 
-def _number(frontend: Frontend, action: Action, slots: dict[int, tuple[bytes, ...]]) -> int:
+def _number(frontend: Frontend, action: Action, slots: dict[int, Slots]) -> int:
     match action.kind:
         case ActionKind.DROP:
             return THROW_AWAY
@@ -149,8 +169,7 @@ def _affinity_number(frontend: Frontend, pool: Pool) -> int:
     return AFFINITY + node_port + (AFFINITY_LOCAL if pool is Pool.LOCAL else 0) + min(frontend.affinity_seconds, _DAY)
 
 
-def _dispatch(frontend: Frontend, numbers: dict[Client, int]) -> Iterator[Element]:
-    key = frontend_bytes(frontend.key)
+def _dispatch(frontend: Frontend, key: bytes, numbers: dict[Client, int]) -> Iterator[Element]:
     comment = _comment(frontend)
     if len(set(numbers.values())) == 1 and not frontend.source_ranges:
         yield Element("frontends", key, number_bytes(numbers[Client.POD]), comment)
@@ -160,28 +179,30 @@ def _dispatch(frontend: Frontend, numbers: dict[Client, int]) -> Iterator[Elemen
         yield Element(f"frontends-{client}", key, number_bytes(number), comment)
 
 
-def _masquerade(frontend: Frontend, actions: dict[Client, Action]) -> Iterator[Element]:
+def _masquerade(key: bytes, actions: dict[Client, Action]) -> Iterator[Element]:
     for client, action in actions.items():
         if action.kind is ActionKind.FORWARD and action.masquerade:
-            yield Element(f"masquerade-{client}", frontend_bytes(frontend.key))
+            yield Element(f"masquerade-{client}", key)
 
 
-def _on_node_address(frontend: Frontend, settings: NodeSettings) -> Iterator[Element]:
+def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> Iterator[Element]:
     """Keeps such a frontend from being masqueraded because a node port with its number is."""
     if frontend.kind is not FrontendKind.NODE_PORT and settings.takes_node_ports(frontend.address):
-        yield Element("node-address-frontends", frontend_bytes(frontend.key))
+        yield Element("node-address-frontends", key)
 
 
-def _hairpin(frontend: Frontend, pools: list[Pool]) -> Iterator[Element]:
+def _hairpin(key: bytes, slots: Iterable[Slots]) -> Iterator[Element]:
     """Backends on this node that their own connection may be given to."""
-    key = frontend_bytes(frontend.key)
-    here = {one.address for pool in pools for one in frontend.pool(pool) if one.may_be_here}
+    here = {address for some in slots for part in parts_of(some.pool) for address in derived(part, _may_be_here)}
     for address in sorted(here):
         yield Element("hairpin", key + address_bytes(address) * 2)
 
 
-def _source_ranges(frontend: Frontend) -> Iterator[Element]:
-    key = frontend_bytes(frontend.key)
+def _may_be_here(backends: Iterable[Backend]) -> tuple[str, ...]:
+    return tuple(one.address for one in backends if one.may_be_here)
+
+
+def _source_ranges(frontend: Frontend, key: bytes) -> Iterator[Element]:
     for first, after, size in spans(frontend.source_ranges):
         yield Element("source-ranges", key + first.to_bytes(size, "big") + key + (after - 1).to_bytes(size, "big"))
 

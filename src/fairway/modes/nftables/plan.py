@@ -6,7 +6,6 @@ their Fragments; nothing on that path looks at another frontend.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -15,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables.expressions import Jump, listing
 from fairway.modes.nftables.program import Fragment, Program
+from fairway.modes.nftables.slots import Slots, near
 from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import Chain, Element, Family, Rule, Set, Table, printed_element
 
@@ -230,12 +230,15 @@ Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
 def plan_changes(program: Program, changes: Changes) -> Plan:
     """From a Program to the same with some Fragments replaced, or gone (None)."""
-    return _Change.of(program, changes).plan()
+    counted = _Change.of(program, changes)
+    program.counted = (changes, counted)
+    return counted.plan()
 
 
 def accept(program: Program, changes: Changes) -> None:
-    """Record that the plan for these changes has been applied."""
-    change = _Change.of(program, changes)
+    """Record that the plan for these changes has been applied. What `plan_changes` counted out is not counted again."""
+    known, program.counted = program.counted, None
+    change = known[1] if known is not None and known[0] is changes else _Change.of(program, changes)
     for family, numbers in change.numbers.items():
         program.numbers[family] |= numbers
     for key, fragment in change.settled.items():
@@ -258,10 +261,18 @@ def adopt(held: Program, wanted: Program) -> Program:
     tables = held.tables()
     for key, fragment in wanted.fragments.items():
         table = tables.get(fragment.family)
-        there = table.elements.get(fragment.slots_are_in, {}) if table else {}
-        old = {first: tuple(_in_slots(there, fragment, first)) for first in fragment.slots}
-        wanted.fragments[key] = settle(fragment, replace(fragment, slots=old))
+        if table is None or fragment.fixed or not fragment.slots:
+            continue
+        there = table.elements.get(fragment.slots_are_in, {})
+        slots = {first: _adopted(there, fragment, first, some) for first, some in fragment.slots.items()}
+        wanted.fragments[key] = replace(fragment, slots=slots)
     return wanted
+
+
+def _adopted(there: Mapping[bytes, Element], fragment: Fragment, first: int, slots: Slots) -> Slots:
+    before = list(_in_slots(there, fragment, first))
+    wanted = list(slots)
+    return slots if before == wanted else Slots(slots.pool, near(wanted, before))
 
 
 def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) -> Iterator[bytes]:
@@ -270,38 +281,6 @@ def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) ->
         if element is None or not isinstance(element.data, bytes):
             return
         yield fragment.backend_of_slot(element.data)
-
-
-def settle(fragment: Fragment, old: Fragment | None) -> Fragment:
-    """The Fragment with its slots as near to the old one's as can be: who stays keeps the slot, the last fill holes."""
-    if old is None or fragment.fixed or old.fixed or old.slots == fragment.slots:
-        return fragment
-    slots = {first: _near(backends, old.slots.get(first, ())) for first, backends in fragment.slots.items()}
-    return replace(fragment, slots=slots)
-
-
-def _near(backends: tuple[bytes, ...], before: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    wanted = set(backends)
-    kept: list[bytes | None] = [one if one in wanted else None for one in before[: len(backends)]]
-    kept += [None] * (len(backends) - len(kept))
-    there = set(kept)
-    if len(wanted) < len(backends) or len(there - {None}) + kept.count(None) < len(kept):
-        return _near_by_weight(backends, before)
-    rest = iter(one for one in backends if one not in there)
-    return tuple(one if one is not None else next(rest) for one in kept)
-
-
-def _near_by_weight(backends: tuple[bytes, ...], before: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """The same for backends with several slots, now or before."""
-    missing = Counter(backends)
-    kept: list[bytes | None] = []
-    for one in before[: len(backends)]:
-        stays = missing[one] > 0
-        missing[one] -= stays
-        kept.append(one if stays else None)
-    kept += [None] * (len(backends) - len(kept))
-    rest = missing.elements()
-    return tuple(one if one is not None else next(rest) for one in kept)
 
 
 @dataclass
@@ -318,21 +297,64 @@ class _Change:
     def of(cls, program: Program, changes: Changes) -> _Change:
         change = cls(program)
         for key, fragment in changes.items():
-            old = program.fragments.get(key)
-            new = settle(fragment, old) if fragment is not None else None
-            change.settled[key] = new
-            change.add(old, new)
+            change.settled[key] = change.settle(program.fragments.get(key), fragment)
         return change
 
-    def add(self, old: Fragment | None, new: Fragment | None) -> None:
+    def settle(self, old: Fragment | None, new: Fragment | None) -> Fragment | None:
+        """Note what is different; the new Fragment with its slots as near to the old one's as can be."""
         if new is not None:
             missing = new.numbers - self.program.numbers[new.family]
             if missing:
                 self.numbers.setdefault(new.family, set()).update(missing)
-        for family, element in _only_in(old, new):
-            self.leaving.setdefault((family, element.set), []).append(element)
-        for family, element in _only_in(new, old):
-            self.coming.setdefault((family, element.set), []).append(element)
+        if old is not None and new is not None:
+            if old.elements != new.elements:
+                self.elements(old, new)
+            if _comparable(old, new):
+                return self.slots(old, new)
+        elif old is not None or new is not None:
+            self.elements(old, new)
+        self.all_slots(old, new)
+        return new
+
+    def elements(self, old: Fragment | None, new: Fragment | None) -> None:
+        """What one Fragment of a frontend has and the other has not, or has with other data."""
+        for these, others, into in ((old, new, self.leaving), (new, old, self.coming)):
+            there = {(one.set, one.key): one for one in others.elements} if others else {}
+            for element in these.elements if these else ():
+                if there.get((element.set, element.key)) != element:
+                    _note(into, these, element)
+
+    def slots(self, old: Fragment, new: Fragment) -> Fragment:
+        """Only what moves, so that a change of one backend among many costs one backend."""
+        settled: dict[int, Slots] = {}
+        for first, before in old.slots.items():
+            if first not in new.slots:
+                for number, data in enumerate(before, first):
+                    _note(self.leaving, old, old.slot(number, data))
+        for first, wanted in new.slots.items():
+            there = old.slots.get(first)
+            if there is None:
+                settled[first] = wanted
+                for number, data in enumerate(wanted, first):
+                    _note(self.coming, new, new.slot(number, data))
+                continue
+            moves = there.moves(wanted.pool)
+            for number, now in moves.items():
+                if number < len(there):
+                    _note(self.leaving, old, old.slot(first + number, there[number]))
+                if now is not None:
+                    _note(self.coming, new, new.slot(first + number, now))
+            settled[first] = there.moved(wanted.pool, moves)
+        return replace(new, slots=settled)
+
+    def all_slots(self, old: Fragment | None, new: Fragment | None) -> None:
+        """Of a frontend that comes or goes, or whose slots' order is not free, or whose slots hold something else."""
+        before = {(one.set, one.key): one for one in old.all_slots()} if old else {}
+        after = {(one.set, one.key): one for one in new.all_slots()} if new else {}
+        for these, element in ((old, one) for at, one in before.items() if after.get(at) != one):
+            _note(self.leaving, these, element)
+        for these, element in ((new, one) for at, one in after.items() if before.get(at) != one):
+            _note(self.coming, these, element)
 
     def plan(self) -> Plan:
         commands: list[Command] = [
@@ -362,21 +384,16 @@ class _Change:
             yield AddElements(family, *self.place(family, element.set), (element,))
 
 
-def _only_in(these: Fragment | None, others: Fragment | None) -> Iterator[tuple[Family, Element]]:
-    """What one Fragment of a frontend has and the other has not, or has with other data."""
-    if these is None:
-        return
-    there = {(one.set, one.key): one for one in others.elements} if others else {}
-    for element in these.elements:
-        if there.get((element.set, element.key)) != element:
-            yield these.family, element
-    for first, backends in these.slots.items():
-        other = others.slots.get(first, ()) if others else ()
-        if backends == other:
-            continue
-        for index, data in enumerate(backends):
-            if index >= len(other) or other[index] != data:
-                yield these.family, these.slot(first + index, data)
+def _comparable(old: Fragment, new: Fragment) -> bool:
+    """Whether the same backend makes the same slot in both, and may have any."""
+    if old.fixed or new.fixed or old.slots_are_in != new.slots_are_in:
+        return False
+    return all(new.identities.get(backend, number) == number for backend, number in old.identities.items())
 
 
-__all__ = ["Command", "Jump", "Plan", "accept", "build", "plan", "plan_changes", "settle"]
+def _note(into: dict[tuple[Family, str], list[Element]], fragment: Fragment | None, element: Element) -> None:
+    assert fragment is not None
+    into.setdefault((fragment.family, element.set), []).append(element)
+
+
+__all__ = ["Command", "Jump", "Plan", "accept", "build", "plan", "plan_changes"]

@@ -12,12 +12,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 from fairway.model.packet import ICMP
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
 from fairway.modes.nftables.ruleset import ACTIONS, DRAW, LOCAL, number_bytes
+from fairway.modes.nftables.slots import Slots
 from fairway.modes.nftables.structure import identity, structure
 from fairway.modes.nftables.tables import (
     ADDRESS_BYTES,
@@ -27,36 +28,32 @@ from fairway.modes.nftables.tables import (
     Set,
     Table,
     backend_bytes,
-    frontend_bytes,
     printed_element,
     read_address,
     read_frontend,
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Fragment:
     """One frontend's share. No element belongs to two frontends: each changes without a look at the others.
 
-    ``slots`` has the backends' bytes (address, port) of each pool by the number its first slot has. Their order is
-    free; `plan` keeps it near what the kernel holds.
+    ``slots`` has each pool by the number its first slot has. Their order is free; `plan` keeps it near what the kernel
+    holds. Nobody changes a Fragment.
     """
 
     frontend: Frontend
     family: Family
     elements: tuple[Element, ...]
-    slots: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    slots: dict[int, Slots] = field(default_factory=dict)
     numbers: frozenset[int] = frozenset()
     """The structure this frontend needs, by the numbers that lead to it."""
     fixed: bool = False
     """Whether each slot has its backend by a rule, so that their order is not free."""
     identities: dict[bytes, int] = field(default_factory=dict)
     """With session affinity: what each backend is remembered by. Slots hold these then."""
-
-    @cached_property
-    def key(self) -> bytes:
-        """The frontend as the start of every key that is about it."""
-        return frontend_bytes(self.frontend.key)
+    key: bytes = b""
+    """The frontend as the start of every key that is about it."""
 
     @property
     def slots_are_in(self) -> str:
@@ -112,6 +109,8 @@ class Program:
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     numbers: dict[Family, set[int]] = field(default_factory=lambda: {"ip": set(), "ip6": set()})
     """The numbers that have chains of their own. They stay when nobody needs them any more: structure costs."""
+    counted: tuple[object, Any] | None = field(default=None, compare=False, repr=False)
+    """What `plan.plan_changes` found for the changes it was last asked about, for `plan.accept`."""
 
     def tables(self) -> dict[Family, Table]:
         """The whole state by family, base and fragments together, in one form whoever made it."""

@@ -1,0 +1,167 @@
+"""Who has which slot of a pool: numbers from 0 on without a hole, since one of so many is drawn.
+
+    before   0 A   1 B   2 C   3 D
+    B leaves 0 A   1 D   2 C              the last fills the hole, everybody else stays
+    E comes  0 A   1 D   2 C   3 E
+
+Backends are their bytes (address, port), all of one size, and lie one behind the other: 100,000 of them are 800 KB. A
+pool that is made of parts is compared part by part, so that a change of it costs what changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import overload
+
+from fairway.model.parts import Parts, difference
+from fairway.model.view import Backend
+from fairway.modes.nftables.tables import ADDRESS_BYTES, backend_bytes
+
+Moves = dict[int, bytes | None]
+"""The slots that are different, and what they hold now; None: there is no such slot any more."""
+
+
+class Slots(Sequence[bytes]):
+    """The slots of one pool. Never changed: `moved` gives others."""
+
+    __slots__ = ("_packed", "_pool", "_size", "_where", "_width")
+
+    def __init__(self, pool: Sequence[Backend], rows: Iterable[bytes] | None = None) -> None:
+        """In the pool's own order, each backend as often as it weighs; or as the rows say."""
+        self._pool = pool
+        self._width = ADDRESS_BYTES["ip6" if pool and ":" in _first(pool).address else "ip"] + 4
+        self._packed: bytes | bytearray | None = None
+        self._where: dict[bytes, int] | None = None
+        if rows is not None:
+            self._packed = b"".join(rows)
+            self._size = len(self._packed) // self._width
+        else:
+            # Weights are given to whole pools, which have no parts then.
+            self._size = len(pool) if isinstance(pool, Parts) else sum(one.weight for one in pool)
+
+    @property
+    def pool(self) -> Sequence[Backend]:
+        return self._pool
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        packed, width = self._bytes(), self._width
+        return (bytes(packed[at : at + width]) for at in range(0, len(packed), width))
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[bytes, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | tuple[bytes, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        if not 0 <= index < self._size:
+            raise IndexError(index)
+        return bytes(self._bytes()[index * self._width : (index + 1) * self._width])
+
+    def __eq__(self, other: object) -> bool:
+        return self._bytes() == other._bytes() if isinstance(other, Slots) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(bytes(self._bytes()))
+
+    def __repr__(self) -> str:
+        return f"Slots({list(self)!r})"
+
+    def moves(self, pool: Sequence[Backend]) -> Moves:
+        """What must change for them to be those of another pool: who stays keeps the slot, the last fill holes."""
+        if pool is self._pool:
+            return {}
+        if isinstance(pool, Parts) and isinstance(self._pool, Parts):
+            return self._moves_of_parts(pool)
+        before = list(self)
+        now = near(list(Slots(pool)), before)
+        found: Moves = {number: data for number, data in enumerate(now) if before[number : number + 1] != [data]}
+        found.update(dict.fromkeys(range(len(now), len(before))))
+        return found
+
+    def moved(self, pool: Sequence[Backend], moves: Moves) -> Slots:
+        """The slots of the other pool, after these moves."""
+        found = Slots(pool, ())
+        packed, width = bytearray(self._bytes()), self._width
+        found._width, found._size = width, self._size
+        for number in sorted(moves):
+            data = moves[number]
+            if data is None:
+                found._size = min(found._size, number)
+            else:
+                packed[number * width : (number + 1) * width] = data
+                found._size = max(found._size, number + 1)
+        del packed[found._size * width :]
+        found._packed = packed if isinstance(pool, Parts) else bytes(packed)
+        self._hand_on(found, moves)
+        return found
+
+    def _moves_of_parts(self, pool: Parts[Backend]) -> Moves:
+        gone, come = difference(self._pool, pool)
+        left, new = _counted(gone), _counted(come)
+        where = self._index()
+        free = sorted(where[one] for one in left - new)
+        coming = list((new - left).elements())
+        size = self._size - len(free) + len(coming)
+        holes = set(free)
+        last = (self[number] for number in range(size, self._size) if number not in holes)
+        fill = chain(last, coming)
+        places = chain((number for number in free if number < size), range(self._size, size))
+        found: Moves = {number: next(fill) for number in places}
+        found.update(dict.fromkeys(range(size, self._size)))
+        return found
+
+    def _bytes(self) -> bytes | bytearray:
+        if self._packed is None:
+            self._packed = b"".join(_rows(self._pool))
+        return self._packed
+
+    def _index(self) -> dict[bytes, int]:
+        """Where everybody is. It is made once and goes along from one change to the next."""
+        if self._where is None:
+            self._where = {data: number for number, data in enumerate(self)}
+        return self._where
+
+    def _hand_on(self, to: Slots, moves: Moves) -> None:
+        if self._where is None or not isinstance(to._pool, Parts):
+            return
+        where, self._where = self._where, None
+        for number in moves:
+            if number < self._size and where.get(self[number]) == number:
+                del where[self[number]]
+        where.update((data, number) for number, data in moves.items() if data is not None)
+        to._where = where
+
+
+def _first(pool: Sequence[Backend]) -> Backend:
+    return next(iter(pool))
+
+
+def _rows(pool: Iterable[Backend]) -> Iterator[bytes]:
+    for one in pool:
+        data = backend_bytes(one.address, one.port)
+        yield data if one.weight == 1 else data * one.weight
+
+
+def _counted(parts: Iterable[Iterable[Backend]]) -> Counter[bytes]:
+    return Counter(backend_bytes(one.address, one.port) for part in parts for one in part)
+
+
+def near(backends: Sequence[bytes], before: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The backends in slots as near to those before as can be; each as often as it is named."""
+    missing = Counter(backends)
+    kept: list[bytes | None] = []
+    for one in before[: len(backends)]:
+        stays = missing[one] > 0
+        missing[one] -= stays
+        kept.append(one if stays else None)
+    kept += [None] * (len(backends) - len(kept))
+    rest = missing.elements()
+    return tuple(one if one is not None else next(rest) for one in kept)
