@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-pytest_plugins = ["fairway.lab.pytest"]
+pytest_plugins = ["fairway.lab.pytest", "fairway.lab.vm.pytest"]
 
 # No deadline: a case that is slow on a busy machine is not wrong.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50, print_blob=True)

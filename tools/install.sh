@@ -18,6 +18,11 @@ need kubectl kubernetes-client
 [ -e /etc/protocols ] || needed+=(netbase)
 # Only for tests: on a machine with systemd, Debian starts a server where one is installed.
 [ "${1:-}" != --tests ] || need etcd etcd-server
+# The kernel of the guests in which the mode ipvs is tested, and what loads its modules; Debian has it for PCs only.
+if [ "${1:-}" = --tests ] && [ "$(uname -m)" = x86_64 ]; then
+    need linux.uml user-mode-linux
+    [ -x /usr/sbin/modprobe ] || [ -x /sbin/modprobe ] || needed+=(kmod)
+fi
 PYTHON=${PYTHON:-python3}
 need "$PYTHON" python3
 "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 || needed+=(python3-venv)
