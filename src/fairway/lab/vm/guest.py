@@ -4,8 +4,8 @@
         for line in guest.lines(): ...                                              └─ all of it is gone with the block
 
 The guest sees the machine's files, the virtual environment too, and writes to memory; only its job's directory,
-``/run/job`` in the guest, is shared both ways. No hardware support and no privilege is needed. What it is good for, and what
-not, stands in docs/guides/kernels-in-a-guest.md.
+``/run/job`` in the guest, is shared both ways. No hardware support and no privilege is needed. What a guest is good for
+stands in docs/guides/kernels-in-a-guest.md.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Instead of running the test, take over what came of it in the guest."""
     if item.get_closest_marker(MARKER) is None or _guest not in item.config.stash:
         return None
@@ -56,6 +56,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     for report in item.config.stash[_guest].reports(item):
         hook.pytest_runtest_logreport(report=report)
     hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    # What the test before this one has set up for its module would otherwise be found in the way of the next one.
+    item.session._setupstate.teardown_exact(nextitem)
     return True
 
 
