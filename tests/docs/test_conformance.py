@@ -23,5 +23,5 @@ def test_what_is_wrong_with_rules_and_marks_is_named() -> None:
     assert problems({"1": {"1 a": "words", "1 b": "words", "1 c": missing, "1 d": missing}}, found) == [
         "1 b: no test names it",
         "1 d: has a test by now; it is not missing any more",
-        "2 z: no such rule in reference-rules.yaml",
+        "2 z: there is no such rule",
     ]

@@ -60,6 +60,7 @@ def talk(place: NetworkNamespace, protocol: str, address: str, port: int) -> int
         return int(client.getsockname()[1])
 
 
+@pytest.mark.reference("7.4 TestConntracker_DeleteEntries, TestFlowFilter")
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_flows_are_found_by_protocol_and_by_destination(place: NetworkNamespace, table: Conntrack, family: str) -> None:
     client = talk(place, "UDP", THERE[family], 7001)
@@ -82,6 +83,7 @@ def test_who_answers_is_told_when_it_is_not_who_was_asked(place: NetworkNamespac
     assert (found.reply_source, found.reply_port) == ("127.0.0.1", 7001)
 
 
+@pytest.mark.reference("7.4 TestConntracker_DeleteEntries, TestFlowFilter")
 def test_exactly_the_named_flows_are_forgotten_and_those_that_left_are_not_counted(
     place: NetworkNamespace, table: Conntrack
 ) -> None:

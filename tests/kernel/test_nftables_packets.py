@@ -252,6 +252,7 @@ def test_source_ranges_let_in_whom_they_hold(stage: Stage, family: str) -> None:
     assert stage.ask(stage.client, address(family, "service", 1)) == f"2 sees {client}"
 
 
+@pytest.mark.reference("7.5 LoadBalancers: no connectivity disruption during rolling update")
 @both
 @pytest.mark.parametrize(
     "change",
@@ -313,6 +314,7 @@ def test_a_client_comes_back_to_its_backend(stage: Stage, family: str) -> None:
     assert memory["timeout"] == 600
 
 
+@pytest.mark.reference("7.5 affinity timeout work for both")
 @both
 def test_each_connection_begins_the_time_anew_with_the_timeout_of_now(stage: Stage, family: str) -> None:
     stage.load(frontend(family, 2, 3, affinity_seconds=60))
@@ -336,6 +338,7 @@ def test_a_client_whose_backend_leaves_moves_and_then_stays(stage: Stage, family
     assert len(_remembered(stage, family)) == 1
 
 
+@pytest.mark.reference("7.5 affinity timeout work for both")
 @both
 def test_a_client_that_stays_away_is_forgotten(stage: Stage, family: str) -> None:
     stage.load(frontend(family, 2, 3, affinity_seconds=1))
@@ -345,6 +348,7 @@ def test_a_client_that_stays_away_is_forgotten(stage: Stage, family: str) -> Non
         assert time.monotonic() < deadline
 
 
+@pytest.mark.reference("7.5 session affinity work / switch for clusterIP and NodePort")
 @both
 def test_a_node_port_remembers_for_itself(stage: Stage, family: str) -> None:
     port = {"kind": FrontendKind.NODE_PORT, "address": ANY[family], "port": 30080}

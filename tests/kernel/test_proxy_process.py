@@ -102,6 +102,8 @@ def test_a_node_port_answers_at_the_nodes_own_address(world: World) -> None:
         assert world.answers("127.0.0.1", place=NODE, port=30080, times=1) == {"refused"}
 
 
+@pytest.mark.reference("7.5 Networking: check kube-proxy urls")
+@pytest.mark.reference("7.4 TestConfigz, TestStatuszRegistryReceivesListedPaths")
 def test_health_speaks_of_packets_and_configz_of_what_counts(world: World) -> None:
     with world.proxy("--conntrack-min=7") as running:
         until(world.node, lambda: '"delivered":true' in running.get("/healthz", 10256)[1], "the canary arrives")
@@ -128,6 +130,8 @@ def test_a_node_that_boots_while_the_api_is_away_has_the_services_it_had(world: 
         assert second.status()["rememberedFrom"] is not None
 
 
+@pytest.mark.reference("7.5 Service CIDRs: create Services and serve on different Service CIDRs")
+@pytest.mark.reference("7.2 TestProxier_OnServiceCIDRsChanged")
 def test_a_network_of_cluster_ips_counts_while_it_is_declared(world: World) -> None:
     """What goes to an unused cluster IP is dropped, instead of being sent to wherever the default route leads."""
 
@@ -145,6 +149,8 @@ def test_a_network_of_cluster_ips_counts_while_it_is_declared(world: World) -> N
         until(world.node, lambda: networks() == {"10.96.0.0/16"}, "the network has gone")
 
 
+@pytest.mark.reference("7.5 should work after restarting kube-proxy / restarting apiserver")
+@pytest.mark.reference("7.2 TestSyncProxyRulesStartup")
 def test_killed_and_started_again_it_adopts_the_rules_and_no_connection_notices(world: World) -> None:
     world.api.service("web")
     world.api.endpoints("web", world.network.address("talk-1"), world.network.address("talk-2"))
@@ -170,6 +176,7 @@ def test_what_changed_while_there_was_no_proxy_is_caught_up_with(world: World) -
         assert world.answers() == {"web-2"}
 
 
+@pytest.mark.reference("7.5 KubeProxy: recreate its iptables rules if they are deleted")
 @pytest.mark.parametrize(
     "intrusion",
     [("flush", "ruleset"), ("delete", "table", "ip", "fairway"), ("flush", "table", "ip", "fairway")],
@@ -198,6 +205,7 @@ def test_an_open_connection_survives_the_loss_of_all_rules(world: World) -> None
         assert talk.still_works()
 
 
+@pytest.mark.reference("7.2 TestCleanupLeftovers")
 def test_other_peoples_tables_are_none_of_its_business(world: World) -> None:
     with world.proxy() as running:
         nft(world.node, "add", "table", "ip", "theirs")
@@ -240,6 +248,7 @@ def test_a_kernel_that_refuses_is_told_of_once_and_asked_again(world: World) -> 
             until(world.node, lambda: "the kernel follows again" in running.said(), "the log tells of the recovery")
 
 
+@pytest.mark.reference("7.5 should work after restarting kube-proxy / restarting apiserver")
 def test_it_does_without_the_api_server_and_goes_on_when_that_is_back(world: World) -> None:
     world.api.service("web")
     world.api.endpoints("web", world.web[0])
@@ -255,6 +264,8 @@ def test_it_does_without_the_api_server_and_goes_on_when_that_is_back(world: Wor
             world.until_answers({"web-2"}, "the new state is followed")
 
 
+@pytest.mark.reference("7.5 Conntrack: cleanup conntrack entries when UDP targetPort changes for NodePort")
+@pytest.mark.reference("7.5 LoadBalancers / Conntrack: preserve UDP traffic when server pod cycles")
 def test_a_udp_client_that_keeps_its_port_follows_its_service(world: World) -> None:
     with world.proxy(), world.network.client_from("shell").namespace.socket(kind=socket.SOCK_DGRAM) as client:
         client.settimeout(1.0)
@@ -275,6 +286,7 @@ def test_a_udp_client_that_keeps_its_port_follows_its_service(world: World) -> N
         until(world.node, lambda: answer() == "web-2", "a flow to a backend that left reaches the one that is there")
 
 
+@pytest.mark.reference("7.5 Networking: check kube-proxy urls")
 def test_probes_and_scrapes_are_answered(world: World) -> None:
     with world.proxy() as running:
         world.api.service("web")

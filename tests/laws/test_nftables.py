@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -28,6 +29,7 @@ def _views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
     return view, draw(packets(view))
 
 
+@pytest.mark.reference("7.2 TestTracePacket and its kin")
 @given(_views_and_packets())
 def test_evaluate_ends_as_decide_does(case: tuple[NodeView, Packet]) -> None:
     view, packet = case

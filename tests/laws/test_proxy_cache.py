@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,10 @@ def happen(cache: Cache, objects: Objects, event: Event) -> None:
 FIRST = NodeSettings(name=NODES[0])
 
 
+@pytest.mark.reference("7.2 TestUpdateEndpointsMap")
+@pytest.mark.reference(
+    "7.4 TestServiceCacheLeaks, TestEndpointSliceUpdate, TestEndpointsMapFromESC, TestCheckoutChanges"
+)
 @given(rounds=st.lists(events(), max_size=4))
 def test_after_any_events_the_frontends_are_those_of_resolve_from_scratch(rounds: Sequence[Sequence[Event]]) -> None:
     cache, objects = Cache(FIRST), Objects(FIRST)
@@ -88,6 +93,10 @@ def test_after_any_events_the_frontends_are_those_of_resolve_from_scratch(rounds
         assert cache.frontends == objects.frontends()
 
 
+@pytest.mark.reference("7.2 TestUpdateEndpointsMap")
+@pytest.mark.reference(
+    "7.4 TestServiceCacheLeaks, TestEndpointSliceUpdate, TestEndpointsMapFromESC, TestCheckoutChanges"
+)
 @given(rounds=st.lists(events(), max_size=4))
 def test_a_batch_names_exactly_the_frontends_that_are_different(rounds: Sequence[Sequence[Event]]) -> None:
     cache, objects = Cache(FIRST), Objects(FIRST)

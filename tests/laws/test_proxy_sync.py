@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +100,7 @@ def test_after_any_events_the_kernel_holds_what_the_objects_ask_for(
         assert MODE.evaluate(program, packet).outcome.essence == decide(view, packet).essence
 
 
+@pytest.mark.reference("7.2 TestSyncProxyRulesStartup")
 @given(rounds=st.lists(events(), max_size=4))
 def test_a_proxy_that_starts_afresh_moves_nothing_that_clients_can_notice(rounds: Sequence[Sequence[Event]]) -> None:
     memory, program, objects = asyncio.run(follow(rounds))

@@ -54,12 +54,14 @@ def test_the_modes_program_answers(mode: AnyMode, step: Step, line: Expectation)
     assert outcome.essence == line.essence, explain(line, outcome, traces)
 
 
+@pytest.mark.reference("7.2 TestOverallIPTablesRules / TestOverallNFTablesRules")
 @pytest.mark.parametrize("mode", BY_NAME)
 @pytest.mark.parametrize("step", STEPS)
 def test_the_modes_program_reads_as_it_did(mode: AnyMode, step: Step) -> None:
     _compare(step.file(mode.name, "golden"), what_services_add(mode, step.view))
 
 
+@pytest.mark.reference("7.2 TestMasqueradeRule")
 @pytest.mark.parametrize("mode", BY_NAME)
 def test_the_program_of_a_node_without_services_reads_as_it_did(mode: AnyMode) -> None:
     empty = NodeView(settings=scenarios()[0].steps[0].view.settings, frontends={})
@@ -92,6 +94,12 @@ def test_no_golden_file_is_left_over() -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_has_packets(step: Step) -> None:
     assert step.expectations
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)
+def test_a_scenario_says_in_one_line_what_it_asserts(scenario: Scenario) -> None:
+    assert scenario.description.asserts.count("\n") == 0
+    assert scenario.description.asserts, "write it into scenario.yaml, under asserts"
 
 
 @pytest.mark.parametrize("scenario", scenarios(), ids=lambda one: one.name)

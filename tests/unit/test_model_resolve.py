@@ -67,6 +67,7 @@ def backends(frontend: Frontend) -> list[str]:
 # 1.A: which objects count
 
 
+@pytest.mark.reference("7.4 TestServiceToServiceMap")
 @pytest.mark.parametrize(
     "spec",
     [
@@ -182,6 +183,7 @@ def test_a_protocol_that_nobody_knows_has_no_frontend() -> None:
 # Families
 
 
+@pytest.mark.reference("7.4 TestServiceToServiceMap")
 def test_each_family_has_frontends_of_its_own() -> None:
     dual = service(
         [{"name": "http", "port": 80, "nodePort": 30080}],
@@ -224,6 +226,7 @@ def test_bad_addresses_are_made_canonical_or_left_out() -> None:
 # Frontends
 
 
+@pytest.mark.reference("7.4 TestServiceToServiceMap")
 def test_a_frontend_is_caused_by_a_field() -> None:
     one = service(
         [HTTP, {"name": "admin", "port": 81, "nodePort": 30081}],
@@ -244,6 +247,7 @@ def test_a_frontend_is_caused_by_a_field() -> None:
     }
 
 
+@pytest.mark.reference("7.4 TestServiceToServiceMap")
 @pytest.mark.parametrize("mode, frontends", [("Proxy", 0), ("VIP", 1), (None, 1)])
 def test_a_balancer_in_proxy_mode_sees_its_traffic_itself(mode: str | None, frontends: int) -> None:
     """The reference's TestLoadBalancerIngressRouteTypeProxy."""
@@ -302,6 +306,7 @@ def test_session_affinity(spec: dict[str, Any], seconds: int) -> None:
     assert only(service(**spec)).affinity_seconds == seconds
 
 
+@pytest.mark.reference("7.2 TestLoadBalancer: same node SNATted to LB1/LB2 (implicitly allowed)")
 @pytest.mark.parametrize(
     "ranges, kept",
     [

@@ -51,6 +51,7 @@ def test_a_backend_that_leaves_costs_a_handful_of_elements_and_the_last_slot_fil
     ]
 
 
+@pytest.mark.reference("7.2 TestSyncProxyRulesRepeated")
 @pytest.mark.parametrize("others", [1, 50])
 def test_a_change_costs_the_same_among_many_frontends(others: int) -> None:
     held = program(frontend(1, 2, 3), *(frontend(1, 2, number=n + 2) for n in range(others)))

@@ -44,6 +44,9 @@ def slice_(*endpoints: Endpoint) -> EndpointSlice:
     return EndpointSlice(endpoints=endpoints, ports=(EndpointPort(name="", port=8080),))
 
 
+@pytest.mark.reference("7.5 should fail health check node port if there are only terminating endpoints")
+@pytest.mark.reference("7.4 TestGetLocalEndpointIPs")
+@pytest.mark.reference("7.2 TestHealthCheckNodePortWhenTerminating")
 def test_addresses_that_are_ready_here_are_counted_once() -> None:
     slices = [
         slice_(endpoint("10.244.1.2"), endpoint("10.244.1.3", ready=False), endpoint("10.244.2.2", "node-2")),
@@ -52,6 +55,7 @@ def test_addresses_that_are_ready_here_are_counted_once() -> None:
     assert health_check(service(), slices, "node-1") == HealthCheck(31234, (("IPv4", 2),))
 
 
+@pytest.mark.reference("7.5 NodePort and HealthCheckNodePort correctly when ExternalTrafficPolicy changes")
 @pytest.mark.parametrize("one", [service("Cluster"), service(kind="NodePort"), service(port=0)])
 def test_only_a_load_balancer_with_the_local_policy_has_a_port(one: Service) -> None:
     assert health_check(one, [slice_(endpoint("10.244.1.2"))], "node-1") is None
@@ -90,6 +94,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.reference("7.4 healthcheck TestServer")
 async def test_the_answer_is_the_references_word_for_word() -> None:
     ports, port = CheckPorts(lambda: True, FakeClock()), free_port()
     ports.settle(HERE)
@@ -106,6 +111,8 @@ async def test_the_answer_is_the_references_word_for_word() -> None:
     )
 
 
+@pytest.mark.reference("7.5 should fail health check node port if there are only terminating endpoints")
+@pytest.mark.reference("7.4 healthcheck TestServer")
 @pytest.mark.parametrize("count, healthy, code", [(1, True, 200), (0, True, 503), (1, False, 503)])
 def test_it_is_good_with_an_endpoint_and_a_healthy_proxy(count: int, healthy: bool, code: int) -> None:
     ports = CheckPorts(lambda: healthy, FakeClock())
@@ -115,6 +122,7 @@ def test_it_is_good_with_an_endpoint_and_a_healthy_proxy(count: int, healthy: bo
     assert json.loads(answer.body)["serviceProxyHealthy"] is healthy
 
 
+@pytest.mark.reference("7.4 healthcheck TestServer")
 async def test_a_port_that_is_taken_is_named_and_asked_for_again() -> None:
     clock = FakeClock()
     ports = CheckPorts(lambda: True, clock)
@@ -136,6 +144,7 @@ async def test_a_port_that_is_taken_is_named_and_asked_for_again() -> None:
     await waiting.__aexit__(None, None, None)
 
 
+@pytest.mark.reference("7.4 healthcheck TestServer")
 async def test_a_service_that_is_gone_stops_listening() -> None:
     ports, first, second = CheckPorts(lambda: True, FakeClock()), free_port(), free_port()
     ports.settle(HERE)

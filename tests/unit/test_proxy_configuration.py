@@ -27,6 +27,7 @@ def test_networks_become_canonical() -> None:
     assert found.node_ports == ("192.168.0.0/24",)
 
 
+@pytest.mark.reference("7.4 Test_getLocalDetectors")
 def test_node_cidr_leaves_the_pod_networks_to_the_node_object() -> None:
     assert configure(Flags(detect_local_mode="NodeCIDR", cluster_cidr="10.0.0.0/8"), "a").pod_networks is None
 
@@ -45,6 +46,7 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
     assert configure(Flags(healthz_bind_address=text), "a").healthz == expected
 
 
+@pytest.mark.reference("7.4 Test_checkBadConfig, Test_checkBadIPConfig")
 @pytest.mark.parametrize(
     "flags, words",
     [
@@ -89,6 +91,7 @@ def test_all_wrong_flags_are_told_at_once() -> None:
     ]
 
 
+@pytest.mark.reference("7.4 Test_checkBadConfig, Test_checkBadIPConfig")
 def test_a_file_is_told_its_problems_by_field() -> None:
     file = document_at({"conntrack.min": -1, "mode": "ipvs", "nftables.syncPeriod": "soon"})
     with pytest.raises(ConfigurationError) as raised:
@@ -109,6 +112,7 @@ def test_what_has_no_effect_is_told_with_the_reason() -> None:
     )
 
 
+@pytest.mark.reference("7.4 Test_detectNodeIPs")
 def test_a_node_address_of_ones_own_counts_but_for_the_unspecified_one() -> None:
     assert configure(Flags(bind_address="10.0.0.7"), "a").own_address == "10.0.0.7"
     assert configure(Flags(bind_address="::"), "a").own_address == ""

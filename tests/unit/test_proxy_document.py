@@ -41,6 +41,7 @@ winkernel: {enableDSR: false, networkName: ""}
 """
 
 
+@pytest.mark.reference("7.4 TestLoadConfig, TestLoadConfigFailures")
 def test_a_file_of_kubeadm_means_the_defaults_and_what_it_says() -> None:
     document = read_document(KUBEADM.encode())
     assert dict(changed_fields(document)) == {
@@ -58,6 +59,7 @@ def test_what_is_written_reads_back_as_the_same() -> None:
     assert read_document(write_document(DEFAULTS).encode()) == DEFAULTS
 
 
+@pytest.mark.reference("7.4 TestLoadConfig, TestLoadConfigFailures")
 @pytest.mark.parametrize(
     "text, words",
     [

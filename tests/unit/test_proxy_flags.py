@@ -16,6 +16,7 @@ def test_flags_that_are_not_given_leave_the_defaults() -> None:
     assert document_of(Flags()) == DEFAULTS
 
 
+@pytest.mark.reference("7.4 TestProcessV1Alpha1Flags, TestOptionsComplete")
 def test_each_flag_sets_its_field() -> None:
     document = document_of(
         Flags(
@@ -40,6 +41,7 @@ def test_a_feature_gate_is_true_or_false() -> None:
         document_of(Flags(feature_gates="A"))
 
 
+@pytest.mark.reference("7.4 TestProcessV1Alpha1Flags, TestOptionsComplete")
 def test_beside_a_file_the_others_are_named() -> None:
     assert ignored(Flags(hostname_override="a", conntrack_min=5, service_cluster_ip_range="10.0.0.0/8")) == [
         "--conntrack-min"

@@ -48,6 +48,7 @@ def nobody(one: Frontend) -> frozenset[tuple[str, int]]:
     return keep()
 
 
+@pytest.mark.reference("7.4 conntrack TestCleanStaleEntries")
 @pytest.mark.parametrize(
     "old, new, expected",
     [
@@ -70,6 +71,7 @@ def test_tcp_is_never_touched() -> None:
     assert everything({key: frontend(ONE, key=key)}, nobody) == []
 
 
+@pytest.mark.reference("7.4 conntrack TestCleanStaleEntries")
 def test_flows_to_what_is_gone_and_flows_past_the_service_are_stale_and_the_others_stay() -> None:
     to_one, to_two = Entry("10.96.0.10", 53, ONE, 53), Entry("10.96.0.10", 53, TWO, 53)
     untranslated = Entry("10.96.0.10", 53, "10.96.0.10", 53)
@@ -78,11 +80,13 @@ def test_flows_to_what_is_gone_and_flows_past_the_service_are_stale_and_the_othe
     assert stale(flows, [Suspect(DNS, keep(ONE))], SETTINGS) == [to_two, untranslated]
 
 
+@pytest.mark.reference("7.4 conntrack TestCleanStaleEntries")
 def test_a_node_port_counts_on_this_nodes_addresses_only() -> None:
     here, elsewhere = Entry("192.168.0.2", 30053, TWO, 53), Entry("192.0.2.9", 30053, "192.0.2.9", 30053)
     assert stale([here, elsewhere], [Suspect(NODE_PORT, keep(ONE))], SETTINGS) == [here]
 
 
+@pytest.mark.reference("7.4 TestServiceWithoutEndpoints")
 def test_at_the_start_only_flows_to_nobody_known_are_stale() -> None:
     found = everything({DNS: frontend(ONE)}, nobody)
     good, bad = Entry("10.96.0.10", 53, ONE, 53), Entry("10.96.0.10", 53, TWO, 53)

@@ -57,6 +57,7 @@ def test_the_answer_has_the_references_fields(health: Health, clock: FakeClock) 
     assert "nodeEligible" not in read(health.livez())
 
 
+@pytest.mark.reference("7.4 TestHealthzServer / TestLivezServer")
 def test_a_change_that_waits_too_long_is_unhealthy_until_the_kernel_has_it(health: Health, clock: FakeClock) -> None:
     health.pending()
     clock.advance(PATIENCE_SECONDS - 1)
@@ -69,6 +70,7 @@ def test_a_change_that_waits_too_long_is_unhealthy_until_the_kernel_has_it(healt
     assert health.livez().code == 200
 
 
+@pytest.mark.reference("7.4 TestHealthzServer / TestLivezServer")
 @pytest.mark.parametrize(
     "node",
     [

@@ -68,6 +68,7 @@ def test_a_descriptor_that_is_none_does_not_end_the_proxy(caplog: pytest.LogCapt
     assert "--ready-fd 10000: Bad file descriptor" in caplog.text
 
 
+@pytest.mark.reference("7.4 TestConfigChange")
 async def test_a_file_that_says_something_else_ends_the_work_and_one_that_is_away_does_not(tmp_path: Path) -> None:
     file, clock = tmp_path / "config.conf", FakeClock()
     file.write_text("mode: nftables")

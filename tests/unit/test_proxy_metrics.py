@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from fairway.kernel.contract import ApplyFailed
 from fairway.model.view import FrontendKey, Key, NodeSettings
+from fairway.objects.endpointslice import SERVICE_NAME_LABEL, Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
@@ -12,6 +17,7 @@ from fairway.proxy.receipts import Receipts, Round, RoundKind
 from fairway.runtime.clock import FakeClock, rfc3339
 
 KEY = Key("shop", "cart")
+LONELY = {"internal": 1.0, "external": 1.0}
 
 
 class Desk:
@@ -55,6 +61,7 @@ def test_a_repair_counts_only_when_it_changed_something() -> None:
     assert desk.value("kubeproxy_sync_full_proxy_rules_duration_seconds_count", ip_family="IPv6") == 2
 
 
+@pytest.mark.reference("7.4 TestLastChangeTriggerTime")
 def test_programming_latency_is_measured_from_the_pods_change_but_not_from_before_our_time() -> None:
     desk = Desk()
     old, new = rfc3339(desk.clock.now() - 3600), rfc3339(desk.clock.now() + 2)
@@ -72,6 +79,45 @@ def test_failures_probes_and_forgotten_flows_are_counted() -> None:
     assert desk.value("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
     assert desk.value("kubeproxy_proxy_healthz_total", code="503") == 1
     assert desk.value("kubeproxy_conntrack_reconciler_deleted_entries_total", ip_family="IPv4") == 3
+
+
+@pytest.mark.reference("7.2 TestNoEndpointsMetric")
+@pytest.mark.parametrize(
+    "policies, node, expected",
+    [
+        ({}, "node-b", {}),
+        ({"internal_traffic_policy": "Local"}, "node-a", {}),
+        ({"internal_traffic_policy": "Local"}, "node-b", {"internal": 1}),
+        ({"external_traffic_policy": "Local"}, "node-b", {"external": 1}),
+        ({"internal_traffic_policy": "Local", "external_traffic_policy": "Local"}, "node-b", LONELY),
+        ({"internal_traffic_policy": "Local", "external_traffic_policy": "Local"}, "node-a", {}),
+        ({"internal_traffic_policy": "Local", "external_traffic_policy": "Local"}, "", {}),
+    ],
+)
+def test_frontends_kept_to_a_node_without_an_endpoint_are_counted(
+    policies: dict[str, Any], node: str, expected: dict[str, float]
+) -> None:
+    """``node`` is where the only endpoint runs; empty: there is none, so nobody misses one here."""
+    desk = Desk()
+    ports = (ServicePort(port=80, node_port=30080),)
+    service = Service(
+        metadata=ObjectMeta(namespace="shop", name="cart"),
+        spec=ServiceSpec(type="NodePort", cluster_ip="10.96.0.7", ports=ports, **policies),
+    )
+    desk.cache.put_service(KEY, service, Cause("Service", KEY, "1", 0.0))
+    if node:
+        labels = {SERVICE_NAME_LABEL: "cart"}
+        slice_ = EndpointSlice(
+            metadata=ObjectMeta(namespace="shop", name="cart-a", labels=labels),
+            address_type="IPv4",
+            ports=(EndpointPort(name="", port=8080),),
+            endpoints=(Endpoint(addresses=("10.244.1.7",), node_name=node),),
+        )
+        desk.cache.put_slice(Key("shop", "cart-a"), slice_, Cause("EndpointSlice", KEY, "2", 0.0))
+    desk.cache.take()
+    name = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
+    counted = {policy: desk.value(name, traffic_policy=policy, ip_family="IPv4") for policy in LONELY}
+    assert {policy: count for policy, count in counted.items() if count} == expected
 
 
 def test_a_scrape_counts_what_the_cache_holds() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fairway.objects.cluster import Node, NodeAddress, NodeSpec, NodeStatus
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.networking import ServiceCIDR, ServiceCIDRSpec
@@ -27,6 +29,7 @@ def node(*addresses: tuple[str, str], pod_cidr: str = "") -> Node:
 HERE = node(("Hostname", "node-a"), ("ExternalIP", "198.51.100.7"), ("InternalIP", "192.168.0.2"))
 
 
+@pytest.mark.reference("7.4 TestNewNodeManager, TestNodeManagerOnNodeChange")
 def test_the_node_object_gives_the_zone_and_the_primary_address() -> None:
     found = settings_of(configuration(), HERE, LOCAL)
     assert found.name == "node-a"
@@ -54,6 +57,7 @@ def test_the_order_of_interfaces_does_not_matter() -> None:
     assert settings_of(configuration(), HERE, LOCAL) == settings_of(configuration(), HERE, LOCAL[::-1])
 
 
+@pytest.mark.reference("7.4 TestNewNodeManager, TestNodeManagerOnNodeChange")
 def test_without_a_node_object_there_is_no_zone_and_no_node_port() -> None:
     found = settings_of(configuration(), None, LOCAL)
     assert found.zone == ""
@@ -64,12 +68,14 @@ def test_without_a_node_object_there_is_no_zone_and_no_node_port() -> None:
     ]
 
 
+@pytest.mark.reference("7.4 Test_detectNodeIPs")
 def test_internal_addresses_come_before_external_ones_and_loopback_never_counts() -> None:
     assert primary_addresses(HERE) == ("192.168.0.2",)
     both = node(("InternalIP", "127.0.0.1"), ("ExternalIP", "198.51.100.7"), ("InternalIP", "2001:db8::2"))
     assert primary_addresses(both) == ("198.51.100.7", "2001:db8::2")
 
 
+@pytest.mark.reference("7.4 Test_getLocalDetectors")
 def test_node_cidr_reads_the_pod_networks_from_the_node() -> None:
     told = configuration(detect_local_mode="NodeCIDR")
     assert settings_of(told, node(pod_cidr="10.244.1.7/24"), LOCAL).pod_networks == ("10.244.1.0/24",)
@@ -77,11 +83,13 @@ def test_node_cidr_reads_the_pod_networks_from_the_node() -> None:
     assert any("no spec.podCIDRs" in one for one in doubts(told, HERE))
 
 
+@pytest.mark.reference("7.4 TestGetNodeIPs, TestContainsIPv4Loopback, MapIPs/CIDRsByIPFamily")
 def test_node_port_networks_choose_among_local_addresses() -> None:
     told = configuration(nodeport_addresses="192.168.0.0/16,127.0.0.0/8,2001:db8::/32")
     assert settings_of(told, HERE, LOCAL).node_port_addresses == ("192.168.0.2", "2001:db8::2")
 
 
+@pytest.mark.reference("7.4 TestGetNodeIPs, TestContainsIPv4Loopback, MapIPs/CIDRsByIPFamily")
 def test_zero_networks_of_both_families_mean_every_address() -> None:
     assert settings_of(configuration(nodeport_addresses="0.0.0.0/0,::/0"), None, LOCAL).node_port_addresses is None
     only_four = settings_of(configuration(nodeport_addresses="0.0.0.0/0"), None, LOCAL)

@@ -115,6 +115,7 @@ def key(one: Service) -> FrontendKey:
     return FrontendKey(one.spec.cluster_ip, (one.spec.ports or ())[0].protocol, 53)
 
 
+@pytest.mark.reference("7.2 TestSyncProxyRulesStartup")
 async def test_the_start_applies_the_difference_to_what_the_kernel_holds() -> None:
     world = World()
     world.put(CART, "10.244.1.2")
@@ -129,6 +130,7 @@ async def test_the_start_applies_the_difference_to_what_the_kernel_holds() -> No
         assert again.sync.is_ready
 
 
+@pytest.mark.reference("7.2 TestSyncProxyRulesRepeated")
 async def test_a_change_touches_only_itself_and_does_not_read_the_kernel_back() -> None:
     world = World()
     world.put(CART, "10.244.1.2")
@@ -144,6 +146,7 @@ async def test_a_change_touches_only_itself_and_does_not_read_the_kernel_back() 
         ]
 
 
+@pytest.mark.reference("7.4 runner tests")
 async def test_changes_that_come_together_go_out_together() -> None:
     world = World()
     async with world.running():
@@ -190,6 +193,7 @@ async def test_somebody_elses_change_of_something_else_is_looked_at_and_left_alo
         assert "firewalld" not in caplog.text
 
 
+@pytest.mark.reference("7.4 runner tests")
 async def test_a_refused_change_keeps_the_old_state_is_told_once_and_comes_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -211,6 +215,7 @@ async def test_a_refused_change_keeps_the_old_state_is_told_once_and_comes_later
     assert "follows again, after 2 failures" in caplog.text
 
 
+@pytest.mark.reference("7.4 TestNewNodeManager, TestNodeManagerOnNodeChange")
 async def test_a_change_of_the_node_compares_the_whole() -> None:
     world = World()
     world.put(CART, "10.244.1.2")

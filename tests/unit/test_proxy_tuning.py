@@ -14,6 +14,7 @@ DEFAULT = configure(Flags(), "a").tracking
 assert DEFAULT is not None
 
 
+@pytest.mark.reference("7.4 TestGetConntrackMax, TestSetupConntrack")
 @pytest.mark.parametrize(
     "limits, cores, expected",
     [
@@ -28,6 +29,7 @@ def test_connections_grow_with_the_cores_between_two_bounds(limits: TrackingLimi
     assert most_connections(limits, cores) == expected
 
 
+@pytest.mark.reference("7.4 TestGetConntrackMax, TestSetupConntrack")
 def test_a_timeout_of_zero_leaves_the_kernels_own() -> None:
     name = "net.netfilter.nf_conntrack"
     assert DEFAULT is not None

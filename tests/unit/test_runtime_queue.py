@@ -65,6 +65,7 @@ def test_a_moment_that_comes_while_the_item_is_worked_on_makes_it_run_again() ->
     assert queue.take(2) == "a"
 
 
+@pytest.mark.reference("7.4 runner tests")
 @pytest.mark.parametrize(
     "rounds, now, expected",
     [

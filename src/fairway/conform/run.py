@@ -24,6 +24,9 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What came of one scenario. ``reason`` says what failed, or why it is not applicable; empty when it passed."""
 
     name: str
+    asserts: str = ""
+    proves: tuple[str, ...] = ()
+    """Rows of the reference's own list of tests."""
     reason: str = ""
 
 
@@ -77,16 +80,18 @@ def _count(report: Report, scenario: Scenario, sendable: Container[str]) -> None
 
 
 def _result(stage: Stage, scenario: Scenario) -> tuple[str, Result]:
+    told = scenario.description
+    result = Result(name=scenario.name, asserts=told.asserts, proves=told.proves)
     if because := scenario.not_applicable(stage.mode.name):
-        return "not_applicable", Result(name=scenario.name, reason=because)
+        return "not_applicable", msgspec.structs.replace(result, reason=because)
     for step in scenario.steps:
         try:
             wrong = stage.play(step)
         except ApplyFailed as error:
             wrong = [f"{step.name}: the kernel refused the program: {error}"]
         if wrong:
-            return "failed", Result(name=scenario.name, reason="\n\n".join(wrong))
-    return "passed", Result(name=scenario.name)
+            return "failed", msgspec.structs.replace(result, reason="\n\n".join(wrong))
+    return "passed", result
 
 
 @contextmanager

@@ -199,6 +199,9 @@ def addresses_of(node: LabNode) -> tuple[str, ...]:
 class Description(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """scenario.yaml: what has to be said about a scenario."""
 
+    asserts: str = ""
+    proves: tuple[str, ...] = ()
+    """The rows of the reference's list of tests (tests/datapath-rules.yaml) that it proves."""
     not_applicable: dict[str, str] = {}
     """The reason by the name of each mode that does something else on purpose."""
 
