@@ -26,7 +26,7 @@ from fairway.lab.probe import Answer, has_sockets
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import SERVICE_NETWORK, LabNode
 from fairway.model.decide import decide
-from fairway.model.packet import PROTOCOLS, Outcome, Packet, Trace, Verdict
+from fairway.model.packet import ICMP, PROTOCOLS, Outcome, Packet, Trace, Verdict
 from fairway.model.view import NodeView
 from fairway.modes.contract import Mode
 from fairway.proxy.kernels import open_mode
@@ -159,7 +159,7 @@ class Journey:
 
 def protocols() -> frozenset[str]:
     """Those that this kernel has sockets for; packets of others are not sent."""
-    return frozenset(one for one in PROTOCOLS if has_sockets(one))
+    return frozenset(one for one in (*PROTOCOLS, ICMP) if has_sockets(one))
 
 
 @contextmanager
