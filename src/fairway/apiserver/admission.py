@@ -6,21 +6,37 @@ A plugin sees each write after the kind's own rules have found it valid, and has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fairway.objects import resources
 from fairway.objects.codec import Document
 from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError, forbidden
 
-# Why the new document (the third) of a kind must not take the place of the old one (None at creation); empty: it may.
-Plugin = Callable[[Resource, Document | None, Document], str]
+if TYPE_CHECKING:
+    from fairway.apiserver.authentication import User
 
 
-def deny_service_external_ips(resource: Resource, old: Document | None, new: Document) -> str:
+@dataclass(frozen=True)
+class Attempt:
+    """A write that is about to be done: ``old`` is None at creation, ``user`` when it is the server's own."""
+
+    resource: Resource
+    old: Document | None
+    new: Document
+    user: User | None = None
+
+
+# Why it must not be; empty: it may.
+Plugin = Callable[[Attempt], str]
+
+
+def deny_service_external_ips(attempt: Attempt) -> str:
     """No external IP that the Service does not have already: whoever sets one can take another's traffic."""
-    if resource is not resources.SERVICES:
+    if attempt.resource is not resources.SERVICES:
         return ""
-    added = _external_ips(new) - (_external_ips(old) if old else set())
+    added = _external_ips(attempt.new) - (_external_ips(attempt.old) if attempt.old else set())
     return "Use of external IPs is denied by admission control" if added else ""
 
 
@@ -34,17 +50,16 @@ ALWAYS_ON = ("NamespaceLifecycle", "NodeRestriction")
 
 
 class Admission:
-    """The plugins that are on, by their names; raises `KeyError` for a name that is none."""
+    """The plugins that are on: some by their names, and ``guards`` that have none; `KeyError` for no such name."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._plugins = [PLUGINS[name] for name in names]
+    def __init__(self, names: Iterable[str] = (), guards: Iterable[Plugin] = ()) -> None:
+        self._plugins = [*(PLUGINS[name] for name in names), *guards]
 
-    def check(self, resource: Resource, old: Document | None, new: Document) -> None:
+    def check(self, attempt: Attempt) -> None:
         """Raises `ApiError` Forbidden with the first reason."""
         for plugin in self._plugins:
-            if reason := plugin(resource, old, new):
-                name = new["metadata"].get("name", "")
-                raise refused(resource, name, reason)
+            if reason := plugin(attempt):
+                raise refused(attempt.resource, attempt.new["metadata"].get("name", ""), reason)
 
 
 def refused(resource: Resource, name: str, reason: str) -> ApiError:

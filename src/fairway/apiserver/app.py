@@ -89,7 +89,7 @@ class App:
     async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
         """The response, None when it has been streamed."""
         path = request.path.rstrip("/") or "/"
-        user = await self._gate.identify(request)
+        request.user = user = await self._gate.identify(request)
         if way := find_way(request.raw_path):
             with self._gate.place(user, request, long=True):
                 asked, work = way.asked(request.method), self._forward(request, user, way, receive, send)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fairway.apiserver.apply.owners import NAME_LIMIT, Author, author_of
@@ -51,8 +52,8 @@ def author(request: Request, target: Target) -> Author:
     if errors:
         raise invalid_object(_OPTIONS, "", errors)
     if applies:
-        return Author(name, "Apply", target.subresource)
-    return author_of(name, request.header(b"user-agent"), target.subresource)
+        return Author(name, "Apply", target.subresource, request.user)
+    return replace(author_of(name, request.header(b"user-agent"), target.subresource), user=request.user)
 
 
 async def serve_apply(registry: Registry, request: Request, target: Target) -> tuple[bool, Stored]:

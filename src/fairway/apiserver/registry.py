@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fairway.apiserver import metadata
-from fairway.apiserver.admission import Admission
+from fairway.apiserver.admission import Admission, Attempt
 from fairway.apiserver.allocation import Ledger, ServiceNetwork
 from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
@@ -169,7 +169,7 @@ class Registry:
         allocation = self._allocate(kind, None, defaulted)
         prepared = kind.strategy.prepare_create(allocation.document)
         _refuse(kind, prepared, kind.strategy.validate(prepared))
-        self._admission.check(kind.resource, None, prepared)
+        self._admission.check(Attempt(kind.resource, None, prepared, write.author.user))
         return replace(allocation, document=prepared)
 
     async def update(
@@ -226,7 +226,7 @@ class Registry:
         allocation = self._allocate(kind, old, new)
         prepared = rules.prepare_update(old, allocation.document)
         _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
-        self._admission.check(kind.resource, old, prepared)
+        self._admission.check(Attempt(kind.resource, old, prepared, write.author.user))
         return replace(allocation, document=metadata.finish_update(kind, old, prepared))
 
     async def delete(

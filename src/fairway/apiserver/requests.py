@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from fairway.apiserver.kinds import Kind, Kinds
@@ -20,6 +20,9 @@ from fairway.objects.status import (
     too_large,
     unsupported_media_type,
 )
+
+if TYPE_CHECKING:
+    from fairway.apiserver.authentication import User
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -59,6 +62,8 @@ class Request:
         self.address: str = (scope.get("client") or ("",))[0]
         # Why this client may not create what it may replace: a PUT or an apply of something that is not there yet.
         self.creation_refused: ApiError | None = None
+        # Who asks, once that is known.
+        self.user: User | None = None
         self._receive = receive
         self.fields: Sequence[tuple[bytes, bytes]] = scope["headers"]
         self._body: bytes | None = None

@@ -16,8 +16,10 @@ from typing import Any
 
 import uvicorn
 
+from fairway.apiserver.access.aggregation import aggregate_roles
 from fairway.apiserver.access.audit import AuditFile, AuditLog, AuditLogError
 from fairway.apiserver.access.authorizer import Authorizer
+from fairway.apiserver.access.escalation import Escalation
 from fairway.apiserver.access.gate import Gate
 from fairway.apiserver.access.jws import SigningKey, SigningKeyError
 from fairway.apiserver.access.limits import Limits
@@ -121,18 +123,19 @@ async def create_app(
     ranges = ranges_of(settings)
     sequential = settings.cluster_ip_allocation == "sequential"
     allocator = ServiceAllocator(ranges, random.SystemRandom().randrange, sequential=sequential)
+    kinds = standard_kinds(allocator)
+    authorizer = Authorizer(storage, kinds, clock)
     registry = Registry(
         storage,
-        standard_kinds(allocator),
+        kinds,
         clock,
         reuse_after=settings.cluster_ip_reuse_after,
-        admission=Admission(settings.admission_plugins),
+        admission=Admission(settings.admission_plugins, [Escalation(authorizer)]),
     )
     await registry.open()
     await ensure_default(registry, ranges)
     await bootstrap(registry, allocator.default_address, port or settings.port)
     await Presence(registry, clock, Server(settings.advertise_address, port or settings.port)).begin()
-    authorizer = Authorizer(storage, registry.kinds, clock)
     await authorizer.load()
     given = proofs or Proofs()
     tokens, accounts = StaticTokens(given.tokens), ServiceAccountTokens(given.key, registry, clock)
@@ -192,6 +195,8 @@ class ApiServer:
             self._write_kubeconfig(authority)
             undo.push_async_callback(_end, _begin("authorizer", self.app.authorizer.follow()))
             undo.push_async_callback(_end, _begin("collector", Collector(self.app.registry).run()))
+            aggregation = aggregate_roles(self.app.registry, SystemClock())
+            undo.push_async_callback(_end, _begin("aggregation of ClusterRoles", aggregation))
             keeper = NetworkKeeper(self.app.registry, ranges_of(self._settings), SystemClock())
             undo.push_async_callback(_end, _begin("keeper of cluster IPs", keeper.run()))
             undo.push_async_callback(_end, _begin("compaction", compact_periodically(storage, SystemClock())))

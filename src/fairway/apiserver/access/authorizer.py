@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fairway.apiserver.access.node import node_of, refused
 from fairway.apiserver.access.roles import MASTERS
-from fairway.apiserver.access.rules import Attributes, Binding, Grant, Policy, Role
+from fairway.apiserver.access.rules import Attributes, Binding, Grant, Policy, Role, Rule
 from fairway.apiserver.authentication import User
 from fairway.apiserver.kinds import Kinds
 from fairway.apiserver.storage.contract import Compacted, Entry, FutureRevision, Storage, StorageError, WatchClosed
@@ -64,6 +64,14 @@ class Authorizer:
         """Why a node may not write what is not its own, empty for everybody else and everything else."""
         node = node_of(user.name, user.groups)
         return "" if node is None or MASTERS in user.groups else refused(node, asked)
+
+    def allows(self, user: User, asked: Attributes) -> bool:
+        """Whether a user's roles allow it."""
+        return self.decide(user, asked).allowed
+
+    def rules_of(self, namespace: str, name: str) -> tuple[Rule, ...] | None:
+        """The rules of a role, of a ClusterRole when there is no namespace; None for one that does not exist."""
+        return self._policy.rules_of(namespace, name)
 
     def grants(self, user: User, namespace: str) -> Iterable[Grant]:
         """Every rule that holds for a user in a namespace."""

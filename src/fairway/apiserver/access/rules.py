@@ -51,7 +51,7 @@ class Rule(Value):
         if EVERYTHING not in self.verbs and asked.verb not in self.verbs:
             return False
         if asked.path:
-            return any(_matches_path(one, asked.path) for one in self.non_resource_urls or ())
+            return any(matches_path(one, asked.path) for one in self.non_resource_urls or ())
         groups = self.api_groups or ()
         if EVERYTHING not in groups and asked.group not in groups:
             return False
@@ -64,7 +64,7 @@ class Rule(Value):
         return bool(asked.subresource) and f"*/{asked.subresource}" in resources
 
 
-def _matches_path(pattern: str, path: str) -> bool:
+def matches_path(pattern: str, path: str) -> bool:
     return path.startswith(pattern[:-1]) if pattern.endswith(EVERYTHING) else pattern == path
 
 
@@ -106,11 +106,11 @@ class Policy:
     """What everybody may do, by roles and bindings. A binding to a role that does not exist gives nothing."""
 
     def __init__(self, roles: Iterable[Role], bindings: Iterable[Binding]) -> None:
-        known = {(role.metadata.namespace, role.metadata.name): role.rules or () for role in roles}
+        self._rules = {(role.metadata.namespace, role.metadata.name): role.rules or () for role in roles}
         self._grants: dict[tuple[str, str], dict[str, list[Grant]]] = {}
         for binding in bindings:
             reference, namespace = binding.role_ref, binding.metadata.namespace
-            rules = known.get((namespace if reference.kind == "Role" else "", reference.name), ())
+            rules = self._rules.get((namespace if reference.kind == "Role" else "", reference.name), ())
             for subject in binding.subjects or ():
                 grants = [Grant(rule, _reason(binding, subject)) for rule in rules]
                 self._grants.setdefault(_holder(subject), {}).setdefault(namespace, []).extend(grants)
@@ -123,6 +123,10 @@ class Policy:
                 yield from held.get("", ())
                 if namespace:
                     yield from held.get(namespace, ())
+
+    def rules_of(self, namespace: str, name: str) -> tuple[Rule, ...] | None:
+        """The rules of a role, of a ClusterRole when there is no namespace; None for one that does not exist."""
+        return self._rules.get((namespace, name))
 
     def find(self, name: str, groups: Iterable[str], asked: Attributes) -> Grant | None:
         """The first grant that allows it, None when nothing does."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fairway.apiserver.apply.fields import Fields, FieldsError, parse_fields, union
 from fairway.apiserver.schema import is_time
+
+if TYPE_CHECKING:
+    from fairway.apiserver.authentication import User
 
 Operation = Literal["Apply", "Update"]
 NAME_LIMIT = 128
@@ -20,11 +23,15 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Author:
-    """Who writes, as the owner of fields: a name, what it does, and through which subresource."""
+    """Who writes, as the owner of fields: a name, what it does, and through which subresource.
+
+    ``user`` is on whose behalf, None for the server itself.
+    """
 
     manager: str
     operation: Operation = "Update"
     subresource: str = ""
+    user: User | None = None
 
     def through(self, subresource: str) -> Author:
         return replace(self, subresource=subresource)

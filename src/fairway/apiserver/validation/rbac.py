@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairway.apiserver.validation import formats
 from fairway.apiserver.validation.metadata import Errors, each_invalid, metadata, metadata_update
+from fairway.apiserver.validation.selectors import selector_errors
 from fairway.objects.codec import Document
 from fairway.objects.status import invalid, not_supported, required
 
@@ -15,7 +16,15 @@ def validate_role(document: Document, *, namespaced: bool) -> Errors:
     errors = metadata(document, namespaced=namespaced, name_format=formats.path_segment)
     for index, rule in enumerate(document.get("rules") or ()):
         errors += _rule(rule, f"rules[{index}]", namespaced)
-    return errors
+    aggregation = document.get("aggregationRule")
+    return errors if aggregation is None else errors + _aggregation(aggregation)
+
+
+def _aggregation(rule: Document) -> Errors:
+    path, selectors = "aggregationRule.clusterRoleSelectors", rule.get("clusterRoleSelectors") or ()
+    if not selectors:
+        return [required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")]
+    return [error for index, one in enumerate(selectors) for error in selector_errors(one, f"{path}[{index}]")]
 
 
 def _rule(rule: Document, path: str, namespaced: bool) -> Errors:
