@@ -149,3 +149,61 @@ async def test_a_stranger_learns_the_health_and_nothing_else(server: ApiServer) 
     out, _ = await asyncio.wait_for(process.communicate(), 30)
     assert out.startswith(b"ok{")
     assert b'User \\"system:anonymous\\" cannot list resource \\"services\\"' in out
+
+
+REVIEW = """
+apiVersion: authorization.k8s.io/v1
+kind: SubjectAccessReview
+spec: {user: ann, groups: ["fairway:viewers"], resourceAttributes: {verb: VERB, resource: services, namespace: default}}
+"""
+
+
+async def test_a_review_is_a_kind_that_can_be_created_and_explained(kubectl: Kubectl) -> None:
+    for verb, allowed in (("get", "true"), ("delete", "false")):
+        manifest = REVIEW.replace("VERB", verb)
+        assert await kubectl("create", "-f", "-", "-o", "jsonpath={.status.allowed}", stdin=manifest) == allowed
+    assert "subjectaccessreviews" in await kubectl("api-resources", "--api-group=authorization.k8s.io")
+    assert "resourceAttributes" in await kubectl("explain", "subjectaccessreview.spec")
+    assert await kubectl("auth", "can-i", "create", "serviceaccounts", "--subresource=token") == "yes\n"
+    assert await kubectl("auth", "can-i", "get", "services/proxy") == "yes\n"
+
+
+ROLES = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: default}
+rules:
+- {apiGroups: [""], resources: [pods], verbs: [VERBS]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: default}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: bob}
+"""
+
+
+async def test_reconcile_adds_what_is_missing(kubectl: Kubectl) -> None:
+    said = await kubectl("auth", "reconcile", "-f", "-", stdin=ROLES.replace("VERBS", "get"))
+    assert "role.rbac.authorization.k8s.io/reader reconciled" in said
+    await kubectl("auth", "reconcile", "-f", "-", stdin=ROLES.replace("VERBS", "list"))
+    for verb in ("get", "list"):
+        assert await kubectl("auth", "can-i", verb, "pods", "--as=bob") == "yes\n"
+    assert (await kubectl.run("auth", "can-i", "delete", "pods", "--as=bob")).out == "no\n"
+
+
+async def test_who_may_write_roles_gives_no_more_than_they_have(kubectl: Kubectl) -> None:
+    await kubectl("create", "role", "author", "--verb=create,get", "--resource=roles,rolebindings,pods")
+    await kubectl("create", "rolebinding", "author", "--role=author", "--user=ann")
+    await kubectl("--as=ann", "create", "role", "fine", "--verb=get", "--resource=pods")
+    refused = await refusal(kubectl, "--as=ann", "create", "role", "thief", "--verb=get", "--resource=secrets")
+    assert "is attempting to grant RBAC permissions not currently held" in refused
+    assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}' in refused
+
+
+async def test_an_aggregated_role_is_filled(kubectl: Kubectl) -> None:
+    await kubectl("create", "clusterrole", "all", "--aggregation-rule=into=all")
+    await kubectl("create", "clusterrole", "part", "--verb=get", "--resource=pods")
+    await kubectl("label", "clusterrole", "part", "into=all")
+    await kubectl("wait", "clusterrole/all", "--for=jsonpath={.rules[0].resources[0]}=pods", "--timeout=10s")

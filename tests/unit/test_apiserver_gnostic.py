@@ -136,7 +136,7 @@ def test_an_operation_can_be_read_back() -> None:
 
 
 def test_the_whole_document_has_the_definitions_and_paths_of_its_json_form() -> None:
-    openapi = OpenApi(standard_kinds(ServiceAllocator(Ranges.parse(), lambda below: 0)))
+    openapi = OpenApi(standard_kinds(ServiceAllocator(Ranges.parse(), lambda below: 0)).groups)
     whole, expected = fields(openapi.v2_protobuf()), json.loads(openapi.v2())
     assert list(named(part(whole, 9), 1)) == list(expected["definitions"])
     assert list(named(part(whole, 8), 2)) == list(expected["paths"])

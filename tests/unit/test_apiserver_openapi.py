@@ -13,7 +13,7 @@ from fairway.apiserver.allocation import Ranges, ServiceAllocator
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.openapi import PATCHES, OpenApi
 
-OPENAPI = OpenApi(standard_kinds(ServiceAllocator(Ranges.parse(), lambda below: 0)))
+OPENAPI = OpenApi(standard_kinds(ServiceAllocator(Ranges.parse(), lambda below: 0)).groups)
 ROOTS = (
     "api/v1",
     "apis/apps/v1",

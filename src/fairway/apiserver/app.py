@@ -14,12 +14,12 @@ from fairway.apiserver.access import audit
 from fairway.apiserver.access.audit import AuditLog
 from fairway.apiserver.access.authorizer import Authorizer
 from fairway.apiserver.access.gate import Gate, attributes_of
-from fairway.apiserver.access.reviews import Question, Reviews, find_question
+from fairway.apiserver.access.reviews import KINDS, Question, Reviews, find_question
 from fairway.apiserver.access.rules import Attributes
 from fairway.apiserver.authentication import User
 from fairway.apiserver.changes import noting
 from fairway.apiserver.forwarding import Forwarding, Way, find_way
-from fairway.apiserver.kinds import Kinds
+from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
 from fairway.apiserver.relay import check_relayable, relay
@@ -160,6 +160,14 @@ class App:
                 await self._audit_log.add(entry)
 
 
+def _served(kinds: Kinds) -> dict[tuple[str, str], list[Kind]]:
+    """Every kind by its group and version: those that are stored, and those that are questions."""
+    groups = {key: list(rows) for key, rows in kinds.groups.items()}
+    for kind in KINDS:
+        groups.setdefault((kind.resource.group, kind.resource.version), []).append(kind)
+    return groups
+
+
 def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
     """Everything that is not about objects, by path."""
     major, minor = KUBERNETES_VERSION
@@ -176,14 +184,24 @@ def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
     }
     pages: dict[str, Callable[[Request], Response]] = dict.fromkeys(_OPEN_PATHS, _ok)
     pages["/version"] = _fixed(version)
-    pages["/api"] = _discovered(kinds, discovery.versions(), core=True)
-    pages["/apis"] = _discovered(kinds, discovery.group_list(kinds), core=False)
-    for (group, served), rows in kinds.groups.items():
+    groups = _served(kinds)
+    pages["/api"] = _discovered(groups, discovery.versions(), core=True)
+    pages["/apis"] = _discovered(groups, discovery.group_list(groups), core=False)
+    for (group, served), rows in groups.items():
         if group:
             pages[f"/apis/{group}"] = _fixed(discovery.group(group, served))
         root = f"/apis/{group}/{served}" if group else f"/api/{served}"
         pages[root] = _fixed(discovery.resource_list(rows))
-    pages.update(_openapi_pages(OpenApi(kinds)))
+    pages.update(_openapi_pages(OpenApi(groups)))
+    # kubectl asks about a kind that cannot be patched, before it creates one: a review of authorization.k8s.io.
+    pages["/apis/apiextensions.k8s.io/v1/customresourcedefinitions"] = _fixed(
+        {
+            "kind": "CustomResourceDefinitionList",
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "metadata": {"resourceVersion": "1"},
+            "items": [],
+        }
+    )
     pages["/"] = _fixed({"paths": sorted(pages)})
     return pages
 
@@ -197,7 +215,7 @@ def _fixed(document: dict[str, Any]) -> Callable[[Request], Response]:
     return lambda _: response
 
 
-def _discovered(kinds: Kinds, legacy: dict[str, Any], *, core: bool) -> Callable[[Request], Response]:
+def _discovered(groups: discovery.Groups, legacy: dict[str, Any], *, core: bool) -> Callable[[Request], Response]:
     """The aggregated form for clients that ask for it, else the list that tells where to ask next."""
 
     def page(request: Request) -> Response:
@@ -206,7 +224,7 @@ def _discovered(kinds: Kinds, legacy: dict[str, Any], *, core: bool) -> Callable
             if "as=APIGroupDiscoveryList" in one and "g=apidiscovery.k8s.io" in one:
                 version = "v2beta1" if "v=v2beta1" in one else "v2"
                 media = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-                return Response(200, encode(discovery.aggregated(kinds, version, core=core)), media)
+                return Response(200, encode(discovery.aggregated(groups, version, core=core)), media)
             if one in (JSON, "*/*"):
                 break
         return Response(200, encode(legacy))

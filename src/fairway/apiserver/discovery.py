@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fairway.apiserver.kinds import Kind, Kinds
+from fairway.apiserver.kinds import Kind, Part
 
 _VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _SUBRESOURCE_VERBS = ("get", "patch", "update")
-_FORWARDED_VERBS = ("create", "delete", "get", "patch", "update")
-_SCALE = {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+
+# group and version → what is served of it
+Groups = Mapping[tuple[str, str], Sequence[Kind]]
 
 
 def versions() -> dict[str, Any]:
@@ -17,10 +19,10 @@ def versions() -> dict[str, Any]:
     return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
 
 
-def group_list(kinds: Kinds) -> dict[str, Any]:
+def group_list(groups: Groups) -> dict[str, Any]:
     """``/apis``."""
-    groups = [group(name, version) for name, version in kinds.groups if name]
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+    found = [group(name, version) for name, version in groups if name]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
 
 
 def group(name: str, version: str) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def group(name: str, version: str) -> dict[str, Any]:
     return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": [served], "preferredVersion": served}
 
 
-def resource_list(kinds: list[Kind]) -> dict[str, Any]:
+def resource_list(kinds: Sequence[Kind]) -> dict[str, Any]:
     """``/api/v1`` or ``/apis/GROUP/VERSION``."""
     return {
         "kind": "APIResourceList",
@@ -46,47 +48,53 @@ def _rows(kind: Kind) -> list[dict[str, Any]]:
         "singularName": resource.singular,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(_VERBS),
+        "verbs": _verbs(kind),
     }
     if resource.short_names:
         row["shortNames"] = list(resource.short_names)
     if kind.categories:
         row["categories"] = list(kind.categories)
-    rows = [row, *(_subresource_row(kind, name) for name in kind.subresources)]
-    if kind.forwarded:
-        rows.append(
-            {
-                "name": f"{resource.plural}/proxy",
-                "singularName": "",
-                "namespaced": True,
-                "kind": f"{resource.kind}ProxyOptions",
-                "verbs": list(_FORWARDED_VERBS),
-            }
-        )
-    return rows
+    return [row, *(_part_row(kind, part) for part in _parts(kind))]
 
 
-def _subresource_row(kind: Kind, name: str) -> dict[str, Any]:
+def _verbs(kind: Kind) -> list[str]:
+    return ["create"] if kind.asked else list(_VERBS)
+
+
+def _parts(kind: Kind) -> Iterator[Part]:
+    """Every subresource of a kind."""
+    resource = kind.resource
+    for name in kind.subresources:
+        if name == "scale":
+            yield Part(name, "Scale", _SUBRESOURCE_VERBS, "autoscaling", "v1")
+        else:
+            verbs = ("update",) if name == "finalize" else _SUBRESOURCE_VERBS
+            yield Part(name, resource.kind, verbs, resource.group, resource.version)
+    yield from kind.parts
+
+
+def _part_row(kind: Kind, part: Part) -> dict[str, Any]:
+    resource = kind.resource
     row = {
-        "name": f"{kind.resource.plural}/{name}",
+        "name": f"{resource.plural}/{part.name}",
         "singularName": "",
-        "namespaced": kind.resource.namespaced,
-        "kind": kind.resource.kind,
-        "verbs": list(_SUBRESOURCE_VERBS),
+        "namespaced": resource.namespaced,
+        "kind": part.kind,
+        "verbs": list(part.verbs),
     }
-    if name == "finalize":
-        row["verbs"] = ["update"]
-    return {**row, **_SCALE} if name == "scale" else row
+    if part.group != resource.group:
+        row |= {"group": part.group, "version": part.version}
+    return row
 
 
-def aggregated(kinds: Kinds, version: str, *, core: bool) -> dict[str, Any]:
+def aggregated(groups: Groups, version: str, *, core: bool) -> dict[str, Any]:
     """``/api`` (``core``) or ``/apis`` as APIGroupDiscoveryList, ``version`` v2 or v2beta1."""
     items = [
         {
             "metadata": {"name": name, "creationTimestamp": None},
             "versions": [{"version": served, "resources": [_discovered(k) for k in rows], "freshness": "Current"}],
         }
-        for (name, served), rows in kinds.groups.items()
+        for (name, served), rows in groups.items()
         if (name == "") is core
     ]
     return {
@@ -104,7 +112,7 @@ def _discovered(kind: Kind) -> dict[str, Any]:
         "responseKind": _kind(resource.group, resource.version, resource.kind),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": list(_VERBS),
+        "verbs": _verbs(kind),
     }
     if resource.short_names:
         found["shortNames"] = list(resource.short_names)
@@ -112,15 +120,12 @@ def _discovered(kind: Kind) -> dict[str, Any]:
         found["categories"] = list(kind.categories)
     parts = [
         {
-            "subresource": name,
-            "responseKind": dict(_SCALE) if name == "scale" else found["responseKind"],
-            "verbs": ["update"] if name == "finalize" else list(_SUBRESOURCE_VERBS),
+            "subresource": part.name,
+            "responseKind": _kind(part.group, part.version, part.kind),
+            "verbs": list(part.verbs),
         }
-        for name in kind.subresources
+        for part in _parts(kind)
     ]
-    if kind.forwarded:
-        options = _kind(resource.group, resource.version, f"{resource.kind}ProxyOptions")
-        parts.append({"subresource": "proxy", "responseKind": options, "verbs": list(_FORWARDED_VERBS)})
     if parts:
         found["subresources"] = parts
     return found

@@ -45,6 +45,17 @@ class View:
     write: Callable[[Document], Document]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A subresource that is no view of the object itself: what it takes, and what can be done with it."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = "v1"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """One kind as the server treats it.
@@ -53,7 +64,8 @@ class Kind:
     whose creator may not say anything about it. ``generation`` says what change counts as one: of the ``spec``, or
     of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace. ``deprecated`` is
     the warning that every answer about it carries. ``put_needs_version``: who replaces one must say which version.
-    ``forwarded``: its subresource ``proxy`` leads to what it stands for (`fairway.apiserver.forwarding`).
+    ``parts`` are subresources that somebody else serves than `verbs`. ``asked``: it is a question, answered and not
+    stored.
     """
 
     resource: Resource
@@ -67,7 +79,8 @@ class Kind:
     finalizable: bool = False
     put_creates: bool = False
     put_needs_version: bool = False
-    forwarded: bool = False
+    parts: tuple[Part, ...] = ()
+    asked: bool = False
     view: View | None = None
     deprecated: str = ""
     categories: tuple[str, ...] = ()
@@ -135,6 +148,10 @@ class Kinds:
         return found
 
 
+def _proxy(kind: str) -> Part:
+    return Part("proxy", f"{kind}ProxyOptions", ("create", "delete", "get", "patch", "update"))
+
+
 def standard_kinds(service_allocator: Allocator) -> Kinds:
     """The kinds of a Fairway server, with each kind's rules and columns."""
 
@@ -153,7 +170,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             row(
                 resources.PODS,
                 generation="spec",
-                forwarded=True,
+                parts=(_proxy("Pod"),),
                 selectable=(
                     "spec.nodeName",
                     "spec.restartPolicy",
@@ -168,7 +185,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             row(
                 resources.SERVICES,
                 allocator=service_allocator,
-                forwarded=True,
+                parts=(_proxy("Service"),),
                 selectable=("spec.clusterIP", "spec.type"),
                 put_creates=True,
                 categories=("all",),
@@ -181,7 +198,11 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             ),
             row(resources.CONFIG_MAPS, status="none"),
             row(resources.SECRETS, status="none", selectable=("type",)),
-            row(resources.SERVICE_ACCOUNTS, status="none"),
+            row(
+                resources.SERVICE_ACCOUNTS,
+                status="none",
+                parts=(Part("token", "TokenRequest", ("create",), "authentication.k8s.io"),),
+            ),
             row(resources.EVENTS, status="none", put_creates=True, selectable=tuple(_EVENT_FIELDS)),
             row(
                 resources.EVENTS_V1,

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from fairway import __version__
 from fairway.apiserver import gnostic
-from fairway.apiserver.kinds import Kind, Kinds
+from fairway.apiserver.kinds import Kind
 from fairway.apiserver.schema import REF, definitions, name_of
 from fairway.objects.codec import Document, encode
 
@@ -61,10 +61,10 @@ _INFO = {"title": "Fairway", "version": __version__}
 
 
 class OpenApi:
-    """The documents over one table of kinds, made when they are first asked for."""
+    """The documents over the kinds of each group and version, made when they are first asked for."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._groups = {_root(group, version): rows for (group, version), rows in kinds.groups.items()}
+    def __init__(self, groups: Mapping[tuple[str, str], Sequence[Kind]]) -> None:
+        self._groups = {_root(group, version): rows for (group, version), rows in groups.items()}
         self._made: dict[str, bytes] = {}
 
     def v3_index(self) -> Document:
@@ -122,7 +122,7 @@ def _group_kind(kind: Kind) -> Document:
     return {"group": resource.group, "version": resource.version, "kind": resource.kind}
 
 
-def _reached(rows: list[Kind]) -> set[str]:
+def _reached(rows: Sequence[Kind]) -> set[str]:
     """The types of some kinds and of everything they mention, with what every group has."""
     roots = [name for kind in rows for name in _types(kind)]
     roots += [name for name in definitions() if name.endswith((".DeleteOptions", ".Status", ".Patch", ".WatchEvent"))]
@@ -138,7 +138,8 @@ def _reached(rows: list[Kind]) -> set[str]:
 def _types(kind: Kind) -> Iterator[str]:
     resource = kind.resource
     yield name_of(resource.api_version, resource.kind)
-    yield name_of(resource.api_version, f"{resource.kind}List")
+    if not kind.asked:
+        yield name_of(resource.api_version, f"{resource.kind}List")
     if kind.scalable:
         yield name_of("autoscaling/v1", "Scale")
 
@@ -191,6 +192,9 @@ def _paths(kind: Kind, operation: Any) -> Iterator[tuple[str, Document]]:
     resource = kind.resource
     root = f"/{_root(resource.group, resource.version)}"
     collection = f"{root}/namespaces/{{namespace}}/{resource.plural}" if resource.namespaced else _everywhere(kind)
+    if kind.asked:
+        yield collection, _item(kind, collection, ("post",), operation)
+        return
     yield collection, _item(kind, collection, ("list", "post", "deletecollection"), operation)
     yield f"{collection}/{{name}}", _item(kind, f"{collection}/{{name}}", ("get", "put", "patch", "delete"), operation)
     for part in kind.subresources:

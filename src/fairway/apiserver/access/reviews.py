@@ -15,21 +15,31 @@ from fairway.apiserver.access.roles import MASTERS
 from fairway.apiserver.access.rules import Attributes, Rule
 from fairway.apiserver.access.service_accounts import ISSUER, ServiceAccountTokens
 from fairway.apiserver.authentication import StaticTokens, User
+from fairway.apiserver.kinds import Kind
 from fairway.apiserver.requests import Request
 from fairway.apiserver.respond import Response
 from fairway.apiserver.schema import type_errors
+from fairway.apiserver.strategy import Rules
 from fairway.objects.codec import Document, encode
+from fairway.objects.meta import KubernetesObject
+from fairway.objects.resources import Resource
 from fairway.objects.status import bad_request, method_not_allowed
 
 AUTHENTICATION, AUTHORIZATION = "authentication.k8s.io", "authorization.k8s.io"
-# group, plural, kind, in a namespace
+
+
+def _question(group: str, kind: str, *, namespaced: bool = False) -> Kind:
+    resource = Resource(group, "v1", kind, f"{kind.lower()}s", namespaced, KubernetesObject)
+    return Kind(resource=resource, strategy=Rules(), columns=(), status="none", asked=True)
+
+
 KINDS = (
-    (AUTHENTICATION, "selfsubjectreviews", "SelfSubjectReview", False),
-    (AUTHENTICATION, "tokenreviews", "TokenReview", False),
-    (AUTHORIZATION, "localsubjectaccessreviews", "LocalSubjectAccessReview", True),
-    (AUTHORIZATION, "selfsubjectaccessreviews", "SelfSubjectAccessReview", False),
-    (AUTHORIZATION, "selfsubjectrulesreviews", "SelfSubjectRulesReview", False),
-    (AUTHORIZATION, "subjectaccessreviews", "SubjectAccessReview", False),
+    _question(AUTHENTICATION, "SelfSubjectReview"),
+    _question(AUTHENTICATION, "TokenReview"),
+    _question(AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
+    _question(AUTHORIZATION, "SelfSubjectAccessReview"),
+    _question(AUTHORIZATION, "SelfSubjectRulesReview"),
+    _question(AUTHORIZATION, "SubjectAccessReview"),
 )
 _EVERYTHING = Rule(verbs=("*",), api_groups=("*",), resources=("*",))
 _EVERY_PATH = Rule(verbs=("*",), non_resource_urls=("*",))
@@ -198,4 +208,4 @@ def find_question(path: str) -> Question | None:
     return None
 
 
-_KINDS = {(group, plural, namespaced): kind for group, plural, kind, namespaced in KINDS}
+_KINDS = {(one.resource.group, one.resource.plural, one.resource.namespaced): one.name for one in KINDS}
