@@ -126,3 +126,17 @@ def test_a_wrong_start_says_what_would_be_right(cluster: Cluster, text: str, via
     with pytest.raises(UnknownPlace) as caught:
         find_start(cluster, text, HTTP, via)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, address",
+    [("shop/cart/icmp", "10.96.0.7"), ("10.96.0.99/icmp", "10.96.0.99"), ("n2/icmp", "172.30.0.2")],
+)
+def test_a_ping_needs_no_port(cluster: Cluster, text: str, address: str) -> None:
+    found = find_target(cluster, text, None)
+    assert (found.address, found.port, found.protocol) == (address, 0, "ICMP")
+
+
+def test_a_headless_service_has_nothing_to_ping(cluster: Cluster) -> None:
+    with pytest.raises(UnknownPlace, match="no cluster IP to ping"):
+        find_target(cluster, "shop/database", "icmp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fairway.model.resolve import resolve, resolve_service
 from fairway.model.view import ActionKind, Client, Frontend, FrontendKey, FrontendKind, NodeSettings, Pool
@@ -457,3 +458,23 @@ def test_pools_that_no_client_uses_are_left_out() -> None:
     found = only(service(internalTrafficPolicy="Local"), slice_(LOCAL_ONE, REMOTE_TWO))
     assert (found.cluster, [one.address for one in found.local]) == ((), [ONE])
     assert {found.action(client).pool for client in Client} == {Pool.LOCAL}
+
+
+def test_external_ips_take_no_traffic_where_the_gate_is_closed() -> None:
+    closed = replace(NODE, external_ips=False)
+    one = service(externalIPs=["198.51.100.1"], externalTrafficPolicy="Local")
+    assert {key.address for key in resolved(one, slice_(ONE), settings=closed)} == {"172.30.0.41"}
+    assert {key.address for key in resolved(one, slice_(ONE))} == {"172.30.0.41", "198.51.100.1"}
+
+
+def test_a_load_balancers_address_answers_pings_unless_source_ranges_restrict_it() -> None:
+    answering = replace(NODE, answers_ping=("192.168.0.2",))
+    fields: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "ingress": [{"ip": "203.0.113.1"}, {"ip": "203.0.113.2", "ipMode": "Proxy"}],
+    }
+    found = resolved(service(**fields), slice_(ONE), settings=answering)
+    assert [key.address for key, one in found.items() if one.kind is FrontendKind.PING] == ["203.0.113.1"]
+    guarded = resolved(service(loadBalancerSourceRanges=["10.0.0.0/8"], **fields), settings=answering)
+    assert FrontendKind.PING not in {one.kind for one in guarded.values()}
+    assert FrontendKind.PING not in {one.kind for one in resolved(service(**fields)).values()}

@@ -55,7 +55,26 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
             '--proxy-mode: mode "ipvs" does not exist in this version of Fairway; it has nftables',
         ),
         (Flags(proxy_mode="magic"), '--proxy-mode: unknown mode "magic"; it must be nftables'),
-        (Flags(detect_local_mode="BridgeInterface"), "--detect-local-mode: "),
+        (Flags(detect_local_mode="Magic"), '--detect-local-mode: unknown mode "Magic"; it must be ClusterCIDR or'),
+        (
+            Flags(detect_local_mode="BridgeInterface"),
+            "--pod-bridge-interface: must be said in this --detect-local-mode",
+        ),
+        (
+            Flags(detect_local_mode="InterfaceNamePrefix", pod_interface_name_prefix="a-name-that-is-too-long"),
+            '--pod-interface-name-prefix: "a-name-that-is-too-long" is no name of an interface: 15 bytes at most',
+        ),
+        (
+            Flags(detect_local_mode="InterfaceNamePrefix", pod_interface_name_prefix="veth*"),
+            "--pod-interface-name-prefix: ",
+        ),
+        (Flags(feature_gates="NFTablesProxyMode=false"), "--feature-gates: NFTablesProxyMode cannot be false: it is"),
+        (Flags(logging_format="xml"), 'logging: unknown format "xml"; it must be text or json'),
+        (Flags(vmodule="sync"), '--vmodule: "sync" must be PATTERN=N, such as sync=4'),
+        (Flags(ipvs_exclude_cidrs="here"), '--ipvs-exclude-cidrs: "here" is not a network in CIDR form'),
+        (Flags(ipvs_udp_timeout="-1s"), '--ipvs-udp-timeout: "-1s" must not be negative'),
+        (Flags(iptables_masquerade_bit=32), "--iptables-masquerade-bit: 32 must be from 0 to 31"),
+        (Flags(healthz_port=70000), '--healthz-bind-address: "70000" is no port'),
         (Flags(hostname_override="a b"), '--hostname-override: "a b" is no node name'),
         (Flags(hostname_override="-a"), "--hostname-override: "),
         (Flags(cluster_cidr="10.244.0.0"), '--cluster-cidr: "10.244.0.0" is not a network in CIDR form'),
@@ -86,8 +105,8 @@ def test_all_wrong_flags_are_told_at_once() -> None:
         configure(replace(Flags(), proxy_mode="x", cluster_cidr="y"), "")
     assert [one.partition(":")[0] for one in raised.value.problems] == [
         "--cluster-cidr",
-        "--hostname-override",
         "--proxy-mode",
+        "--hostname-override",
     ]
 
 
@@ -110,6 +129,37 @@ def test_what_has_no_effect_is_told_with_the_reason() -> None:
         "iptables.masqueradeAll: True has no effect: it belongs to the iptables mode",
         "ipvs.scheduler: 'rr' has no effect: it belongs to the ipvs mode",
     )
+
+
+def test_pods_are_told_by_networks_or_by_interface() -> None:
+    bridge = configure(Flags(detect_local_mode="BridgeInterface", pod_bridge_interface="cni0"), "a")
+    assert (bridge.pod_interface, bridge.pod_networks) == ("cni0", ())
+    prefix = configure(Flags(detect_local_mode="InterfaceNamePrefix", pod_interface_name_prefix="veth"), "a")
+    assert (prefix.pod_interface, prefix.pod_networks) == ("veth*", ())
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        (Flags(), False),
+        (Flags(localhost_nodeports=True), True),
+        (Flags(iptables_localhost_nodeports=True), True),
+        (Flags(iptables_localhost_nodeports=False), False),
+        (Flags(nodeport_addresses="0.0.0.0/0,::/0"), False),
+    ],
+)
+def test_node_ports_of_localhost_are_there_on_request(flags: Flags, expected: bool) -> None:
+    assert configure(flags, "a").localhost_node_ports is expected
+
+
+def test_gates_that_mean_something_here_count_and_others_are_told() -> None:
+    found = configure(Flags(feature_gates="AllowServiceExternalIPs=false,NativeHistograms=true,Older=true"), "a")
+    assert found.external_ips is False
+    assert found.notes == (
+        "--feature-gates: NativeHistograms=true has no effect: Fairway has no such gate",
+        "--feature-gates: Older=true has no effect: Fairway has no such gate",
+    )
+    assert configure(Flags(feature_gates="ContextualLogging=true,NFTablesProxyMode=true"), "a").notes == ()
 
 
 @pytest.mark.reference("7.4 Test_detectNodeIPs")

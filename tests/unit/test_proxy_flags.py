@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fairway.proxy.document import DEFAULTS, document_at
+from fairway.proxy.configuration import configure
+from fairway.proxy.document import DEFAULTS, changed_fields, document_at
 from fairway.proxy.flags import FLAG_OF, Flags, document_of, ignored
 
 
@@ -48,10 +49,39 @@ def test_beside_a_file_the_others_are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "flags, field, expected",
+    [
+        (Flags(healthz_port=8080), "healthzBindAddress", "0.0.0.0:8080"),
+        (Flags(healthz_bind_address="10.0.0.1", healthz_port=8080), "healthzBindAddress", "10.0.0.1:8080"),
+        (Flags(metrics_bind_address="[::]:1", metrics_port=2), "metricsBindAddress", "[::]:2"),
+        (Flags(metrics_bind_address="::1", metrics_port=2), "metricsBindAddress", "[::1]:2"),
+        (Flags(ipvs_exclude_cidrs="10.0.0.0/8, 11.0.0.0/8"), "ipvs.excludeCIDRs", ("10.0.0.0/8", "11.0.0.0/8")),
+        (Flags(vmodule="sync=4"), "logging.vmodule", ({"filePattern": "sync", "verbosity": 4},)),
+        (Flags(iptables_localhost_nodeports=False), "iptables.localhostNodePorts", False),
+    ],
+)
+def test_flags_of_another_form_than_their_field(flags: Flags, field: str, expected: object) -> None:
+    assert dict(changed_fields(document_of(flags))) == {field: expected}
+
+
+def test_port_zero_switches_a_server_off() -> None:
+    found = configure(Flags(healthz_port=0, metrics_port=0), "a")
+    assert (found.healthz, found.metrics) == (None, None)
+
+
+def test_flags_about_the_log_count_beside_a_file() -> None:
+    file = document_at({"logging.verbosity": 2})
+    assert configure(Flags(), "a", file).logging == file.logging
+    found = configure(Flags(logging_format="json", vmodule="sync=4"), "a", file).logging
+    assert (found.format, found.verbosity, found.vmodule) == ("json", 2, ({"filePattern": "sync", "verbosity": 4},))
+
+
 def test_the_defaults_of_flags_are_those_of_their_fields() -> None:
     defaults = {one.name: one.default for one in fields(Flags)}
     spelled = {path: defaults[flag.removeprefix("--").replace("-", "_")] for path, flag in FLAG_OF.items()}
-    spelled |= {"nodePortAddresses": ["primary"], "featureGates": {}}
+    spelled |= {"nodePortAddresses": ["primary"], "featureGates": {}, "ipvs.excludeCIDRs": [], "logging.vmodule": []}
+    spelled["iptables.localhostNodePorts"] = True  # what the field says when the flag is not given
     assert document_at(spelled) == DEFAULTS
 
 

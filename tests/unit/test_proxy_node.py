@@ -14,7 +14,7 @@ from fairway.proxy.node import doubts, primary_addresses, settings_of
 LOCAL = ("127.0.0.1", "192.168.0.2", "10.244.1.1", "::1", "fe80::1", "2001:db8::2")
 
 
-def configuration(**flags: str) -> Configuration:
+def configuration(**flags: object) -> Configuration:
     return configure(Flags(**{"cluster_cidr": "10.244.0.0/16", **flags}), "node-a")  # type: ignore[arg-type]
 
 
@@ -94,6 +94,33 @@ def test_zero_networks_of_both_families_mean_every_address() -> None:
     assert settings_of(configuration(nodeport_addresses="0.0.0.0/0,::/0"), None, LOCAL).node_port_addresses is None
     only_four = settings_of(configuration(nodeport_addresses="0.0.0.0/0"), None, LOCAL)
     assert only_four.node_port_addresses == ("10.244.1.1", "192.168.0.2")
+
+
+def test_pings_are_answered_by_an_address_that_this_machine_has() -> None:
+    told = configuration(answer_ping=True)
+    assert settings_of(told, HERE, LOCAL).answers_ping == ("192.168.0.2", "2001:db8::2")
+    elsewhere = node(("InternalIP", "192.168.0.99"))
+    assert settings_of(told, elsewhere, LOCAL).answers_ping == ("10.244.1.1", "2001:db8::2")
+    assert settings_of(told, None, ("127.0.0.1", "::1")).answers_ping == ()
+    assert settings_of(configuration(), HERE, LOCAL).answers_ping == ()
+
+
+def test_localhost_takes_node_ports_on_request_whatever_else_does() -> None:
+    for addresses in ("primary", "192.168.0.0/24", "0.0.0.0/0,::/0"):
+        told = configuration(localhost_nodeports=True, nodeport_addresses=addresses)
+        found = settings_of(told, HERE, LOCAL)
+        assert found.takes_node_ports("127.0.0.1")
+        assert found.takes_node_ports("192.168.0.2")
+        assert not found.takes_node_ports("::1")
+
+
+def test_pods_that_are_told_by_interface_need_no_networks() -> None:
+    told = configuration(cluster_cidr="", detect_local_mode="BridgeInterface", pod_bridge_interface="cni0")
+    found = settings_of(told, HERE, LOCAL)
+    assert (found.pod_interface, found.pod_networks) == ("cni0", ())
+    assert found.detects_pods("IPv4")
+    assert found.detects_pods("IPv6")
+    assert doubts(told, HERE) == []
 
 
 def test_a_complete_node_leaves_no_doubts() -> None:

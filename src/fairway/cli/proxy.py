@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from fairway.proxy.configuration import Configuration, ConfigurationError, confi
 from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flags import Flags
 
+if TYPE_CHECKING:
+    from fairway.client.kubeconfig import Connection
+
 _DEFAULTS = Flags()
 
 
@@ -20,6 +23,7 @@ def proxy(
     *,
     flags: Annotated[Flags, Parameter(name="*")] = _DEFAULTS,
     kubeconfig: Path | None = None,
+    master: str = "",
     config: Path | None = None,
     write_config_to: Path | None = None,
     mode: str = "",
@@ -39,15 +43,18 @@ def proxy(
     ----------
     kubeconfig
         How to reach the API server. Without it: a pod's service account, else $KUBECONFIG, else ~/.kube/config.
+    master
+        The API server's address, instead of the one that the kubeconfig has.
     config
         A KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1). It counts instead of the flags that it has
-        a field for, but for --hostname-override and --kubeconfig. When it changes, the process ends with code 1.
+        a field for, but for --hostname-override, --kubeconfig and those about the log. When it changes, the process
+        ends with code 1.
     write_config_to
         Write a file that says the same as the flags, and end.
     mode
         Another name of --proxy-mode.
     cleanup
-        Remove the rules that Fairway made on this node, nobody else's, and end.
+        Remove the rules that Fairway made on this node, in whatever mode, nobody else's, and end.
     init_only
         Check that this machine can do it, set what needs more than CAP_NET_ADMIN, and end.
     ready_fd
@@ -55,50 +62,71 @@ def proxy(
     verbosity
         How much to say: 0 what an operator should know, 2 every round, 4 everything.
     """
-    from fairway.proxy.main import configure_logging
+    from fairway.proxy.logs import configure_logging
 
     file = read_file(config) if config else None
     configuration = checked(replace(flags, proxy_mode=mode) if mode else flags, file)
     if write_config_to is not None:
         _write(write_config_to, configuration.document)
         return 0
-    configure_logging(verbosity or configuration.document.logging.verbosity)
-    written = configuration.document.client_connection.kubeconfig
-    _work(configuration, kubeconfig or (Path(written) if written else None), config, cleanup, init_only, ready_fd)
+    configure_logging(verbosity, configuration.logging)
+    if cleanup or init_only:
+        _prepare(configuration, cleanup=cleanup)
+    else:
+        written = configuration.document.client_connection.kubeconfig
+        connection = _connection(kubeconfig or (Path(written) if written else None), master)
+        _serve(configuration, connection, config, ready_fd)
     return 0
 
 
-def _work(
-    configuration: Configuration,
-    kubeconfig: Path | None,
-    config: Path | None,
-    cleanup: bool,
-    init_only: bool,
-    ready_fd: int | None,
-) -> None:
-    import asyncio
-    import os
-
-    from fairway.client.kubeconfig import find_connection
+def _prepare(configuration: Configuration, *, cleanup: bool) -> None:
+    """What is done and over: --cleanup, or else --init-only."""
     from fairway.kernel.contract import Unsuitable
-    from fairway.proxy.agent import CannotListen
-    from fairway.proxy.machine import open_machine
-    from fairway.proxy.main import FileChanged, serve, set_up
+    from fairway.proxy.machine import clean_everything, open_machine
+    from fairway.proxy.main import set_up
 
     try:
         if cleanup:
-            with open_machine(configuration) as machine:
-                removed = machine.clean()
-            print(f"removed Fairway's {removed}" if removed else "there was nothing of Fairway's here")
-        elif init_only:
+            removed = clean_everything(configuration.document)
+            print(f"removed Fairway's {' and '.join(removed)}" if removed else "there was nothing of Fairway's here")
+        else:
             with open_machine(configuration):
                 set_up(configuration)
             print("this machine can do it, and is set up")
-        else:
-            connection = find_connection(kubeconfig, os.environ)
-            asyncio.run(serve(configuration, connection, ready_fd=ready_fd, file=config))
+    except Unsuitable as error:
+        raise CommandError(str(error)) from None
+
+
+def _serve(configuration: Configuration, connection: Connection, config: Path | None, ready_fd: int | None) -> None:
+    import asyncio
+
+    from fairway.kernel.contract import Unsuitable
+    from fairway.proxy.agent import CannotListen
+    from fairway.proxy.main import FileChanged, serve
+
+    try:
+        asyncio.run(serve(configuration, connection, ready_fd=ready_fd, file=config))
     except (Unsuitable, FileChanged, CannotListen) as error:
         raise CommandError(str(error)) from None
+
+
+def _connection(kubeconfig: Path | None, master: str) -> Connection:
+    """As the kubeconfig says, but for the server when --master names one; that alone will do where there is no file."""
+    import os
+
+    from fairway.client.kubeconfig import Connection, KubeconfigError, find_connection
+
+    if master and not master.startswith(("http://", "https://")):
+        raise CommandError(
+            f"--master: {master!r} is no address of an API server, such as https://10.0.0.1:6443", EXIT_USAGE
+        )
+    try:
+        found = find_connection(kubeconfig, os.environ)
+    except KubeconfigError:
+        if not master or kubeconfig is not None:
+            raise
+        found = Connection(server=master, source="--master")
+    return replace(found, server=master) if master else found
 
 
 def checked(flags: Flags, file: KubeProxyConfiguration | None = None) -> Configuration:

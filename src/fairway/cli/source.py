@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError
 from fairway.client.kubeconfig import default_files, load_kubeconfig
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
-from fairway.model.address import canonical_network
+from fairway.model.address import canonical, canonical_network, is_loopback
 from fairway.model.view import NodeSettings
 from fairway.objects.codec import DecodeError, Document, read_yaml
 
@@ -64,7 +65,9 @@ class Source:
         from fairway.diagnose.told import ask
 
         lab = self.lab()
-        here = any(file.absolute() == UP_KUBECONFIG for file in find_kubeconfigs(self.kubeconfig))
+        # An API server on this machine is most likely that of `fairway up`; the proxy says which node it is for.
+        server = urlsplit(load_kubeconfig(find_kubeconfigs(self.kubeconfig)).server).hostname or ""
+        here = server == "localhost" or (canonical(server) is not None and is_loopback(server))
         for name in cluster.nodes if lab or here else ():
             place = lab.place(name) if lab and any(one.name == name for one in lab.topology.nodes) else None
             if (place or here) and (found := ask(place)) is not None and found.name == name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import platform
 import socket
@@ -35,7 +36,10 @@ from fairway.objects.status import ApiError
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.machine import open_machine
 from fairway.proxy.main import until_signalled
+from fairway.proxy.tuning import open_localhost
 from fairway.runtime.clock import rfc3339
+
+log = logging.getLogger("fairway.up")
 
 
 class CannotStand(Exception):
@@ -118,6 +122,8 @@ async def stand(
 
             def ready() -> None:
                 seconds = time.monotonic() - started
+                for sentence in open_localhost(configuration):
+                    log.warning("%s", sentence)
                 kubeconfig = str(server.kubeconfig)
                 node = configuration.node_name
                 on_ready(Standing(settings, node, addresses, server.url, kubeconfig, seconds, unrouted, _forwards()))

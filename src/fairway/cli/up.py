@@ -26,6 +26,8 @@ def up(
     server: Annotated[ServerFlags, Parameter(name="*")] = _DEFAULTS,
     cluster_cidr: str = "",
     nodeport_addresses: str = _EVERY_ADDRESS,
+    localhost_nodeports: bool = False,
+    answer_ping: Annotated[bool, Parameter(negative="--no-answer-ping")] = True,
     hostname_override: str = "",
     healthz_bind_address: str = "127.0.0.1:10256",
     metrics_bind_address: str = "127.0.0.1:10249",
@@ -45,7 +47,11 @@ def up(
     cluster_cidr
         Networks of pods or containers on this machine, whose packets keep their source address.
     nodeport_addresses
-        Which addresses take node ports: networks, or "primary" for the Node's own. Loopback never does.
+        Which addresses take node ports: networks, or "primary" for the Node's own. Loopback does only with the next.
+    localhost_nodeports
+        Node ports answer this machine's own processes at 127.0.0.1, too; sets net.ipv4.conf.all.route_localnet.
+    answer_ping
+        Answer pings of the cluster IPs and load-balancer IPs of Services; --no-answer-ping refuses them.
     hostname_override
         This machine's name as a Node; its host name by default.
     healthz_bind_address
@@ -62,6 +68,8 @@ def up(
         cluster_cidr=cluster_cidr,
         service_cluster_ip_range=server.service_cluster_ip_range,
         nodeport_addresses=nodeport_addresses,
+        localhost_nodeports=localhost_nodeports,
+        answer_ping=answer_ping,
         # Whoever connects to a cluster IP from this machine chose the source address for the way to the cluster IP,
         # which may not be one that the backend can answer.
         masquerade_all=True,
@@ -79,7 +87,7 @@ def _run(settings: Settings, flags: Flags, *, add_route: bool, output: Output) -
     from fairway.apiserver.storage.contract import StorageError
     from fairway.cli.standalone import CannotStand, stand
     from fairway.kernel.contract import Unsuitable
-    from fairway.proxy.main import configure_logging
+    from fairway.proxy.logs import configure_logging
 
     configuration = checked(flags)
     configure_logging(0)

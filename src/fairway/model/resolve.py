@@ -140,7 +140,7 @@ class _PortFrontends:
         # An address that is both is a load balancer's: an external IP would not know the source ranges.
         for address, cause in _load_balancer_addresses(self.service, self.family):
             yield FrontendKind.LOAD_BALANCER, address, self.port.port, cause
-        for index, text in enumerate(self.service.spec.external_ips or ()):
+        for index, text in enumerate(self.service.spec.external_ips or () if self.settings.external_ips else ()):
             if (found := canonical(text)) and family_of(found) == self.family:
                 yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
 

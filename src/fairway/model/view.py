@@ -210,7 +210,8 @@ class NodeSettings(Struct):
     and ``*`` (the reference's ``detectLocalMode``); with neither for a family, nobody counts as a pod there.
     ``node_port_addresses`` are the addresses that take node ports, None means all; loopback addresses take them only
     with ``localhost_node_ports``, and only those of IPv4. ``answers_ping`` are this node's own addresses, one a family
-    at most, that answer a ping of a Service's address; without one of its family nobody answers.
+    at most, that answer a ping of a Service's address; without one of its family nobody answers. Without
+    ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707).
     """
 
     name: str
@@ -222,6 +223,7 @@ class NodeSettings(Struct):
     node_port_addresses: tuple[str, ...] | None = None
     localhost_node_ports: bool = False
     answers_ping: tuple[str, ...] = ()
+    external_ips: bool = True
     masquerade_all: bool = False
 
     def takes_node_ports(self, address: str) -> bool:

@@ -28,6 +28,7 @@ from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.networking import ServiceCIDR
 from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
 from fairway.objects.service import Service
+from fairway.proxy import gates
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
@@ -40,7 +41,7 @@ from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import flag_page, status_page
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import FlowTable, Listener, Sync
-from fairway.proxy.web import Routes, WebServer, json_answer, text
+from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
 
@@ -257,16 +258,19 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         if self.canary is not None:
             health[CANARY_PATH] = self.canary.page
         started = self._clock.now()
-        metrics: Routes = {
+        metrics: dict[str, Callable[[], Answer]] = {
             "/healthz": lambda: text("ok"),
             "/metrics": self.metrics.scrape,
             "/proxyMode": lambda: text(self.configuration.mode),
             "/metrics/slis": self.metrics.indicators,
-            "/flagz": lambda: text(flag_page(self.configuration.document)),
-            "/statusz": lambda: text(status_page(self._clock.now() - started, [*metrics, *health])),
             "/configz": lambda: json_answer({CONFIGZ_GROUP: self.configuration.document}),
             "/status": lambda: json_answer(self.status()),
         }
+        on = self.configuration.document.feature_gates
+        if gates.is_on(on, gates.FLAGZ):
+            metrics["/flagz"] = lambda: text(flag_page(self.configuration.document))
+        if gates.is_on(on, gates.STATUSZ):
+            metrics["/statusz"] = lambda: text(status_page(self._clock.now() - started, [*metrics, *health]))
         return [
             (self.configuration.healthz, health, "--healthz-bind-address"),
             (self.configuration.metrics, metrics, "--metrics-bind-address"),

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from fairway.model.address import canonical, canonical_network, family_of
+from fairway.model.address import canonical, canonical_network, contains, family_of
 from fairway.modes.registry import MODES
 from fairway.objects.codec import DecodeError
-from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, changed_fields, duration
-from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored
+from fairway.proxy import gates
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, Logging, changed_fields, duration
+from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored, logging_of
 
 DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
-DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR")
-REFERENCE_DETECT_LOCAL_MODES = (*DETECT_LOCAL_MODES, "BridgeInterface", "InterfaceNamePrefix")
+DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
+_LONGEST_INTERFACE = 15
+_ANSWERING = ("nftables",)
+"""The modes that answer pings by themselves."""
 
 _WITHOUT_EFFECT = {
     "clientConnection.acceptContentTypes": "this proxy speaks JSON",
@@ -24,12 +27,9 @@ _WITHOUT_EFFECT = {
     "clientConnection.burst": "a few lists and watches need no limit",
     "configSyncPeriod": "a watch is never resynchronised by time",
     "enableProfiling": "nothing is served under /debug",
-    "featureGates": "Fairway has no feature gates",
     "ipvs": "it belongs to the ipvs mode",
     "iptables": "it belongs to the iptables mode",
     "logging.flushFrequency": "each line is written at once",
-    "logging.format": "the log is text",
-    "logging.vmodule": "only logging.verbosity counts",
     "nftables.masqueradeBit": "no mark is set on packets: connection tracking remembers what to masquerade",
     "nftables.minSyncPeriod": "changes go to the kernel at once",
     "portRange": "it belongs to the userspace mode, which is no more",
@@ -78,8 +78,9 @@ class TrackingLimits:
 class Configuration:
     """What a proxy was told, checked and in canonical form.
 
-    ``pod_networks`` is None when the Node's podCIDRs are to be used. ``node_ports`` is None for the Node's primary
-    addresses, else the networks whose local addresses take node ports. A bind address is None when it is switched off.
+    ``pod_networks`` is None when the Node's podCIDRs are to be used; ``pod_interface`` is that of `NodeSettings`.
+    ``node_ports`` is None for the Node's primary addresses, else the networks whose local addresses take node ports.
+    A bind address is None when it is switched off.
     ``own_address`` stands for the Node's primary address of its family, or is empty. A change that waits longer than
     ``patience`` seconds is unhealthy. ``notes`` are sentences about what has no effect; ``document`` is what all of it
     was made from.
@@ -88,8 +89,12 @@ class Configuration:
     node_name: str
     mode: str
     pod_networks: tuple[str, ...] | None
+    pod_interface: str = ""
     service_networks: tuple[str, ...]
     node_ports: tuple[str, ...] | None
+    localhost_node_ports: bool = False
+    answer_ping: bool = False
+    external_ips: bool = True
     masquerade_all: bool
     healthz: Bind | None
     metrics: Bind | None
@@ -100,6 +105,7 @@ class Configuration:
     patience: float = 60.0
     tracking: TrackingLimits | None = None
     oom_score: int | None = None
+    logging: Logging = DEFAULTS.logging
     notes: tuple[str, ...] = ()
     document: KubeProxyConfiguration = DEFAULTS
 
@@ -134,12 +140,19 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
     check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
     check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
     check("nftables.minSyncPeriod", _period, document.nftables.min_sync_period, 0.0)
+    node_ports = check("nodePortAddresses", _node_ports, document.node_port_addresses, None)
+    mode = check("mode", _mode, document.mode, "")
+    check("featureGates", _gates, document.feature_gates, None)
     found = Configuration(
         node_name=check("hostnameOverride", _node_name, name, ""),
-        mode=check("mode", _mode, document.mode, ""),
-        pod_networks=None if local_mode == "NodeCIDR" else cluster,
+        mode=mode,
+        pod_networks={"NodeCIDR": None, "ClusterCIDR": cluster}.get(local_mode, nowhere),
+        pod_interface=_pod_interface(local_mode, document, check),
         service_networks=own("--service-cluster-ip-range", _dual_networks, flags.service_cluster_ip_range, nowhere),
-        node_ports=check("nodePortAddresses", _node_ports, document.node_port_addresses, None),
+        node_ports=node_ports,
+        localhost_node_ports=_localhost(flags, document, mode, node_ports),
+        answer_ping=flags.answer_ping and mode in _ANSWERING,
+        external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
         masquerade_all=document.nftables.masquerade_all,
         healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
         metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
@@ -150,9 +163,11 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
         tracking=_tracking(document, check),
         oom_score=check("oomScoreAdj", lambda value: _within(value, -1000, 1000), document.oom_score_adj, 0),
-        notes=(*_overridden(flags, file), *(f"{check.names(path)}: {why}" for path, why in _notes(document))),
+        logging=check("logging", lambda _: _logging(flags, document), document.logging, DEFAULTS.logging),
+        notes=(*_told(flags, file, mode), *(f"{check.names(path)}: {why}" for path, why in _notes(document))),
         document=document,
     )
+    _check_ipvs(document, check)
     if check.problems:
         raise ConfigurationError(check.problems)
     return found
@@ -167,9 +182,12 @@ def _from_flags(flags: Flags) -> KubeProxyConfiguration:
         raise ConfigurationError([str(error)]) from None
 
 
-def _overridden(flags: Flags, file: KubeProxyConfiguration | None) -> Iterator[str]:
+def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Iterator[str]:
+    """What the command line says to no effect."""
     if file is not None:
         yield from (f"{flag}: has no effect beside --config, whose file counts" for flag in ignored(flags))
+    if flags.answer_ping and mode not in _ANSWERING:
+        yield f"--answer-ping: has no effect: the {mode} mode does not answer pings"
 
 
 def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
@@ -177,6 +195,58 @@ def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
         why = _WITHOUT_EFFECT.get(path) or _WITHOUT_EFFECT.get(path.partition(".")[0])
         if why is not None and value not in ("", {}, []):
             yield path, f"{value!r} has no effect: {why}"
+    yield from (("featureGates", note) for note in gates.notes(document.feature_gates))
+
+
+def _gates(written: dict[str, bool]) -> None:
+    if wrong := list(gates.problems(written)):
+        raise ValueError("; ".join(wrong))
+
+
+def _pod_interface(local_mode: str, document: KubeProxyConfiguration, check: _Check) -> str:
+    """The one that the mode needs; a ``*`` stands for the rest of a name."""
+    match local_mode:
+        case "BridgeInterface":
+            return check("detectLocal.bridgeInterface", _interface, document.detect_local.bridge_interface, "")
+        case "InterfaceNamePrefix":
+            written = document.detect_local.interface_name_prefix
+            return check("detectLocal.interfaceNamePrefix", _interface, written, "") + "*"
+        case _:
+            return ""
+
+
+def _interface(text: str) -> str:
+    if not text:
+        raise ValueError("must be said in this --detect-local-mode, such as cni0")
+    if len(text.encode()) > _LONGEST_INTERFACE or any(
+        one in "/:*" or not one.isprintable() or one == " " for one in text
+    ):
+        raise ValueError(f'"{text}" is no name of an interface: 15 bytes at most, without spaces, "/", ":" and "*"')
+    return text
+
+
+def _localhost(flags: Flags, document: KubeProxyConfiguration, mode: str, taken: tuple[str, ...] | None) -> bool:
+    """The iptables mode does it by default where node ports are taken on loopback addresses, as the reference does."""
+    if mode == "iptables" and not flags.localhost_nodeports:
+        return document.iptables.localhost_node_ports and taken is not None and contains(taken, "127.0.0.1")
+    return flags.localhost_nodeports or flags.iptables_localhost_nodeports is True
+
+
+def _logging(flags: Flags, document: KubeProxyConfiguration) -> Logging:
+    found = logging_of(flags, document)
+    if found.format not in ("text", "json"):
+        raise ValueError(f'unknown format "{found.format}"; it must be text or json')
+    return found
+
+
+def _check_ipvs(document: KubeProxyConfiguration, check: _Check) -> None:
+    written = document.ipvs
+    check("ipvs.excludeCIDRs", lambda parts: bool(_networks(",".join(parts))), written.exclude_cidrs, False)
+    check("ipvs.syncPeriod", _positive, written.sync_period, 0.0)
+    check("ipvs.minSyncPeriod", _period, written.min_sync_period, 0.0)
+    check("ipvs.tcpTimeout", _period, written.tcp_timeout, 0.0)
+    check("ipvs.tcpFinTimeout", _period, written.tcp_fin_timeout, 0.0)
+    check("ipvs.udpTimeout", _period, written.udp_timeout, 0.0)
 
 
 def _tracking(document: KubeProxyConfiguration, check: _Check) -> TrackingLimits:
@@ -242,7 +312,7 @@ def _mode(text: str) -> str:
 
 
 def _local_mode(text: str) -> str:
-    return _one_of(text or "ClusterCIDR", DETECT_LOCAL_MODES, REFERENCE_DETECT_LOCAL_MODES, "mode")
+    return _one_of(text or "ClusterCIDR", DETECT_LOCAL_MODES, DETECT_LOCAL_MODES, "mode")
 
 
 def _node_name(text: str) -> str:

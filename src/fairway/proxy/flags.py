@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fairway.proxy.document import KubeProxyConfiguration, document_at
+from fairway.proxy.document import KubeProxyConfiguration, Logging, document_at
 
 PRIMARY = "primary"
 HEALTHZ_PORT, METRICS_PORT = 10256, 10249
@@ -23,7 +23,8 @@ class Flags:
     cluster_cidr: str = ""
     """Networks of all pods, one of each family at most: clients elsewhere are masqueraded."""
     detect_local_mode: str = "ClusterCIDR"
-    """How pods are told from other clients: ClusterCIDR (--cluster-cidr) or NodeCIDR (the Node's spec.podCIDRs)."""
+    """How pods are told from other clients: ClusterCIDR (--cluster-cidr), NodeCIDR (the Node's spec.podCIDRs),
+    BridgeInterface (--pod-bridge-interface), or InterfaceNamePrefix (--pod-interface-name-prefix)."""
     service_cluster_ip_range: str = ""
     """Networks of cluster IPs: what goes there and is for no Service is dropped instead of sent away."""
     nodeport_addresses: str = PRIMARY
@@ -58,8 +59,45 @@ class Flags:
     """Twice this long may a change wait for the kernel until /healthz says so."""
     iptables_min_sync_period: str = "1s"
     """Taken for kube-proxy's sake: changes go to the kernel at once."""
+    iptables_masquerade_bit: int = 14
+    """The bit of the packet mark for what is masqueraded, in the modes that mark packets."""
+    iptables_localhost_nodeports: bool | None = None
+    """Node ports answer at 127.0.0.1, too: in the iptables mode by default, in others when it is said."""
+    localhost_nodeports: bool = False
+    """Node ports answer this node's own processes at 127.0.0.1, too, which sets net.ipv4.conf.all.route_localnet."""
+    answer_ping: bool = False
+    """Answer pings of the cluster IPs and load-balancer IPs of Services."""
+    ipvs_scheduler: str = ""
+    """The scheduler of the ipvs mode; empty: rr."""
+    ipvs_exclude_cidrs: str = ""
+    """Networks whose virtual servers in the ipvs mode are somebody else's, with commas between them."""
+    ipvs_strict_arp: bool = False
+    """Answer ARP only for addresses of the interface it came by, and announce only those (ipvs mode)."""
+    ipvs_sync_period: str = "30s"
+    """As --iptables-sync-period, in the ipvs mode."""
+    ipvs_min_sync_period: str = "0s"
+    """Taken for kube-proxy's sake: changes go to the kernel at once."""
+    ipvs_tcp_timeout: str = "0s"
+    """How long the ipvs mode remembers an idle TCP connection; 0 leaves the kernel's own timeout."""
+    ipvs_tcpfin_timeout: str = "0s"
+    """How long it remembers one after a FIN; 0 leaves the kernel's own timeout."""
+    ipvs_udp_timeout: str = "0s"
+    """How long it remembers a UDP flow; 0 leaves the kernel's own timeout."""
     feature_gates: str = ""
-    """Taken for kube-proxy's sake: NAME=true,NAME=false."""
+    """NAME=true,NAME=false. AllowServiceExternalIPs=false takes no traffic for external IPs; ComponentFlagz=false and
+    ComponentStatusz=false do not serve /flagz and /statusz; others have no effect."""
+    healthz_port: int | None = None
+    """Deprecated: the port of --healthz-bind-address; 0 switches it off."""
+    metrics_port: int | None = None
+    """Deprecated: the port of --metrics-bind-address; 0 switches it off."""
+    logging_format: str = "text"
+    """How the log is written: text, or json with one object a line."""
+    vmodule: str = ""
+    """Modules of the proxy that say more: PATTERN=N,PATTERN=N, such as sync=4."""
+    log_flush_frequency: str = "5s"
+    """Taken for kube-proxy's sake: each line is written at once."""
+    show_hidden_metrics_for_version: str = ""
+    """Taken for kube-proxy's sake: no metric is hidden."""
     canary_address: str = "169.254.80.79"
     """An address that nobody else uses, through which the proxy asks itself for /healthz; empty: it does not."""
     state_file: str = "default"
@@ -100,6 +138,20 @@ _PATHS = {
     "conntrack_udp_timeout": "conntrack.udpTimeout",
     "conntrack_udp_timeout_stream": "conntrack.udpStreamTimeout",
     "oom_score_adj": "oomScoreAdj",
+    "iptables_masquerade_bit": "iptables.masqueradeBit",
+    "iptables_localhost_nodeports": "iptables.localhostNodePorts",
+    "ipvs_scheduler": "ipvs.scheduler",
+    "ipvs_exclude_cidrs": "ipvs.excludeCIDRs",
+    "ipvs_strict_arp": "ipvs.strictARP",
+    "ipvs_sync_period": "ipvs.syncPeriod",
+    "ipvs_min_sync_period": "ipvs.minSyncPeriod",
+    "ipvs_tcp_timeout": "ipvs.tcpTimeout",
+    "ipvs_tcpfin_timeout": "ipvs.tcpFinTimeout",
+    "ipvs_udp_timeout": "ipvs.udpTimeout",
+    "logging_format": "logging.format",
+    "vmodule": "logging.vmodule",
+    "log_flush_frequency": "logging.flushFrequency",
+    "show_hidden_metrics_for_version": "showHiddenMetricsForVersion",
     "iptables_sync_period": "nftables.syncPeriod",
     "iptables_min_sync_period": "nftables.minSyncPeriod",
     "feature_gates": "featureGates",
@@ -111,14 +163,37 @@ _PATHS = {
     "kube_api_content_type": "clientConnection.contentType",
     "profiling": "enableProfiling",
 }
-BESIDE_A_FILE = frozenset({"hostname_override"})
-"""Those that count even when there is a file, as with kube-proxy (kubeadm's DaemonSet relies on it)."""
+LOGGING = frozenset({"logging_format", "vmodule", "log_flush_frequency"})
+BESIDE_A_FILE = LOGGING | {"hostname_override"}
+"""Those that count even when there is a file, as with kube-proxy (kubeadm's DaemonSet relies on the name)."""
+_OLD_PORTS = {"healthz_port": "healthzBindAddress", "metrics_port": "metricsBindAddress"}
 FLAG_OF = {path: "--" + name.replace("_", "-") for name, path in _PATHS.items()}
 
 
 def document_of(flags: Flags) -> KubeProxyConfiguration:
     """The document that says the same as these flags; raises `ValueError` that begins with the flag."""
-    return document_at({_PATHS[name]: _value(name, value) for name, value in given(flags).items() if name in _PATHS})
+    values = {_PATHS[name]: _value(name, value) for name, value in given(flags).items() if name in _PATHS}
+    for name, path in _OLD_PORTS.items():
+        port = getattr(flags, name)
+        if port is not None:
+            values[path] = _with_port(
+                values.get(path, getattr(flags, f"{name.removesuffix('port')}bind_address")), port
+            )
+    return document_at(values)
+
+
+def logging_of(flags: Flags, document: KubeProxyConfiguration) -> Logging:
+    """How to log: as the file says, but for what the command line does."""
+    said = {_PATHS[name].removeprefix("logging."): value for name, value in given(flags).items() if name in LOGGING}
+    own = document_at({f"logging.{field}": _value(field, value) for field, value in said.items()}).logging
+    written = document.logging
+    return Logging(
+        format=own.format if "format" in said else written.format,
+        flush_frequency=own.flush_frequency if "flushFrequency" in said else written.flush_frequency,
+        verbosity=written.verbosity,
+        vmodule=own.vmodule if "vmodule" in said else written.vmodule,
+        options=written.options,
+    )
 
 
 def given(flags: Flags) -> Mapping[str, Any]:
@@ -128,7 +203,10 @@ def given(flags: Flags) -> Mapping[str, Any]:
 
 def ignored(flags: Flags) -> list[str]:
     """Flags that a file overrides, each with its dashes."""
-    return [FLAG_OF[_PATHS[name]] for name in given(flags) if name in _PATHS and name not in BESIDE_A_FILE]
+    fields_of_files = (*_PATHS, *_OLD_PORTS)
+    return [
+        "--" + name.replace("_", "-") for name in given(flags) if name in fields_of_files and name not in BESIDE_A_FILE
+    ]
 
 
 def _value(name: str, value: Any) -> Any:
@@ -136,7 +214,28 @@ def _value(name: str, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] or [PRIMARY]
     if name == "feature_gates":
         return _gates(value)
+    if name == "ipvs_exclude_cidrs":
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if name == "vmodule":
+        return [_module(part.strip()) for part in value.split(",") if part.strip()]
     return value
+
+
+def _with_port(address: str, port: int) -> str:
+    """An address that --healthz-bind-address may hold, with another port; nothing when that is 0."""
+    if port == 0:
+        return ""
+    has_port = address.count(":") == 1 or "]:" in address
+    host = address.rpartition(":")[0] if has_port else address
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _module(text: str) -> dict[str, Any]:
+    """An item of logging.vmodule."""
+    pattern, _, number = text.rpartition("=")
+    if not pattern or not (number.isascii() and number.isdigit()):
+        raise ValueError(f'--vmodule: "{text}" must be PATTERN=N, such as sync=4')
+    return {"filePattern": pattern, "verbosity": int(number)}
 
 
 def _gates(text: str) -> dict[str, bool]:

@@ -19,8 +19,9 @@ from fairway.model.view import NodeSettings
 from fairway.proxy.agent import Agent
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
+from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flows import Suspect, stale
-from fairway.proxy.kernels import open_mode
+from fairway.proxy.kernels import KERNELS, open_mode
 
 T = TypeVar("T")
 
@@ -62,21 +63,42 @@ class Machine:
             addresses=self.addresses,
         )
 
-    def clean(self) -> str:
-        """Remove what is ours in this mode, nobody else's; returns what it was, or nothing."""
-        return self.opened.kernel.clean()
-
 
 @contextmanager
 def open_machine(configuration: Configuration) -> Iterator[Machine]:
     """This thread's network namespace, for this process alone. Raises `Unsuitable`."""
     with ExitStack() as stack:
-        try:
-            stack.enter_context(Claim())
-        except Taken as error:
-            raise Unsuitable(f"{error}; stop it first") from None
+        stack.enter_context(_claimed())
         opened = stack.enter_context(open_mode(configuration.mode, configuration.document))
         yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
+
+
+def clean_everything(document: KubeProxyConfiguration) -> list[str]:
+    """Remove what is ours in every mode, nobody else's; returns what it was.
+
+    Raises `Unsuitable` when no mode can be looked into, and `ApplyFailed`.
+    """
+    removed: list[str] = []
+    closed: list[Unsuitable] = []
+    with _claimed():
+        for name in KERNELS:
+            try:
+                with open_mode(name, document) as opened:
+                    removed.append(opened.kernel.clean())
+            except Unsuitable as error:  # what a machine cannot do it does not hold either
+                closed.append(error)
+    if len(closed) == len(KERNELS):
+        raise closed[0]
+    return [one for one in removed if one]
+
+
+@contextmanager
+def _claimed() -> Iterator[None]:
+    try:
+        with Claim():
+            yield
+    except Taken as error:
+        raise Unsuitable(f"{error}; stop it first") from None
 
 
 def _or_fail(work: Callable[[], T]) -> T:

@@ -20,7 +20,7 @@ from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
 from fairway.proxy.machine import open_machine
-from fairway.proxy.tuning import prepare
+from fairway.proxy.tuning import open_localhost, prepare
 from fairway.runtime.clock import Clock, SystemClock
 
 log = logging.getLogger("fairway.proxy")
@@ -55,6 +55,8 @@ async def serve(
         def on_ready() -> None:
             gc.freeze()  # what is here now stays: no later collection looks through all of it
             gc.enable()
+            for sentence in open_localhost(configuration):
+                log.warning("%s", sentence)
             log.info("%s", ready())
             if ready_fd is not None:
                 tell(ready_fd)
@@ -154,14 +156,3 @@ def tell(descriptor: int) -> None:
         os.close(descriptor)
     except OSError as error:
         log.warning("--ready-fd %d: %s", descriptor, error.strerror)
-
-
-def configure_logging(verbosity: int) -> None:
-    """To stderr, a line each. 0: what an operator should know; 2: each round; 4: everything."""
-    level = logging.DEBUG if verbosity >= 2 else logging.INFO
-    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO)
-    logging.getLogger("fairway").setLevel(level)
-    # uvicorn tells of its own comings and goings, which are ours.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    if verbosity >= 4:
-        logging.getLogger().setLevel(logging.DEBUG)

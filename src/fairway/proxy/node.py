@@ -5,11 +5,22 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from fairway.model.address import FAMILIES, canonical, canonical_network, contains, family_of, is_loopback, merged
+from fairway.model.address import (
+    FAMILIES,
+    canonical,
+    canonical_network,
+    contains,
+    family_of,
+    is_loopback,
+    merged,
+    of_family,
+)
 from fairway.model.view import NodeSettings
 from fairway.objects.cluster import Node
 from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.proxy.configuration import Configuration
+
+_LOCALHOST = "127.0.0.1"
 
 
 def settings_of(
@@ -25,8 +36,12 @@ def settings_of(
         zone=node.zone if node else "",
         addresses=addresses,
         pod_networks=_pod_networks(configuration, node),
+        pod_interface=configuration.pod_interface,
         service_networks=merged(service_cidrs(declared)) or configuration.service_networks,
         node_port_addresses=_node_port_addresses(configuration, node, addresses),
+        localhost_node_ports=configuration.localhost_node_ports,
+        answers_ping=_answers_ping(configuration, node, addresses),
+        external_ips=configuration.external_ips,
         masquerade_all=configuration.masquerade_all,
     )
 
@@ -39,7 +54,7 @@ def doubts(configuration: Configuration, node: Node | None) -> list[str]:
         found.append(f"the API has no Node {name}: this node has no zone, and no Service endpoint counts as local")
     if configuration.pod_networks is None and not _pod_networks(configuration, node):
         found.append(f"Node {name} has no spec.podCIDRs: no client counts as a pod until it has")
-    elif configuration.pod_networks == () and not configuration.masquerade_all:
+    elif configuration.pod_networks == () and not configuration.pod_interface and not configuration.masquerade_all:
         found.append(
             "--cluster-cidr is not set: no client counts as a pod, and nothing is masqueraded for coming from elsewhere"
         )
@@ -83,10 +98,23 @@ def _node_port_addresses(
     if networks is None:
         # The reference takes node ports on every address when it finds no primary one (section 1.G, a quirk): a node
         # whose Node object comes late would answer where nobody allowed it to.
-        return _primary(configuration, node)
+        found = _primary(configuration, node)
+        return (*found, _LOCALHOST) if configuration.localhost_node_ports else found
     if {"0.0.0.0/0", "::/0"} <= set(networks):
         return None
-    return tuple(one for one in addresses if not is_loopback(one) and contains(networks, one))
+    taken = tuple(one for one in addresses if not is_loopback(one) and contains(networks, one))
+    return (*taken, _LOCALHOST) if configuration.localhost_node_ports else taken
+
+
+def _answers_ping(configuration: Configuration, node: Node | None, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """An address of each family that this machine has: the Node's own, else the first that is not loopback.
+
+    A redirection to "the interface's address" would drop pings where pods' interfaces have none.
+    """
+    if not configuration.answer_ping:
+        return ()
+    here = [one for one in (*_primary(configuration, node), *addresses) if one in addresses and not is_loopback(one)]
+    return tuple(next(iter(of_family(here, family))) for family in FAMILIES if of_family(here, family))
 
 
 def _routable(address: str) -> bool:

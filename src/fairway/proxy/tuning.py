@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairway.kernel.links import set_sysctls, sysctl
+from fairway.kernel.links import ROUTE_LOCALHOST, set_sysctls, sysctl
 from fairway.proxy.configuration import Configuration, TrackingLimits
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,20 @@ def prepare(configuration: Configuration) -> list[str]:
         except OSError as error:
             log.debug("oom_score_adj stays as it is: %s", error.strerror)
     return refused
+
+
+def open_localhost(configuration: Configuration) -> list[str]:
+    """Let packets from 127.0.0.1 leave, once the kernel has the rules that keep others from coming in by that.
+
+    Returns what could not be set, as sentences.
+    """
+    if not configuration.localhost_node_ports:
+        return []
+    return [
+        f"{name} cannot be set to {value}, so node ports do not answer at 127.0.0.1: {why}"
+        for name, value in ROUTE_LOCALHOST.items()
+        if (why := _set(name, value))
+    ]
 
 
 def most_connections(limits: TrackingLimits, cores: int) -> int:
