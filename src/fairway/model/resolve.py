@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import msgspec
+
 from fairway.model.address import (
     ANY,
     FAMILIES,
@@ -23,9 +25,11 @@ from fairway.model.address import (
 )
 from fairway.model.endpoints import Endpoints
 from fairway.model.packet import ICMP
+from fairway.model.relaying import RELAYED, relaying
 from fairway.model.topology import Group, Pools, categorize
 from fairway.model.view import (
     RANDOM,
+    ROUND_ROBIN,
     Action,
     ActionKind,
     Client,
@@ -35,6 +39,7 @@ from fairway.model.view import (
     NodeSettings,
     NodeView,
     Pool,
+    Relaying,
 )
 from fairway.model.weights import Weights, weigh, weights_of
 from fairway.objects.endpointslice import EndpointSlice
@@ -146,7 +151,12 @@ class _PortFrontends:
 
     def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
         action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
-        pod, node, outside = (action(client, pools, local) for client in (Client.POD, Client.NODE, Client.OUTSIDE))
+        relay = self._relaying()
+        pod, node, outside = (
+            # Whoever is relayed is a client of the relay, and the backend's client is this node.
+            _as_node(action(client, pools, local)) if relay else action(client, pools, local)
+            for client in (Client.POD, Client.NODE, Client.OUTSIDE)
+        )
         uses = {one.pool for one in (pod, node, outside) if one.kind is ActionKind.FORWARD}
         return Frontend(
             kind=kind,
@@ -162,10 +172,16 @@ class _PortFrontends:
             node=node,
             outside=outside,
             affinity_seconds=_affinity_seconds(self.service),
-            balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, RANDOM),
+            balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, ROUND_ROBIN if relay else RANDOM),
             scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
+            relaying=relay,
             source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
         )
+
+    def _relaying(self) -> Relaying | None:
+        if self.port.protocol not in RELAYED:
+            return None
+        return relaying(self.service, self.port) or (Relaying() if self.settings.relays else None)
 
     def _internal(self, client: Client, pools: Pools, local: bool) -> Action:
         masquerade = self.settings.masquerade_all or (self.detects and client is not Client.POD)
@@ -217,6 +233,10 @@ def _action(usable: bool, there: bool, pool: Pool, masquerade: bool, policy: str
     if pool is Pool.LOCAL:
         return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
     return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+
+
+def _as_node(action: Action) -> Action:
+    return msgspec.structs.replace(action, masquerade=True) if action.kind is ActionKind.FORWARD else action
 
 
 def _affinity_seconds(service: Service) -> int:

@@ -33,6 +33,7 @@ __all__ = [
     "NodeView",
     "Origin",
     "Pool",
+    "Relaying",
     "Struct",
 ]
 
@@ -65,6 +66,9 @@ class Client(StrEnum):
 
 RANDOM, HASH = "random", "hash"
 """Each connection draws a backend; or the client's address decides, on all nodes alike."""
+ROUND_ROBIN, LEAST_CONNECTIONS = "round-robin", "least-connections"
+"""The backends take turns; or who has the fewest connections for its weight is next. Only a relay knows."""
+BALANCINGS = (RANDOM, HASH, ROUND_ROBIN, LEAST_CONNECTIONS)
 
 
 class Pool(StrEnum):
@@ -141,13 +145,31 @@ class FrontendKey(NamedTuple):
         return f"{where}:{self.port}/{self.protocol}"
 
 
+class Relaying(Struct):
+    """What a relay between the clients of a Service port and its backends does beyond passing bytes on.
+
+    ``tls`` is the Secret that TLS ends with, ``proxy_protocol`` the version that backends are told the client by. The
+    limits are of a Service on one node, or of one client of it there: connections at one time, and new ones a second;
+    0 means none.
+    """
+
+    access_log: bool = False
+    tls: Key | None = None
+    proxy_protocol: int = 0
+    most: int = 0
+    most_per_client: int = 0
+    rate: float = 0.0
+    rate_per_client: float = 0.0
+
+
 class Frontend(Struct, kw_only=True):
     """One address, protocol and port of one Service, with everything that is to happen to its clients.
 
     Pools are sorted by EndpointSlice, then by address and port as text, and hold no duplicates. ``affinity_seconds`` is
     0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
-    wrote: `RANDOM`, `HASH`, or a word that means nothing, which counts as `RANDOM`. ``scheduler`` is the IPVS scheduler
-    that the user asked for, or empty.
+    wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means nothing, which counts as none.
+    ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying`` is None where the kernel alone
+    may bring packets to the backends.
     """
 
     kind: FrontendKind
@@ -165,6 +187,7 @@ class Frontend(Struct, kw_only=True):
     affinity_seconds: int = 0
     balancing: str = RANDOM
     scheduler: str = ""
+    relaying: Relaying | None = None
     source_ranges: tuple[str, ...] = ()
 
     @property
@@ -211,7 +234,8 @@ class NodeSettings(Struct):
     ``node_port_addresses`` are the addresses that take node ports, None means all; loopback addresses take them only
     with ``localhost_node_ports``, and only those of IPv4. ``answers_ping`` are this node's own addresses, one a family
     at most, that answer a ping of a Service's address; without one of its family nobody answers. Without
-    ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707).
+    ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707). With
+    ``relays`` every Service is relayed, TCP and UDP, not only those that ask for it.
     """
 
     name: str
@@ -225,6 +249,7 @@ class NodeSettings(Struct):
     answers_ping: tuple[str, ...] = ()
     external_ips: bool = True
     masquerade_all: bool = False
+    relays: bool = False
 
     def takes_node_ports(self, address: str) -> bool:
         taken = self.addresses if self.node_port_addresses is None else self.node_port_addresses

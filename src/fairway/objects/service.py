@@ -14,10 +14,19 @@ NO_CLUSTER_IP = "None"
 
 # What a user may ask of Fairway's proxy beyond Kubernetes.
 BALANCING_ANNOTATION = "fairway.dev/balancing"
-BALANCINGS = ("random", "hash")
+BALANCINGS = ("random", "hash", "round-robin", "least-connections")
 WEIGHTS_ANNOTATION = "fairway.dev/weights"
 MOST_WEIGHT = 100
 SCHEDULER_ANNOTATION = "fairway.dev/ipvs-scheduler"
+RELAY_ANNOTATION = "fairway.dev/relay"
+ACCESS_LOG_ANNOTATION = "fairway.dev/access-log"
+TLS_SECRET_ANNOTATION = "fairway.dev/tls-secret"
+TLS_PORTS_ANNOTATION = "fairway.dev/tls-ports"
+PROXY_PROTOCOL_ANNOTATION = "fairway.dev/proxy-protocol"
+MAX_CONNECTIONS_ANNOTATION = "fairway.dev/max-connections"
+MAX_CONNECTIONS_PER_CLIENT_ANNOTATION = "fairway.dev/max-connections-per-client"
+CONNECTION_RATE_ANNOTATION = "fairway.dev/connection-rate"
+CONNECTION_RATE_PER_CLIENT_ANNOTATION = "fairway.dev/connection-rate-per-client"
 
 # A Service (or an EndpointSlice) that carries one of these labels, with any value, is none of our proxy's business.
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"

@@ -102,6 +102,7 @@ class Configuration:
     bind_hard: bool = False
     canary: str = ""
     state_file: str = ""
+    access_log: str = "-"
     patience: float = 60.0
     tracking: TrackingLimits | None = None
     oom_score: int | None = None
@@ -159,6 +160,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         own_address=check("bindAddress", _own_address, document.bind_address, ""),
         canary=own("--canary-address", _canary, flags.canary_address, ""),
         state_file=flags.state_file,
+        access_log=flags.access_log,
         bind_hard=document.bind_address_hard_fail,
         patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
         tracking=_tracking(document, check),

@@ -103,6 +103,8 @@ class Flags:
     state_file: str = "default"
     """Where the last known state is kept for a start without the API; empty: nowhere. By default
     /var/lib/fairway/proxy/NODE.json."""
+    access_log: str = "-"
+    """The file of the access log of relayed Services; "-" is standard output."""
     pod_bridge_interface: str = ""
     """The bridge of this node's pods, for --detect-local-mode=BridgeInterface."""
     pod_interface_name_prefix: str = ""

@@ -1,0 +1,145 @@
+"""Relaying: what only a process between client and backend can do, as a Service's annotations ask for it.
+
+    fairway.dev/relay: "true"                          relayed, and nothing else
+    fairway.dev/access-log: "true"                     a line for every connection
+    fairway.dev/tls-secret: shop-tls                   TLS ends here, with this Secret of the Service's namespace
+    fairway.dev/tls-ports: "https, 8443"               on these ports only; without it on all
+    fairway.dev/proxy-protocol: v2                     the backend is told who the client is
+    fairway.dev/max-connections: "1000"                at one time; and …-per-client
+    fairway.dev/connection-rate: "50/s"                new ones; "600/m" is ten a second; and …-per-client
+    fairway.dev/balancing: least-connections           or round-robin
+
+Any of them makes the node's proxy relay the Service, whatever the node's mode is. A word that means nothing never
+takes effect in part: the annotation counts as absent, and a sentence says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from fairway.model.view import LEAST_CONNECTIONS, ROUND_ROBIN, Relaying
+from fairway.objects.meta import Key
+from fairway.objects.service import (
+    ACCESS_LOG_ANNOTATION,
+    BALANCING_ANNOTATION,
+    CONNECTION_RATE_ANNOTATION,
+    CONNECTION_RATE_PER_CLIENT_ANNOTATION,
+    MAX_CONNECTIONS_ANNOTATION,
+    MAX_CONNECTIONS_PER_CLIENT_ANNOTATION,
+    PROXY_PROTOCOL_ANNOTATION,
+    RELAY_ANNOTATION,
+    TLS_PORTS_ANNOTATION,
+    TLS_SECRET_ANNOTATION,
+    Service,
+    ServicePort,
+)
+
+RELAYED = ("TCP", "UDP")
+"""The protocols that can be relayed; others go their way in the kernel."""
+MOST_CONNECTIONS = 1_000_000
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
+_COUNT = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
+_RATE = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?:/(?P<unit>[smh]))?", re.ASCII)
+_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
+_VERSIONS = {"v1": 1, "v2": 2}
+
+T = TypeVar("T")
+
+
+def relaying(service: Service, port: ServicePort) -> Relaying | None:
+    """What one port of the Service asks of the relay; None when it may go its way in the kernel."""
+    annotations = service.metadata.annotations
+    if not annotations:
+        return None
+    found = _Reader(annotations).read(service.key.namespace)
+    if found is None:
+        return None
+    ports = _ports(annotations.get(TLS_PORTS_ANNOTATION, ""))
+    if ports and not {port.name, str(port.port)} & ports:
+        found = msgspec.structs.replace(found, tls=None)
+    return found
+
+
+def problems(service: Service) -> list[str]:
+    """A sentence for each of the annotations that does not count, and why."""
+    reader = _Reader(service.metadata.annotations or {})
+    found = reader.read(service.key.namespace)
+    ports = service.spec.ports or ()
+    known = {text for one in ports for text in (one.name, str(one.port)) if text}
+    for unknown in sorted(_ports(reader.annotations.get(TLS_PORTS_ANNOTATION, "")) - known):
+        reader.problems.append(f"{TLS_PORTS_ANNOTATION}: the Service has no port {unknown[:63]!r}")
+    if found is not None:
+        for one in ports:
+            if one.protocol not in RELAYED:
+                reader.problems.append(
+                    f"port {one.name or one.port}: SCTP is never relayed; it goes its way in the kernel"
+                )
+            if one.protocol == "UDP" and (found.tls or found.proxy_protocol):
+                reader.problems.append(f"port {one.name or one.port}: TLS and the PROXY protocol are for TCP only")
+    return reader.problems
+
+
+class _Reader:
+    """The annotations, and what was wrong with them."""
+
+    def __init__(self, annotations: Mapping[str, str]) -> None:
+        self.annotations = annotations
+        self.problems: list[str] = []
+
+    def read(self, namespace: str) -> Relaying | None:
+        """None when nothing is asked for."""
+        wanted = self._one(RELAY_ANNOTATION, _boolean, "must be true or false")
+        secret = self._one(TLS_SECRET_ANNOTATION, _name, "must be the name of a Secret in the Service's namespace")
+        count = f"must be a number from 1 to {MOST_CONNECTIONS}"
+        rate = "must be new connections in a time, such as 50/s, 600/m or 100/h"
+        balancing = self.annotations.get(BALANCING_ANNOTATION, "")
+        found = Relaying(
+            access_log=self._one(ACCESS_LOG_ANNOTATION, _boolean, "must be true or false") or False,
+            tls=Key(namespace, secret) if secret else None,
+            proxy_protocol=self._one(PROXY_PROTOCOL_ANNOTATION, _VERSIONS.get, "must be v1 or v2") or 0,
+            most=self._one(MAX_CONNECTIONS_ANNOTATION, _count, count) or 0,
+            most_per_client=self._one(MAX_CONNECTIONS_PER_CLIENT_ANNOTATION, _count, count) or 0,
+            rate=self._one(CONNECTION_RATE_ANNOTATION, _rate, rate) or 0.0,
+            rate_per_client=self._one(CONNECTION_RATE_PER_CLIENT_ANNOTATION, _rate, rate) or 0.0,
+        )
+        asks = wanted or found != Relaying() or balancing in (ROUND_ROBIN, LEAST_CONNECTIONS)
+        return found if asks else None
+
+    def _one(self, name: str, read: Callable[[str], T | None], rule: str) -> T | None:
+        text = self.annotations.get(name)
+        if text is None:
+            return None
+        value = read(text.strip())
+        if value is None:
+            self.problems.append(f"{name}: {text[:63]!r} {rule}")
+        return value
+
+
+def _boolean(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text)
+
+
+def _name(text: str) -> str | None:
+    return text if _NAME.fullmatch(text) else None
+
+
+def _count(text: str) -> int | None:
+    return int(text) if _COUNT.fullmatch(text) and int(text) <= MOST_CONNECTIONS else None
+
+
+def _rate(text: str) -> float | None:
+    """New connections a second."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        return None
+    rate = int(match["count"]) / _SECONDS[match["unit"]]
+    return rate if math.isfinite(rate) else None
+
+
+def _ports(text: str) -> set[str]:
+    return {one.strip() for one in text.split(",") if one.strip()}
