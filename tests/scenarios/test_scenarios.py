@@ -25,7 +25,7 @@ BY_MODE = [
     for mode in MODES.values()
     for one in scenarios()
     if not one.not_applicable(mode.name)
-    for step in one.steps
+    for step in (step.in_mode(mode.name) for step in one.steps)
     for line in step.expectations
 ]
 LINES = [
@@ -58,7 +58,7 @@ def test_the_modes_program_answers(mode: AnyMode, step: Step, line: Expectation)
 @pytest.mark.parametrize("mode", BY_NAME)
 @pytest.mark.parametrize("step", STEPS)
 def test_the_modes_program_reads_as_it_did(mode: AnyMode, step: Step) -> None:
-    _compare(step.file(mode.name, "golden"), what_services_add(mode, step.view))
+    _compare(step.file(mode.name, "golden"), what_services_add(mode, step.in_mode(mode.name).view))
 
 
 @pytest.mark.reference("7.2 TestMasqueradeRule")
@@ -78,6 +78,7 @@ def _compare(golden: Path, text: str) -> None:
 @pytest.mark.parametrize("mode", BY_NAME)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_program_is_at_rest(mode: AnyMode, step: Step) -> None:
+    step = step.in_mode(mode.name)
     program = mode.program(step.view)
     assert not mode.plan(program, mode.program(step.view))
     assert not mode.plan_changes(

@@ -27,8 +27,10 @@ from fairway.lab.topology import (
 )
 from fairway.model.address import contains
 from fairway.model.packet import ICMP, PROTOCOLS, Outcome, Packet, Verdict
+from fairway.model.relaying import RELAYED
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
+from fairway.modes.registry import RELAYING_MODES
 from fairway.objects.codec import read_yaml
 
 FOLDER = Path(__file__).parent / "scenarios"
@@ -104,6 +106,10 @@ class Expectation:
     def essence(self) -> tuple[Verdict, frozenset[tuple[str, int, bool]]]:
         return self.verdict, self.backends
 
+    def relayed(self) -> Expectation:
+        """What becomes of it where the node itself connects to the backend."""
+        return replace(self, backends=frozenset((address, port, True) for address, port, _ in self.backends))
+
     def journey(self, answer: Callable[[str, Packet], Outcome]) -> Outcome:
         """How it ends in the whole cluster, when ``answer`` tells how it ends on one node.
 
@@ -122,10 +128,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Step:
-    """What is applied at one moment of a scenario, and the packets sent then. ``suffix`` is empty or ``-<number>``."""
+    """What is applied at one moment of a scenario, and the packets sent then. ``suffix`` is empty or ``-<number>``.
+
+    With ``relays`` everything is relayed, so that backends see the node where packets.txt says that they see clients.
+    """
 
     folder: Path
     suffix: str
+    relays: bool = False
 
     @property
     def name(self) -> str:
@@ -141,7 +151,12 @@ class Step:
 
     @cached_property
     def expectations(self) -> tuple[Expectation, ...]:
-        return tuple(read_packets(self.file("packets", "txt")))
+        lines = read_packets(self.file("packets", "txt"))
+        return tuple(line.relayed() if self.relays and line.packet.protocol in RELAYED else line for line in lines)
+
+    def in_mode(self, mode: str) -> Step:
+        """The step as a node's mode makes it."""
+        return replace(self, relays=mode in RELAYING_MODES)
 
     def settings(self, node: LabNode) -> NodeSettings:
         """The node of the stage, as the scenario's node.yaml configures all of them."""
@@ -159,6 +174,7 @@ class Step:
             localhost_node_ports=changes.localhost_node_ports,
             answers_ping=(node.address, ipv6(node.address)) if changes.answers_ping else (),
             masquerade_all=changes.masquerade_all,
+            relays=self.relays,
         )
 
     @cached_property

@@ -48,12 +48,15 @@ class Node:
     kernel: ModeKernel[Any, Any]
     conntrack: Conntrack
     held: Any
+    view: NodeView | None = None
+    """What `held` was made from; None before the first."""
 
     def load(self, view: NodeView, *, as_change: bool) -> None:
         """Make the kernel do what the view says; as changes of single frontends if that is possible."""
-        if as_change and view.settings == self.held.settings:
+        before, self.view = self.view, view
+        if as_change and before is not None and view.settings == before.settings:
             fragments = {key: self.mode.compile(one, view.settings) for key, one in view.frontends.items()}
-            changes = {key: fragments.get(key) for key in self.held.fragments.keys() | fragments.keys()}
+            changes = {key: fragments.get(key) for key in before.frontends.keys() | fragments.keys()}
             self._apply(self.mode.plan_changes(self.held, changes))
             self.mode.accept(self.held, changes)
             return
@@ -93,6 +96,7 @@ class Stage:
         The steps of one scenario follow each other as changes of single frontends, which is what the proxy does all
         day.
         """
+        step = step.in_mode(self.mode.name)
         drift = self.load(step.views, as_change=step.suffix > "-1")
         return drift or self.check(step.views, step.expectations)
 
@@ -174,7 +178,7 @@ def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
             namespace = network.network.node(node.name)
             opened = _entered(stack, namespace, mode)
             conntrack = stack.enter_context(namespace.run(Conntrack))
-            nodes[node.name] = Node(node, namespace, mode, opened.kernel, conntrack, mode.empty())
+            nodes[node.name] = Node(node, namespace, opened.mode, opened.kernel, conntrack, mode.empty())
         for place in PLACES:
             for protocol, number in SERVED:
                 if protocol in protocols():

@@ -6,5 +6,16 @@ from typing import Any
 
 from fairway.modes.contract import Mode
 from fairway.modes.nftables import NftablesMode
+from fairway.modes.userspace import UserspaceMode
 
-MODES: dict[str, Mode[Any, Any, Any]] = {mode.name: mode for mode in (NftablesMode(),)}
+USERSPACE = "userspace"
+RELAYING_MODES = (USERSPACE,)
+"""Those in which every Service is relayed; in the others, those that ask for it."""
+
+MODES: dict[str, Mode[Any, Any, Any]] = {
+    mode.name: mode
+    for mode in (
+        UserspaceMode(NftablesMode(), NftablesMode.name),
+        UserspaceMode(NftablesMode(), USERSPACE),
+    )
+}

@@ -5,22 +5,36 @@ Everything belongs to the network namespace of the thread that opens it and call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from fairway.kernel.contract import Opened
 from fairway.kernel.nftables_mode import open_nftables
+from fairway.modes.registry import USERSPACE
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration
+from fairway.relay.kernel import add_addresses, relaying
+from fairway.relay.relay import Relay
 
-KERNELS: Mapping[str, Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]] = {
+Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
+
+KERNELS: Mapping[str, Open] = {
     "nftables": lambda _: open_nftables(),
+    USERSPACE: lambda _: open_nftables(),
 }
-"""One for each mode of `fairway.modes.registry`."""
+"""One for each mode of `fairway.modes.registry`; for the userspace mode, the one that leads clients to the relay."""
 
 
-def open_mode(name: str, document: KubeProxyConfiguration = DEFAULTS) -> AbstractContextManager[Opened]:
+@contextmanager
+def open_mode(
+    name: str, document: KubeProxyConfiguration = DEFAULTS, make_relay: Callable[..., Relay] = Relay
+) -> Iterator[Opened]:
     """This thread's network namespace for a mode of `fairway.modes.registry`; the document says how the mode is to be.
 
-    Raises `fairway.kernel.contract.Unsuitable` when the ``with`` block begins and this machine cannot do it.
+    ``make_relay`` is `Relay`, or that with more of its arguments. Raises `fairway.kernel.contract.Unsuitable` when
+    the ``with`` block begins and this machine cannot do it.
     """
-    return KERNELS[name](document)
+    with (
+        KERNELS[name](document) as carrier,
+        relaying(carrier, name, make_relay(prepare=add_addresses)) as opened,
+    ):
+        yield opened

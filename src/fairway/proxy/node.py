@@ -16,6 +16,8 @@ from fairway.model.address import (
     of_family,
 )
 from fairway.model.view import NodeSettings
+from fairway.modes.registry import RELAYING_MODES
+from fairway.modes.userspace.program import ADDRESSES
 from fairway.objects.cluster import Node
 from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.proxy.configuration import Configuration
@@ -43,6 +45,7 @@ def settings_of(
         answers_ping=_answers_ping(configuration, node, addresses),
         external_ips=configuration.external_ips,
         masquerade_all=configuration.masquerade_all,
+        relays=configuration.mode in RELAYING_MODES,
     )
 
 
@@ -118,5 +121,10 @@ def _answers_ping(configuration: Configuration, node: Node | None, addresses: tu
 
 
 def _routable(address: str) -> bool:
-    """Link-local IPv6 addresses come and go with every pod's link, and no Service is reached from or at one."""
+    """Link-local IPv6 addresses come and go with every pod's link, and no Service is reached from or at one.
+
+    The relay's own come with the first Service that needs it, and are nobody else's business.
+    """
+    if address in ADDRESSES.values():
+        return False
     return not (":" in address and ipaddress.IPv6Address(address).is_link_local)

@@ -1,4 +1,4 @@
-"""The relay of a node: its listeners, in a thread with an event loop of its own.
+"""The relay of a node: its listeners, in a thread with an event loop of its own, in the network namespace it began in.
 
     compile ──reserve──▶ a bound socket, so that the port is known before anybody is led to it
     apply   ──put──────▶ the listener takes up work, or works otherwise from now on
@@ -45,27 +45,26 @@ class Relay:
         contexts: Callable[[Key], ssl.SSLContext | None] = lambda _: None,
         log: Callable[[Line], None] = lambda _: None,
         clock: Clock | None = None,
+        prepare: Callable[[], None] = lambda: None,
         addresses: dict[str, str] = ADDRESSES,
     ) -> None:
+        """``prepare`` is called before the first listener is made, where it is made."""
         self._addresses = addresses
+        self._prepare, self._prepared = prepare, False
         self._reserved: dict[ListenerKey, socket.socket] = {}
         self._listeners: dict[ListenerKey, StreamListener | DatagramListener] = {}
         self._draw = random.Random()
         self._shared = Shared(clock or SystemClock(), self._draw.randrange, log, contexts)
-        self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         _raise_descriptor_limit()
         self._thread.start()
 
     def reserve(self, key: ListenerKey) -> int:
-        """The port of a listener, which nobody else gets from now on; raises `CannotReserve`."""
-        with self._lock:
-            sock = self._reserved.get(key)
-            if sock is None:
-                sock = self._reserved[key] = _bound(key, self._addresses)
-            port: int = sock.getsockname()[1]
-            return port
+        """The port of a listener, which nobody else gets from now on; raises OSError."""
+        sock = self._reserved.get(key) or self._call(lambda: self._reserve(key))
+        port: int = sock.getsockname()[1]
+        return port
 
     def put(self, wanted: Iterable[Listening]) -> None:
         """Listeners that are new, or do something else from now on."""
@@ -117,20 +116,25 @@ class Relay:
         self._loop.call_soon_threadsafe(call)
         return done.result(PATIENCE_SECONDS)
 
+    def _reserve(self, key: ListenerKey) -> socket.socket:
+        if not self._prepared:
+            self._prepare()
+            self._prepared = True
+        sock = self._reserved[key] = _bound(key, self._addresses)
+        return sock
+
     def _put(self, wanted: list[Listening]) -> None:
         for one in wanted:
             listener = self._listeners.get(one.key)
             if listener is None:
-                with self._lock:
-                    sock = self._reserved[one.key]
+                sock = self._reserved[one.key]
                 kind = DatagramListener if one.protocol == "UDP" else StreamListener
                 listener = self._listeners[one.key] = kind(sock, self._shared)
             listener.put(one)
 
     def _close(self, keys: list[ListenerKey]) -> None:
         for key in keys:
-            with self._lock:
-                self._reserved.pop(key, None)
+            self._reserved.pop(key, None)
             if listener := self._listeners.pop(key, None):
                 listener.close()
 
