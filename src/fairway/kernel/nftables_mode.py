@@ -27,7 +27,7 @@ class NftablesKernel:
     _busy: bool = False
     """Whether another thread of ours is at it."""
     _generation: int | None = None
-    """The one that we know nobody else's commit lies before; None when somebody's may."""
+    """The one that there is, if nobody but us has committed anything since the last `read_back`."""
 
     def read_back(self) -> Program:
         with self._at_work():
@@ -37,8 +37,8 @@ class NftablesKernel:
     def apply(self, plan: Plan) -> None:
         with self._at_work():
             _or_fail(lambda: self.nftables.apply(plan))
-            now = _or_fail(self.nftables.generation).number
-            self._generation = now if self._generation is not None and now == self._generation + 1 else None
+            if self._generation is not None:  # counted, not asked: it would be two system calls more a change
+                self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
 
     def check(self, plan: Plan) -> None:
         with self._at_work():

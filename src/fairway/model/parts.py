@@ -73,7 +73,7 @@ class Parts(Sequence[T], Generic[T]):
 
 
 class Difference(NamedTuple, Generic[T]):
-    """The parts that only the old sequence has, and those that only the new one has."""
+    """The parts from the first that is another one to the last: what the old sequence has there, and the new one."""
 
     gone: tuple[tuple[T, ...], ...]
     come: tuple[tuple[T, ...], ...]
@@ -96,9 +96,7 @@ def parts_of(sequence: Sequence[T]) -> tuple[tuple[T, ...], ...]:
 def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
     """What is not the very same part in both. Costs as much as there are parts; looks into none."""
     before, after = parts_of(old), parts_of(new)
-    if len(before) == len(after) == 1:
-        return Difference(before, after) if before[0] is not after[0] else Difference((), ())
-    kept = set(map(id, before)) & set(map(id, after))
-    return Difference(
-        tuple(one for one in before if id(one) not in kept), tuple(one for one in after if id(one) not in kept)
-    )
+    most = min(len(before), len(after))
+    first = next((at for at in range(most) if before[at] is not after[at]), most)
+    end = next((at for at in range(most - first) if before[-1 - at] is not after[-1 - at]), most - first)
+    return Difference(before[first : len(before) - end], after[first : len(after) - end])

@@ -9,6 +9,7 @@ masquerade                              masquerade-node { F }  masquerade-outsid
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -55,6 +56,10 @@ from fairway.modes.nftables.tables import (
 _FIRST_SLOT = {Pool.CLUSTER: 0, Pool.LOCAL: LOCAL}
 _DAY = 86_400
 """The longest affinity that Kubernetes accepts."""
+_UNPRINTED = re.compile(r"[^\w./:-]|_")
+_OF_CLIENT = {client: f"frontends-{client}" for client in Client}
+_MASQUERADE = {client: f"masquerade-{client}" for client in Client}
+_NO_IDENTITIES: dict[bytes, int] = {}
 
 
 def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
@@ -70,7 +75,7 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     actions = {client: frontend.action(client) for client in Client}
     slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in _used_pools(frontend, actions)}
     numbers = {client: _number(frontend, action, slots) for client, action in actions.items()}
-    identities = _identities(slots) if frontend.affinity_seconds else {}
+    identities = _identities(slots) if frontend.affinity_seconds else _NO_IDENTITIES
     draws = (DRAW + first + _drawn(frontend, len(backends)) for first, backends in slots.items() if identities)
     return Fragment(
         frontend=frontend,
@@ -176,13 +181,13 @@ def _dispatch(frontend: Frontend, key: bytes, numbers: dict[Client, int]) -> Ite
         return
     yield Element("frontends", key, number_bytes(BY_SOURCE if frontend.source_ranges else BY_CLIENT), comment)
     for client, number in numbers.items():
-        yield Element(f"frontends-{client}", key, number_bytes(number), comment)
+        yield Element(_OF_CLIENT[client], key, number_bytes(number), comment)
 
 
 def _masquerade(key: bytes, actions: dict[Client, Action]) -> Iterator[Element]:
     for client, action in actions.items():
         if action.kind is ActionKind.FORWARD and action.masquerade:
-            yield Element(f"masquerade-{client}", key)
+            yield Element(_MASQUERADE[client], key)
 
 
 def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> Iterator[Element]:
@@ -209,4 +214,4 @@ def _source_ranges(frontend: Frontend, key: bytes) -> Iterator[Element]:
 
 def _comment(frontend: Frontend) -> str:
     """The Service port, for people who list the map. Names are DNS labels: nothing in them needs quoting."""
-    return "".join(c for c in frontend.service_port if c.isalnum() or c in "-./:")[:COMMENT_BYTES]
+    return _UNPRINTED.sub("", frontend.service_port)[:COMMENT_BYTES]

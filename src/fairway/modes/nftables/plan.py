@@ -153,11 +153,29 @@ class Plan:
 
 def plan(old: Program, new: Program) -> Plan:
     """From any state to any other: full load, repair, reconfiguration."""
+    if not old.base:
+        return _from_nothing(new)
     before, after = old.tables(), new.tables()
     commands: list[Command] = []
     families: tuple[Family, ...] = ("ip", "ip6")
     for family in families:
         commands += _plan_table(before.get(family), after.get(family))
+    return Plan(tuple(commands))
+
+
+def _from_nothing(new: Program) -> Plan:
+    """All of it. A node's first load: nothing is compared, and no table of everything is made."""
+    commands: list[Command] = []
+    elements = new.elements()
+    for family, base in new.base.items():
+        chains = {**base.chains, **{chain.name: chain for chain in new.structure_chains(family)}}
+        commands.append(AddTable(family, base.name))
+        commands += (AddSet(family, base.name, one) for one in base.sets.values())
+        commands += (AddChain(family, base.name, chain) for chain in chains.values())
+        found = ((one, elements[family][name]) for name, one in base.sets.items())
+        commands += (AddElements(family, base.name, one, tuple(some)) for one, some in found if some)
+        for chain in chains.values():
+            commands += _rules(base, chain)
     return Plan(tuple(commands))
 
 
@@ -258,7 +276,7 @@ def build(program: Program, fragments: Iterable[Fragment]) -> Program:
 
 def adopt(held: Program, wanted: Program) -> Program:
     """The wanted Program with its slots near to those of one that was read back."""
-    tables = held.tables()
+    tables = held.tables() if held.base else {}
     for key, fragment in wanted.fragments.items():
         table = tables.get(fragment.family)
         if table is None or fragment.fixed or not fragment.slots:

@@ -73,9 +73,11 @@ class Fragment:
         return next((one for one, its in self.identities.items() if its == number), data)
 
     def all_slots(self) -> Iterator[Element]:
+        name, key = self.slots_are_in, self.key
         for first, backends in self.slots.items():
             for index, data in enumerate(backends, first):
-                yield self.slot(index, data)
+                held = number_bytes(self.identities.get(data, 0)) if self.identities else data
+                yield Element(name, key + number_bytes(index), held)
 
     def find(self, name: str, key: bytes) -> Element | None:
         """The element of a set that this frontend put there."""
@@ -115,30 +117,40 @@ class Program:
     def tables(self) -> dict[Family, Table]:
         """The whole state by family, base and fragments together, in one form whoever made it."""
         found: dict[Family, Table] = {}
+        elements = self.elements()
         for family, base in self.base.items():
-            chains = dict(base.chains)
-            elements = {name: dict(base.elements.get(name, {})) for name in base.sets}
-            for number in sorted(self.numbers.get(family, ())):
-                made, entries = structure(family, number)
-                chains.update((chain.name, chain) for chain in made)
-                for element in entries:
-                    elements[element.set][element.key] = element
-            found[family] = Table(family, chains, dict(base.sets), elements, base.name)
-        for fragment in self.fragments.values():
-            into = found[fragment.family].elements
-            for element in fragment.elements:
-                into[element.set][element.key] = element
-            for element in fragment.all_slots():
-                into[element.set][element.key] = element
+            chains = {**base.chains, **{chain.name: chain for chain in self.structure_chains(family)}}
+            by_key = {name: {one.key: one for one in some} for name, some in elements[family].items()}
+            found[family] = Table(family, chains, dict(base.sets), by_key, base.name)
         return found
+
+    def elements(self) -> dict[Family, dict[str, list[Element]]]:
+        """Every element by family and set."""
+        found: dict[Family, dict[str, list[Element]]] = {}
+        for family, base in self.base.items():
+            into = found[family] = {name: list(base.elements.get(name, {}).values()) for name in base.sets}
+            for number in sorted(self.numbers.get(family, ())):
+                for element in structure(family, number).elements:
+                    into[element.set].append(element)
+        for fragment in self.fragments.values():
+            into = found[fragment.family]
+            for element in fragment.elements:
+                into[element.set].append(element)
+            if fragment.slots:
+                into[fragment.slots_are_in].extend(fragment.all_slots())
+        return found
+
+    def structure_chains(self, family: Family) -> Iterator[Chain]:
+        """The chains beyond the constant ones."""
+        for number in sorted(self.numbers.get(family, ())):
+            yield from structure(family, number).chains
 
     def chain(self, family: Family, name: str) -> Chain | None:
         """One chain, without making all tables."""
         base = self.base.get(family)
         if base is None or name in base.chains:
             return base.chains[name] if base else None
-        chains = (chain for number in self.numbers[family] for chain in structure(family, number).chains)
-        return next((chain for chain in chains if chain.name == name), None)
+        return next((chain for chain in self.structure_chains(family) if chain.name == name), None)
 
     def find(self, family: Family, name: str, key: bytes) -> Element | None:
         """One element by its set and key, without making all tables."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fairway.model.address import of_family
 from fairway.model.hashing import SEED
@@ -70,6 +71,7 @@ def base(settings: NodeSettings) -> dict[Family, Table]:
     return {family: _table(family, settings) for family in families}
 
 
+@lru_cache(maxsize=16384)
 def number_bytes(number: int) -> bytes:
     """A number as numgen makes them: in the machine's own byte order."""
     return number.to_bytes(4, sys.byteorder)

@@ -105,10 +105,10 @@ class Slots(Sequence[bytes]):
 
     def _moves_of_parts(self, pool: Parts[Backend]) -> Moves:
         gone, come = difference(self._pool, pool)
-        left, new = _counted(gone), _counted(come)
+        left, new = _places(gone), _places(come)
         where = self._index()
-        free = sorted(where[one] for one in left - new)
-        coming = list((new - left).elements())
+        free = sorted(where[backend_bytes(*one)] for one in left.keys() - new.keys())
+        coming = [backend_bytes(*one) for one in new if one not in left]
         size = self._size - len(free) + len(coming)
         holes = set(free)
         last = (self[number] for number in range(size, self._size) if number not in holes)
@@ -150,8 +150,9 @@ def _rows(pool: Iterable[Backend]) -> Iterator[bytes]:
         yield data if one.weight == 1 else data * one.weight
 
 
-def _counted(parts: Iterable[Iterable[Backend]]) -> Counter[bytes]:
-    return Counter(backend_bytes(one.address, one.port) for part in parts for one in part)
+def _places(parts: Iterable[Iterable[Backend]]) -> dict[tuple[str, int], None]:
+    """Address and port of everybody, in order; nobody is in two parts."""
+    return {(one.address, one.port): None for part in parts for one in part}
 
 
 def near(backends: Sequence[bytes], before: Sequence[bytes]) -> tuple[bytes, ...]:

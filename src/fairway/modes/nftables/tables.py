@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -138,9 +139,19 @@ PROTOCOL_NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132, ICMP: 1}
 _PROTOCOL_NAMES = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
+_OCTETS = {str(number): bytes((number,)) for number in range(256)}
+
+
 def address_bytes(text: str) -> bytes:
+    """Of a canonical address. This runs once for each backend of a cluster, and most have neighbours."""
     if ":" in text:
         return ipaddress.IPv6Address(text).packed
+    network, _, host = text.rpartition(".")
+    return _network_bytes(network) + _OCTETS[host]
+
+
+@lru_cache(maxsize=65536)
+def _network_bytes(text: str) -> bytes:
     return bytes(map(int, text.split(".")))
 
 
@@ -152,7 +163,12 @@ def frontend_bytes(key: FrontendKey) -> bytes:
 
 def backend_bytes(address: str, port: int) -> bytes:
     """``address . port``, each field padded to four bytes."""
-    return address_bytes(address) + bytes((port >> 8, port & 255, 0, 0))
+    return address_bytes(address) + _port_bytes(port)
+
+
+@lru_cache(maxsize=4096)
+def _port_bytes(port: int) -> bytes:
+    return bytes((port >> 8, port & 255, 0, 0))
 
 
 def read_frontend(data: bytes) -> FrontendKey | None:
