@@ -16,12 +16,19 @@ FAMILIES = (IPv4, IPv6)
 ANY = {IPv4: "0.0.0.0", IPv6: "::"}
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_CANONICAL_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+_THREE_OCTETS = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{2}}")
+_OCTETS = frozenset(map(str, range(256)))
 
 
 def family_of(address: str) -> str:
     """``IPv4`` or ``IPv6`` of an address or a network in text form."""
     return IPv6 if ":" in address else IPv4
+
+
+@lru_cache(maxsize=65536)
+def _is_network(text: str) -> bool:
+    """Whether it is the first three octets of a canonical address; many addresses share them."""
+    return _THREE_OCTETS.fullmatch(text) is not None
 
 
 def canonical(text: str) -> str | None:
@@ -30,7 +37,8 @@ def canonical(text: str) -> str | None:
     IPv4 octets with leading zeros are read as decimal, as the reference does for objects that were stored before
     they were refused (reference, section 1.A, "sloppy"); an IPv4 address written as an IPv6 one is IPv4.
     """
-    if _CANONICAL_IPV4.fullmatch(text):  # nearly all are, and parsing one takes ten times as long
+    network, _, host = text.rpartition(".")
+    if host in _OCTETS and _is_network(network):  # nearly all are, and parsing one takes twenty times as long
         return text
     if "%" in text:  # a zone means something on one machine only, and Python lets any text follow the sign
         return None

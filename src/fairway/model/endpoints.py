@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 
 from fairway.model.address import canonical, family_of
-from fairway.model.topology import Candidate, Group
+from fairway.model.topology import NOBODY, Candidate, Group
 from fairway.model.view import Backend, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointSlice
 from fairway.objects.service import HEADLESS_LABEL, ServicePort
@@ -126,13 +126,13 @@ class _Port:
         found: dict[_Place, Candidate] = {}
         if slice_.address_type != self.family:
             return found
-        make = _Candidates(slice_, self.settings)
+        name, here = slice_.metadata.name, self.settings.name
         for number in _numbers(slice_, self.port):
             for endpoint in slice_.endpoints or ():
-                candidate = make.candidate(endpoint, number)
-                if candidate is None:
+                address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
+                if address is None or family_of(address) != self.family:
                     continue
-                place = (candidate.backend.address, number)
+                candidate, place = _candidate(endpoint, address, number, name, here), (address, number)
                 found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
         return found
 
@@ -142,7 +142,11 @@ def _counts(slice_: EndpointSlice) -> bool:
 
 
 def _grouped(candidates: Iterable[Candidate], settings: NodeSettings) -> Group:
-    return Group(sorted(candidates, key=lambda one: str(one.backend)), settings)
+    return Group(sorted(candidates, key=_text), settings)
+
+
+def _text(one: Candidate) -> str:
+    return str(one.backend)
 
 
 def _preference(one: Candidate) -> tuple[object, ...]:
@@ -157,33 +161,21 @@ def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
             yield one.port
 
 
-class _Candidates:
-    """Makes the candidates of one slice."""
-
-    def __init__(self, slice_: EndpointSlice, settings: NodeSettings) -> None:
-        self._name, self._family, self._here = slice_.metadata.name, slice_.address_type, settings.name
-
-    def candidate(self, endpoint: Endpoint, port: int) -> Candidate | None:
-        address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
-        if address is None or family_of(address) != self._family:
-            return None
-        node, hints, target = endpoint.node_name or "", endpoint.hints, endpoint.target_ref
-        backend = Backend(
+def _candidate(endpoint: Endpoint, address: str, port: int, slice_: str, here: str) -> Candidate:
+    """This runs once for each backend of a cluster: no call in it that need not be."""
+    node, hints, target, conditions = endpoint.node_name, endpoint.hints, endpoint.target_ref, endpoint.conditions
+    return Candidate(
+        backend=Backend(
             address=address,
             port=port,
-            node=node,
-            local=bool(node) and node == self._here,
-            slice=self._name,
+            node=node or "",
+            local=node == here and bool(node),
+            slice=slice_,
             target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
-        )
-        ready, serving, terminating = endpoint.ready, endpoint.serving, endpoint.terminating
-        if hints is None:
-            return Candidate(backend=backend, ready=ready, serving=serving, terminating=terminating)
-        return Candidate(
-            backend=backend,
-            ready=ready,
-            serving=serving,
-            terminating=terminating,
-            zones=frozenset(one.name for one in hints.for_zones or ()),
-            nodes=frozenset(one.name for one in hints.for_nodes or ()),
-        )
+        ),
+        ready=conditions.ready is not False,
+        serving=conditions.serving is not False,
+        terminating=conditions.terminating is True,
+        zones=frozenset(one.name for one in hints.for_zones or ()) if hints else NOBODY,
+        nodes=frozenset(one.name for one in hints.for_nodes or ()) if hints else NOBODY,
+    )

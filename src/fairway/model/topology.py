@@ -18,7 +18,7 @@ FOR_NODE, FOR_ZONE = 16, 32
 NO_NODE_HINT, NO_ZONE_HINT = 64, 128
 """Ready, without a hint for any node; for any zone."""
 
-_NOBODY: frozenset[str] = frozenset()
+NOBODY: frozenset[str] = frozenset()
 
 
 class Candidate(Struct):
@@ -28,8 +28,8 @@ class Candidate(Struct):
     ready: bool
     serving: bool
     terminating: bool
-    zones: frozenset[str] = _NOBODY
-    nodes: frozenset[str] = _NOBODY
+    zones: frozenset[str] = NOBODY
+    nodes: frozenset[str] = NOBODY
 
     @property
     def last_resort(self) -> bool:
@@ -40,10 +40,9 @@ class Candidate(Struct):
         local = self.backend.local
         if not self.ready:
             return (LAST_RESORT | LAST_RESORT_HERE * local) if self.last_resort else 0
-        found = READY | HERE * local
+        found = (READY | HERE) if local else READY
         found |= (FOR_NODE if settings.name in self.nodes else 0) if self.nodes else NO_NODE_HINT
-        found |= (FOR_ZONE if settings.zone in self.zones else 0) if self.zones else NO_ZONE_HINT
-        return found
+        return found | ((FOR_ZONE if settings.zone in self.zones else 0) if self.zones else NO_ZONE_HINT)
 
 
 class Group:
@@ -68,7 +67,7 @@ class Group:
         found = self._chosen.get(trait)
         if found is None:
             pairs = zip(self.candidates, self._traits, strict=True)
-            found = self._chosen[trait] = Part(one.backend for one, traits in pairs if traits & trait)
+            found = self._chosen[trait] = Part([one.backend for one, traits in pairs if traits & trait])
         return found
 
 

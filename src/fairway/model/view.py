@@ -115,8 +115,7 @@ class Backend(Struct):
         return self.local or not self.node
 
     def __str__(self) -> str:
-        where = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{where}:{self.port}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class FrontendKind(StrEnum):

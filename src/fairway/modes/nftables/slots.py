@@ -78,10 +78,11 @@ class Slots(Sequence[bytes]):
         """What must change for them to be those of another pool: who stays keeps the slot, the last fill holes."""
         if pool is self._pool:
             return {}
-        if isinstance(pool, Parts) and isinstance(self._pool, Parts):
-            return self._moves_of_parts(pool)
+        wanted = Slots(pool)
+        if len(wanted) == len(pool) and len(self) == len(self._pool):
+            return self._moves_of_one_each(pool)
         before = list(self)
-        now = near(list(Slots(pool)), before)
+        now = near(list(wanted), before)
         found: Moves = {number: data for number, data in enumerate(now) if before[number : number + 1] != [data]}
         found.update(dict.fromkeys(range(len(now), len(before))))
         return found
@@ -103,7 +104,8 @@ class Slots(Sequence[bytes]):
         self._hand_on(found, moves)
         return found
 
-    def _moves_of_parts(self, pool: Parts[Backend]) -> Moves:
+    def _moves_of_one_each(self, pool: Sequence[Backend]) -> Moves:
+        """The same where everybody has one slot: nobody who stays is looked at twice."""
         gone, come = difference(self._pool, pool)
         left, new = _places(gone), _places(come)
         where = self._index()
@@ -124,10 +126,13 @@ class Slots(Sequence[bytes]):
         return self._packed
 
     def _index(self) -> dict[bytes, int]:
-        """Where everybody is. It is made once and goes along from one change to the next."""
-        if self._where is None:
-            self._where = {data: number for number, data in enumerate(self)}
-        return self._where
+        """Where everybody is. That of a long pool is made once and goes along from one change to the next."""
+        if self._where is not None:
+            return self._where
+        where = {data: number for number, data in enumerate(self)}
+        if isinstance(self._pool, Parts):
+            self._where = where
+        return where
 
     def _hand_on(self, to: Slots, moves: Moves) -> None:
         if self._where is None or not isinstance(to._pool, Parts):
