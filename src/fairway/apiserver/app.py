@@ -19,6 +19,8 @@ from fairway.apiserver.access.rules import Attributes
 from fairway.apiserver.authentication import User
 from fairway.apiserver.changes import noting
 from fairway.apiserver.forwarding import Forwarding, Way, find_way
+from fairway.apiserver.health import PATHS as HEALTH_PATHS
+from fairway.apiserver.health import Health
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.openapi import PROTOBUF_V2, OpenApi
 from fairway.apiserver.registry import Registry
@@ -33,7 +35,6 @@ from fairway.runtime.clock import Clock
 
 # The release of Kubernetes whose behaviour is followed; clients choose what they may ask for by it.
 KUBERNETES_VERSION = ("1", "36")
-_OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,13 @@ class App:
     """An ASGI application over one registry."""
 
     def __init__(
-        self, registry: Registry, gate: Gate, reviews: Reviews, clock: Clock, audit_log: AuditLog | None = None
+        self,
+        registry: Registry,
+        gate: Gate,
+        reviews: Reviews,
+        health: Health,
+        clock: Clock,
+        audit_log: AuditLog | None = None,
     ) -> None:
         self.registry = registry
         self._gate = gate
@@ -52,7 +59,7 @@ class App:
         self._verbs = Verbs(registry, clock)
         self._forwarding = Forwarding(registry, random.SystemRandom().randrange)
         self._pages = _pages(registry.kinds)
-        self._stopping = False
+        self._health = health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +90,7 @@ class App:
 
     def stop(self) -> None:
         """End the watches and refuse new ones; everything else is still answered."""
-        self._stopping = True
+        self._health.stopping = True
         self._verbs.close_watches()
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
@@ -96,11 +103,11 @@ class App:
                 return await (self._audited(request, user, asked, work) if asked.verb in audit.WRITES else work)
         with self._gate.place(user, request):
             page = self._pages.get(path)
-            if page is not None:
+            if page is not None or self._health.serves(path):
                 self._gate.authorize(user, Attributes(request.method.lower().replace("head", "get"), path=path))
                 if request.method not in ("GET", "HEAD"):
                     raise method_not_allowed()
-                return page(request)
+                return page(request) if page else await self._health.answer(request, path)
             question = find_question(path)
             if question is not None:
                 work = self._ask(request, user, question)
@@ -115,7 +122,7 @@ class App:
                 return await self._audited(request, user, asked, self._write(request, user, target, asked))
             await self._gate.authorize_target(user, request, target, asked)
             if request.method == "GET" and request.flag("watch") and not target.subresource:
-                if self._stopping:
+                if self._health.stopping:
                     raise unavailable("the server is stopping")
                 await self._verbs.watch(request, target, receive, send)
                 return None
@@ -182,8 +189,7 @@ def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
         "compiler": platform.python_implementation(),
         "platform": f"linux/{platform.machine()}",
     }
-    pages: dict[str, Callable[[Request], Response]] = dict.fromkeys(_OPEN_PATHS, _ok)
-    pages["/version"] = _fixed(version)
+    pages: dict[str, Callable[[Request], Response]] = {"/version": _fixed(version)}
     groups = _served(kinds)
     pages["/api"] = _discovered(groups, discovery.versions(), core=True)
     pages["/apis"] = _discovered(groups, discovery.group_list(groups), core=False)
@@ -202,12 +208,8 @@ def _pages(kinds: Kinds) -> dict[str, Callable[[Request], Response]]:
             "items": [],
         }
     )
-    pages["/"] = _fixed({"paths": sorted(pages)})
+    pages["/"] = _fixed({"paths": sorted([*pages, *HEALTH_PATHS])})
     return pages
-
-
-def _ok(_: Request) -> Response:
-    return Response(200, b"ok", "text/plain; charset=utf-8")
 
 
 def _fixed(document: dict[str, Any]) -> Callable[[Request], Response]:

@@ -35,6 +35,7 @@ from fairway.apiserver.certificates import Authority, write_private
 from fairway.apiserver.collect import Collector
 from fairway.apiserver.compaction import compact_periodically
 from fairway.apiserver.expiry import expire_events
+from fairway.apiserver.health import Health
 from fairway.apiserver.kinds import standard_kinds
 from fairway.apiserver.networks import NetworkKeeper, ensure_default
 from fairway.apiserver.presence import Presence, Server
@@ -142,7 +143,8 @@ async def create_app(
     if authenticator is None:
         authenticator = CertificatesAndTokens(tokens, accounts) if proofs else Everybody()
     gate = Gate(authenticator, authorizer, Limits(settings.limits, clock))
-    return App(registry, gate, Reviews(authorizer, accounts, tokens), clock, audit_log)
+    health = Health(storage, "etcd" if settings.etcd else settings.storage)
+    return App(registry, gate, Reviews(authorizer, accounts, tokens), health, clock, audit_log)
 
 
 async def _cluster_ip(registry: Registry) -> str:
