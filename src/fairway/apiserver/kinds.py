@@ -148,8 +148,19 @@ class Kinds:
         return found
 
 
-def _proxy(kind: str) -> Part:
-    return Part("proxy", f"{kind}ProxyOptions", ("create", "delete", "get", "patch", "update"))
+_POD_FIELDS = (
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+)
+_PROXY_VERBS = ("create", "delete", "get", "patch", "update")
+_POD_PROXY = Part("proxy", "PodProxyOptions", _PROXY_VERBS)
+_SERVICE_PROXY = Part("proxy", "ServiceProxyOptions", _PROXY_VERBS)
+_TOKEN = Part("token", "TokenRequest", ("create",), "authentication.k8s.io")
 
 
 def standard_kinds(service_allocator: Allocator) -> Kinds:
@@ -170,22 +181,14 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             row(
                 resources.PODS,
                 generation="spec",
-                parts=(_proxy("Pod"),),
-                selectable=(
-                    "spec.nodeName",
-                    "spec.restartPolicy",
-                    "spec.schedulerName",
-                    "spec.serviceAccountName",
-                    "spec.hostNetwork",
-                    "status.phase",
-                    "status.podIP",
-                ),
+                parts=(_POD_PROXY,),
+                selectable=_POD_FIELDS,
                 categories=("all",),
             ),
             row(
                 resources.SERVICES,
                 allocator=service_allocator,
-                parts=(_proxy("Service"),),
+                parts=(_SERVICE_PROXY,),
                 selectable=("spec.clusterIP", "spec.type"),
                 put_creates=True,
                 categories=("all",),
@@ -198,11 +201,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             ),
             row(resources.CONFIG_MAPS, status="none"),
             row(resources.SECRETS, status="none", selectable=("type",)),
-            row(
-                resources.SERVICE_ACCOUNTS,
-                status="none",
-                parts=(Part("token", "TokenRequest", ("create",), "authentication.k8s.io"),),
-            ),
+            row(resources.SERVICE_ACCOUNTS, status="none", parts=(_TOKEN,)),
             row(resources.EVENTS, status="none", put_creates=True, selectable=tuple(_EVENT_FIELDS)),
             row(
                 resources.EVENTS_V1,

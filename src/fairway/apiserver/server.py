@@ -195,21 +195,24 @@ class ApiServer:
             self._authority = authority
             tls = self._tls(authority, await _cluster_ip(self.app.registry))
             self._write_kubeconfig(authority)
-            undo.push_async_callback(_end, _begin("authorizer", self.app.authorizer.follow()))
-            undo.push_async_callback(_end, _begin("collector", Collector(self.app.registry).run()))
-            aggregation = aggregate_roles(self.app.registry, SystemClock())
-            undo.push_async_callback(_end, _begin("aggregation of ClusterRoles", aggregation))
-            keeper = NetworkKeeper(self.app.registry, ranges_of(self._settings), SystemClock())
-            undo.push_async_callback(_end, _begin("keeper of cluster IPs", keeper.run()))
-            undo.push_async_callback(_end, _begin("compaction", compact_periodically(storage, SystemClock())))
-            expiry = expire_events(self.app.registry, SystemClock(), self._settings.event_ttl)
-            undo.push_async_callback(_end, _begin("expiry of Events", expiry))
+            for name, work in self._works(storage):
+                undo.push_async_callback(_end, _begin(name, work))
             await self._listen(tls, undo)
             presence = Presence(self.app.registry, SystemClock(), Server(self._settings.advertise_address, self.port))
             undo.push_async_callback(presence.leave)
             undo.push_async_callback(_end, _begin("presence of this server", presence.run()))
             self._ends = undo.pop_all()
         return self
+
+    def _works(self, storage: Storage) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """Everything that goes on beside the requests."""
+        registry, clock = self.app.registry, SystemClock()
+        yield "authorizer", self.app.authorizer.follow()
+        yield "collector", Collector(registry).run()
+        yield "aggregation of ClusterRoles", aggregate_roles(registry, clock)
+        yield "keeper of cluster IPs", NetworkKeeper(registry, ranges_of(self._settings), clock).run()
+        yield "compaction", compact_periodically(storage, clock)
+        yield "expiry of Events", expire_events(registry, clock, self._settings.event_ttl)
 
     async def __aexit__(self, *_: object) -> None:
         await self._ends.aclose()
