@@ -28,7 +28,7 @@ class ServerFlags:
     """Where the database, the certificates and the administrator's kubeconfig (admin.conf) lie."""
     bind_address: str = "127.0.0.1"
     """The address the API listens on."""
-    secure_port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 6443
+    secure_port: int = 6443
     """The port the API listens on; 0 for any free one."""
     service_cluster_ip_range: str = "10.96.0.0/16"
     """The CIDR of the cluster IPs; two of different families, with a comma between them, for dual-stack Services.
@@ -76,7 +76,7 @@ class ServerFlags:
             storage=storage,
             etcd=etcd,
             bind_address=address(self.bind_address, "--bind-address"),
-            port=self.secure_port,
+            port=_port(self.secure_port),
             service_ranges=self.service_cluster_ip_range,
             node_ports=self.service_node_port_range,
             cluster_ip_allocation=self.cluster_ip_allocation,
@@ -103,6 +103,12 @@ def address(text: str, option: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise CommandError(f"{option} {text!r} is not an IP address", EXIT_USAGE) from None
+
+
+def _port(number: int) -> int:
+    if not 0 <= number <= 65535:
+        raise CommandError(f"--secure-port {number} is not a port: expected 0 to 65535", EXIT_USAGE)
+    return number
 
 
 def _plugins(text: str) -> tuple[str, ...]:
