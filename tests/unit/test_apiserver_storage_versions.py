@@ -32,7 +32,7 @@ def test_every_past_state_can_be_had_again(steps: list[tuple[str, bool]]) -> Non
     versions, states = replay(steps)
     for revision, state in enumerate(states, start=1):
         expected = tuple(state[key] for key in sorted(state) if key.startswith("/a/"))
-        assert versions.then("/a/", "", revision) == expected
+        assert versions.then("/a/", "", revision) == (expected, 0)
     assert versions.now("/", "") == versions.then("/", "", len(states))
 
 
@@ -43,5 +43,5 @@ def test_what_is_forgotten_does_not_change_what_is_kept(steps: list[tuple[str, b
     assert versions.changes <= kept
     for revision in range(versions.oldest, len(states) + 1):
         state = states[revision - 1]
-        assert versions.then("/", "", revision) == tuple(state[key] for key in sorted(state))
+        assert versions.then("/", "", revision) == (tuple(state[key] for key in sorted(state)), 0)
     assert all(event.revision > versions.oldest for event in versions.since("/", versions.oldest))

@@ -15,12 +15,12 @@ The methods are asynchronous because one implementation talks to a server; those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One version of one key: ``revision`` wrote this value, ``created`` wrote the key's first."""
 
     key: str
@@ -29,8 +29,7 @@ class Entry:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """Entries in the order of their keys, as of ``revision``; ``remaining`` more lie behind the limit."""
 
     entries: tuple[Entry, ...]
@@ -38,8 +37,7 @@ class Listing:
     remaining: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One change of one key: ``entry`` is the new version, None when the key was deleted."""
 
     key: str
@@ -48,16 +46,15 @@ class Event:
     previous: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True):
     """All or nothing, with one revision.
 
     ``expect`` names the revision each key must still have, 0 for a key that must not exist. Deleting a key that
     does not exist changes nothing. A hundred keys always fit into one; more may be more than a storage takes.
     """
 
-    expect: Mapping[str, int] = field(default_factory=dict)
-    puts: Mapping[str, bytes] = field(default_factory=dict)
+    expect: Mapping[str, int] = {}
+    puts: Mapping[str, bytes] = {}
     deletes: frozenset[str] = frozenset()
 
 

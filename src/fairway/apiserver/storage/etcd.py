@@ -107,11 +107,10 @@ class EtcdStorage:
         if revision and revision < versions.oldest:
             return await self._list_in_etcd(prefix, revision, after, limit)
         if revision in (0, self.revision):
-            found = versions.now(prefix, after)
+            entries, remaining = versions.now(prefix, after, limit)
         else:
-            found = versions.then(prefix, after, revision)
-        kept = found[:limit] if limit else found
-        return Listing(kept, revision or self.revision, len(found) - len(kept))
+            entries, remaining = versions.then(prefix, after, revision, limit)
+        return Listing(entries, revision or self.revision, remaining)
 
     async def _list_in_etcd(self, prefix: str, revision: int, after: str, limit: int) -> Listing:
         request = range_request(*self._keys.below(prefix, after), limit=limit, revision=revision)

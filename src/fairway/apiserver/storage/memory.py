@@ -40,11 +40,10 @@ class MemoryStorage:
     async def list(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> Listing:
         self._check(revision or self.revision)
         if revision in (0, self.revision):
-            found = self._versions.now(prefix, after)
+            entries, remaining = self._versions.now(prefix, after, limit)
         else:
-            found = self._versions.then(prefix, after, revision)
-        kept = found[:limit] if limit else found
-        return Listing(kept, revision or self.revision, len(found) - len(kept))
+            entries, remaining = self._versions.then(prefix, after, revision, limit)
+        return Listing(entries, revision or self.revision, remaining)
 
     async def transact(self, transaction: Transaction) -> int:
         versions = self._versions

@@ -7,7 +7,8 @@ Every version of a key is a row; the newest has no ``superseded``, a deletion is
     /a   3         2        NULL        {...}     what it is
     /b   4         3        4           NULL      /b was deleted
 
-A list of the past and a watch from the past are queries over the same rows, and compaction deletes rows whose
+What there is now is kept in memory too, so that reading it costs the database nothing, and a write one statement for
+each key. A list of the past and a watch from the past are queries over the rows, and compaction deletes those whose
 ``superseded`` is old enough.
 
 The file belongs to one process: it is locked exclusively, so that a second server says so instead of diverging.
@@ -23,7 +24,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from fairway.apiserver.storage.contract import (
     Compacted,
@@ -37,7 +37,7 @@ from fairway.apiserver.storage.contract import (
     Watch,
 )
 from fairway.apiserver.storage.feed import Feed
-from fairway.apiserver.storage.versions import end_of
+from fairway.apiserver.storage.versions import Newest, end_of, put
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -60,19 +60,15 @@ _UPGRADABLE = ("1", _FORMAT)
 _JUMP = 1_000_000
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-_NEWEST = "SELECT id, value, revision, created FROM versions WHERE key = ? AND superseded IS NULL"
-_LIST_NOW = "FROM versions WHERE key >= ? AND key < ? AND key > ? AND superseded IS NULL"
+_NEWEST = "SELECT key, value, revision, created FROM versions WHERE superseded IS NULL ORDER BY key"
+_SUPERSEDE = "UPDATE versions SET superseded = ? WHERE key = ? AND superseded IS NULL"
+_INSERT = "INSERT INTO versions (key, revision, created, superseded, value) VALUES (?, ?, ?, ?, ?)"
 _LIST_THEN = """FROM versions WHERE key >= ? AND key < ? AND key > ?
-    AND revision <= ? AND (superseded IS NULL OR superseded > ?)"""
+    AND revision <= ? AND (superseded IS NULL OR superseded > ?) AND value IS NOT NULL"""
 _HISTORY = """SELECT new.key, new.revision, new.created, new.value, old.revision, old.created, old.value
     FROM versions AS new LEFT JOIN versions AS old
     ON old.superseded = new.revision AND old.key = new.key AND old.value IS NOT NULL
     WHERE new.revision > ? AND new.key >= ? AND new.key < ? ORDER BY new.revision, new.id"""
-
-
-class _Row(NamedTuple):
-    id: int
-    entry: Entry
 
 
 class SqliteStorage:
@@ -90,6 +86,7 @@ class SqliteStorage:
             with self._explained():
                 self._feed = Feed(self._open(_current_boot() if boot_id is None else boot_id))
                 self._compacted = self._number("compacted", 1)
+                self._newest = Newest(Entry(*row) for row in self._db.execute(_NEWEST))
         except BaseException:
             self._db.close()
             raise
@@ -127,71 +124,49 @@ class SqliteStorage:
         return self._compacted
 
     async def get(self, key: str) -> Entry | None:
-        with self._explained():
-            row = self._newest(key)
-        return row.entry if row else None
+        return self._newest.get(key)
 
     async def list(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> Listing:
         self._check(revision or self.revision)
-        bounds: tuple[object, ...] = (prefix, end_of(prefix), after)
-        source = _LIST_NOW
-        if revision not in (0, self.revision):
-            source, bounds = _LIST_THEN, (*bounds, revision, revision)
+        if revision in (0, self.revision):
+            entries, remaining = self._newest.now(prefix, after, limit)
+            return Listing(entries, self.revision, remaining)
+        bounds = (prefix, end_of(prefix), after, revision, revision)
         with self._explained():
-            rows = self._db.execute(
-                f"SELECT key, value, revision, created {source} AND value IS NOT NULL ORDER BY key LIMIT ?",
-                (*bounds, limit or -1),
-            )
-            entries = tuple(Entry(*row) for row in rows)
+            query = f"SELECT key, value, revision, created {_LIST_THEN} ORDER BY key LIMIT ?"
+            entries = tuple(Entry(*row) for row in self._db.execute(query, (*bounds, limit or -1)))
             remaining = 0
             if limit and len(entries) == limit:
-                count = self._db.execute(f"SELECT count(*) {source} AND value IS NOT NULL", bounds).fetchone()[0]
-                remaining = count - limit
-        return Listing(entries, revision or self.revision, remaining)
+                remaining = self._db.execute(f"SELECT count(*) {_LIST_THEN}", bounds).fetchone()[0] - limit
+        return Listing(entries, revision, remaining)
 
     async def transact(self, transaction: Transaction) -> int:
-        revision = self.revision + 1
-        with self._explained(), self._transaction():
-            # What is written is nearly always expected too: each key is read once.
-            found = {key: self._newest(key) for key in (*transaction.expect, *transaction.puts)}
-            for key, expected in transaction.expect.items():
-                row = found[key]
-                if (row.entry.revision if row else 0) != expected:
-                    raise Conflict(key, row.entry if row else None)
-            events = [self._put(key, value, revision, found[key]) for key, value in transaction.puts.items()]
-            gone = [self._delete(key, revision, self._newest(key)) for key in sorted(transaction.deletes)]
-            events += [event for event in gone if event is not None]
+        newest, revision = self._newest, self.revision + 1
+        for key, expected in transaction.expect.items():
+            entry = newest.get(key)
+            if (entry.revision if entry else 0) != expected:
+                raise Conflict(key, entry)
+        events = [put(key, value, revision, newest.get(key)) for key, value in transaction.puts.items()]
+        gone = ((key, newest.get(key)) for key in sorted(transaction.deletes))
+        events += [Event(key, revision, None, entry) for key, entry in gone if entry]
         if not events:
             return self.revision
+        with self._explained(), self._transaction():
+            for event in events:
+                self._write(event)
+        for event in events:
+            newest.apply(event)
         self._feed.publish(revision, events)
         return revision
 
-    def _newest(self, key: str) -> _Row | None:
-        row = self._db.execute(_NEWEST, (key,)).fetchone()
-        return _Row(row[0], Entry(key, row[1], row[2], row[3])) if row else None
-
-    def _supersede(self, row: _Row, revision: int) -> Entry:
-        self._db.execute("UPDATE versions SET superseded = ? WHERE id = ?", (revision, row.id))
-        return row.entry
-
-    def _put(self, key: str, value: bytes, revision: int, row: _Row | None) -> Event:
-        previous = self._supersede(row, revision) if row else None
-        entry = Entry(key, value, revision, previous.created if previous else revision)
-        self._db.execute(
-            "INSERT INTO versions (key, revision, created, value) VALUES (?, ?, ?, ?)",
-            (key, revision, entry.created, value),
-        )
-        return Event(key, revision, entry, previous)
-
-    def _delete(self, key: str, revision: int, row: _Row | None) -> Event | None:
-        if row is None:
-            return None
-        previous = self._supersede(row, revision)
-        self._db.execute(
-            "INSERT INTO versions (key, revision, created, superseded) VALUES (?, ?, ?, ?)",
-            (key, revision, previous.created, revision),
-        )
-        return Event(key, revision, None, previous)
+    def _write(self, event: Event) -> None:
+        key, revision, entry, previous = event.key, event.revision, event.entry, event.previous
+        if previous is not None:
+            self._db.execute(_SUPERSEDE, (revision, key))
+        if entry is not None:
+            self._db.execute(_INSERT, (key, revision, entry.created, None, entry.value))
+        elif previous is not None:
+            self._db.execute(_INSERT, (key, revision, previous.created, revision, None))
 
     async def watch(self, prefix: str, *, after: int) -> Watch:
         self._check(after)
