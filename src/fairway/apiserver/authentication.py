@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from fairway.apiserver.access.roles import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED
@@ -78,7 +79,7 @@ class CertificatesAndTokens:
             found = user_of(request.peer)
             if found is None:
                 raise unauthorized()
-            return found.known()
+            return found
         scheme, _, token = request.header(b"authorization").partition(" ")
         if not scheme:
             return NOBODY
@@ -90,11 +91,16 @@ class CertificatesAndTokens:
 
 
 def user_of(certificate: Mapping[str, Any]) -> User | None:
-    """The subject of a verified certificate (in the form of `ssl.SSLSocket.getpeercert`)."""
-    subject = [pair for rdn in certificate.get("subject", ()) for pair in rdn]
-    name = next((value for kind, value in subject if kind == "commonName"), "")
-    groups = tuple(value for kind, value in subject if kind == "organizationName")
-    return User(name, groups) if name else None
+    """The subject of a verified certificate (in the form of `ssl.SSLSocket.getpeercert`); None for one without name."""
+    return _user_of(certificate.get("subject", ()))
+
+
+@lru_cache(maxsize=1024)
+def _user_of(subject: tuple[tuple[tuple[str, str], ...], ...]) -> User | None:
+    pairs = [pair for rdn in subject for pair in rdn]
+    name = next((value for kind, value in pairs if kind == "commonName"), "")
+    groups = tuple(value for kind, value in pairs if kind == "organizationName")
+    return User(name, groups).known() if name else None
 
 
 def _hash(token: str) -> bytes:

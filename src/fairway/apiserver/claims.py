@@ -31,6 +31,31 @@ OLD_ADDRESSES = "/allocations/ip/"
 RELEASED = "fairway.dev/released"
 # etcd takes 128 operations in one transaction.
 _BATCH = 50
+# An IPAddress in the form of `to_value`. Every Service comes with one: put together, not encoded.
+_ADDRESS = (
+    to_value(
+        {
+            "apiVersion": resources.IP_ADDRESSES.api_version,
+            "kind": resources.IP_ADDRESSES.kind,
+            "metadata": {
+                "name": "NAME",
+                "uid": "NAME",
+                "creationTimestamp": "NAME",
+                "labels": {FAMILY_LABEL: "NAME", MANAGED_BY_LABEL: ALLOCATOR},
+            },
+            "spec": {
+                "parentRef": {
+                    "group": resources.SERVICES.group,
+                    "resource": resources.SERVICES.plural,
+                    "namespace": "JSON",
+                    "name": "JSON",
+                }
+            },
+        }
+    )
+    .replace(b"NAME", b"%s")
+    .replace(b'"JSON"', b"%s")
+)
 _PREFIXES = {"ip": ADDRESSES, "port": PORTS}
 
 
@@ -172,27 +197,13 @@ class Claims:
             return encode(_owner(owner))
         if resting is not None:
             return _woken(resting)
-        return to_value(self._address(claim.removeprefix("ip/"), owner["metadata"]))
+        return self._address(claim.removeprefix("ip/"), owner["metadata"])
 
-    def _address(self, address: str, owner: Document) -> Document:
-        return {
-            "apiVersion": resources.IP_ADDRESSES.api_version,
-            "kind": resources.IP_ADDRESSES.kind,
-            "metadata": {
-                "name": address,
-                "uid": self._uid(),
-                "creationTimestamp": rfc3339(self._clock.now()),
-                "labels": {FAMILY_LABEL: "IPv6" if ":" in address else "IPv4", MANAGED_BY_LABEL: ALLOCATOR},
-            },
-            "spec": {
-                "parentRef": {
-                    "group": resources.SERVICES.group,
-                    "resource": resources.SERVICES.plural,
-                    "namespace": owner["namespace"],
-                    "name": owner["name"],
-                }
-            },
-        }
+    def _address(self, address: str, owner: Document) -> bytes:
+        """The IPAddress of a Service as it is stored; what comes from a user is the owner's namespace and name."""
+        family = "IPv6" if ":" in address else "IPv4"
+        time, parent = rfc3339(self._clock.now()), (encode(owner["namespace"]), encode(owner["name"]))
+        return _ADDRESS % (address.encode(), self._uid().encode(), time.encode(), family.encode(), *parent)
 
     async def migrate(self, kinds: Kinds) -> int:
         """Make IPAddresses of the addresses that the first version of Fairway kept as keys of its own; how many.
@@ -209,7 +220,7 @@ class Claims:
                 if await self._holds(kinds, owner, f"ip/{address}"):
                     key = claim_key(f"ip/{address}")
                     parts.expect[key] = 0
-                    parts.puts[key] = to_value(self._address(address, owner))
+                    parts.puts[key] = self._address(address, owner)
                     moved += 1
             await self._storage.transact(Transaction(parts.expect, parts.puts, frozenset(parts.deletes)))
         return moved

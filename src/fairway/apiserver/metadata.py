@@ -13,8 +13,9 @@ import msgspec
 
 from fairway.apiserver.kinds import Kind
 from fairway.objects import resources
-from fairway.objects.codec import NESTING_LIMIT, Document
+from fairway.objects.codec import NESTING_LIMIT, Document, decode, encode
 from fairway.objects.status import (
+    ApiError,
     FieldError,
     bad_request,
     conflict,
@@ -36,18 +37,34 @@ _GENERATED_NAME_LIMIT = 63
 _SUFFIX_LENGTH = 5
 
 
-def without_nulls(value: Any, levels: int = NESTING_LIMIT) -> Any:
-    """JSON data without the fields that are null: in Kubernetes they mean the same as no field.
+def without_nulls(document: Document) -> Document:
+    """A copy without the fields that are null: in Kubernetes they mean the same as no field.
 
     Raises `ApiError` for an object that is nested too deeply, as patches can make one.
     """
+    try:
+        data = encode(document)
+    except RecursionError:
+        raise _too_deep() from None
+    if b"null" not in data and data.count(b"{") + data.count(b"[") <= NESTING_LIMIT:
+        # Nearly every document: through JSON and back is several times faster than a walk.
+        return decode(data, dict)
+    found: Document = _strip(document, NESTING_LIMIT)
+    return found
+
+
+def _strip(value: Any, levels: int) -> Any:
     if levels < 0:
-        raise bad_request(f"the object is nested too deeply: there may be {NESTING_LIMIT} levels")
+        raise _too_deep()
     if isinstance(value, dict):
-        return {key: without_nulls(one, levels - 1) for key, one in value.items() if one is not None}
+        return {key: _strip(one, levels - 1) for key, one in value.items() if one is not None}
     if isinstance(value, list):
-        return [without_nulls(one, levels - 1) for one in value]
+        return [_strip(one, levels - 1) for one in value]
     return value
+
+
+def _too_deep() -> ApiError:
+    return bad_request(f"the object is nested too deeply: there may be {NESTING_LIMIT} levels")
 
 
 def check_identity(kind: Kind, document: Document, namespace: str, name: str) -> None:
@@ -73,10 +90,10 @@ def check_identity(kind: Kind, document: Document, namespace: str, name: str) ->
         )
 
 
-def prepare_create(kind: Kind, document: Document, *, uid: str, now: str, suffix: str) -> Document:
+def prepare_create(kind: Kind, document: Document, *, uid: str, now: str, suffix: Callable[[], str]) -> Document:
     """The metadata of a new object: its identity is the server's; raises `ApiError`.
 
-    ``suffix`` is appended to ``generateName`` when there is no name.
+    What ``suffix`` draws is appended to ``generateName`` when there is no name.
     """
     metadata = document["metadata"]
     if metadata.get("resourceVersion"):
@@ -88,7 +105,7 @@ def prepare_create(kind: Kind, document: Document, *, uid: str, now: str, suffix
         if not base:
             error = required("metadata.name", "name or generateName is required")
             raise invalid_object(kind.resource, "", [error])
-        metadata["name"] = str(base)[: _GENERATED_NAME_LIMIT - _SUFFIX_LENGTH] + suffix
+        metadata["name"] = str(base)[: _GENERATED_NAME_LIMIT - _SUFFIX_LENGTH] + suffix()
     metadata["uid"] = uid
     metadata["creationTimestamp"] = now
     if kind.generation != "none":

@@ -3,6 +3,9 @@
 A client has some seconds for the head of a request, from its first byte on (from the connection on for the first one),
 and some kilobytes. The body's time and size are the application's business, and so are answers that nobody reads:
 writing waits, and a watch that waits too long is ended.
+
+What is written in one turn of the event loop goes out together: one TLS record and one system call for the head and the
+body of an answer, or for all that a watch has to tell.
 """
 
 from __future__ import annotations
@@ -10,15 +13,49 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 15.0
 # The URL and all headers: tokens are 2 KiB, selectors some hundred bytes.
 HEAD_BYTES = 64 * 1024
+# Pieces larger than this are not copied to be sent together.
+_SMALL = 64 * 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"connection: close\r\n\r\nthe URL and headers of the request are larger than %d bytes\n" % HEAD_BYTES
 )
+
+
+class _Gathering:
+    """A transport that keeps what is written until the end of the loop's turn; everything else is the transport's."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._pieces: list[bytes] = []
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.set_protocol = transport.set_protocol
+
+    def write(self, data: bytes) -> None:
+        if not self._pieces:
+            self._loop.call_soon(self.flush)
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if not pieces or self._transport.is_closing():
+            return
+        if len(pieces) > 1 and sum(map(len, pieces)) <= _SMALL:
+            self._transport.write(b"".join(pieces))
+        else:
+            self._transport.writelines(pieces)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
 
 
 class Protocol(HttpToolsProtocol):
@@ -30,7 +67,7 @@ class Protocol(HttpToolsProtocol):
     _head: int | None = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
         tls = transport.get_extra_info("ssl_object")
         self._peer = tls.getpeercert() if tls else None
         self._await_head()
@@ -61,6 +98,11 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._head = 0
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # Asked for when the application runs: by then most bodies have come with their heads.
+        cycle.scope["fairway.body_is_here"] = lambda: not cycle.more_body  # type: ignore[typeddict-unknown-key]
+        super()._start_asgi_task(cycle, app)
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(self.patience, self.transport.close)

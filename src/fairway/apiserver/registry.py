@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 import random
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from fairway.apiserver import metadata
@@ -29,7 +29,7 @@ from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transac
 from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors
 from fairway.objects import resources
-from fairway.objects.codec import Document, decode, encode
+from fairway.objects.codec import Document, decode
 from fairway.objects.status import (
     FieldError,
     already_exists,
@@ -46,6 +46,9 @@ from fairway.runtime.clock import Clock, rfc3339
 _ATTEMPTS = 50
 # The letters of generated names: no vowels, so that no words appear.
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+# What a UUID of version 4 leaves to chance, and what it says about itself.
+_VERSION_BITS = 4 << 76 | 2 << 62
+_RANDOM_BITS = (1 << 128) - 1 & ~(0xF << 76 | 3 << 62)
 _PERMANENT_NAMESPACES = ("default", "kube-system")
 
 log = logging.getLogger(__name__)
@@ -128,13 +131,12 @@ class Registry:
         The ``author`` owns its fields; one who applies has said in the document's ``managedFields`` who owns what.
         """
         metadata.check_identity(kind, document, namespace, "")
-        document = _read(kind, document)
         generated = not document["metadata"].get("name")
         entries = document["metadata"].get("managedFields") if author.operation == "Apply" else None
         for _ in range(_ATTEMPTS):
             expect = await self._expect_namespace(kind, namespace)
             attempt = metadata.prepare_create(
-                kind, decode(encode(document), dict), uid=self._uid(), now=self._time(0), suffix=self._suffix()
+                kind, _read(kind, document), uid=self._uid(), now=self._time(0), suffix=self._suffix
             )
             allocation = self._apply_create_rules(kind, attempt, entries, self.write(kind, author))
             key = kind.key(namespace, allocation.document["metadata"]["name"])
@@ -153,7 +155,7 @@ class Registry:
         if not kind.resource.namespaced:
             return {}
         found = await self.get(self._namespaces, "", namespace)
-        if found.document()["metadata"].get("deletionTimestamp"):
+        if _is_leaving(found.value):
             raise forbidden(
                 f"{kind.resource.qualified} is forbidden: unable to create new content in namespace {namespace} "
                 "because it is being terminated",
@@ -170,7 +172,7 @@ class Registry:
         prepared = kind.strategy.prepare_create(allocation.document)
         _refuse(kind, prepared, kind.strategy.validate(prepared))
         self._admission.check(Attempt(kind.resource, None, prepared, write.author.user))
-        return replace(allocation, document=prepared)
+        return allocation if prepared is allocation.document else replace(allocation, document=prepared)
 
     async def update(
         self,
@@ -227,7 +229,8 @@ class Registry:
         prepared = rules.prepare_update(old, allocation.document)
         _refuse(kind, prepared, rules.validate(prepared) + rules.validate_update(old, prepared))
         self._admission.check(Attempt(kind.resource, old, prepared, write.author.user))
-        return replace(allocation, document=metadata.finish_update(kind, old, prepared))
+        finished = metadata.finish_update(kind, old, prepared)
+        return allocation if finished is allocation.document else replace(allocation, document=finished)
 
     async def delete(
         self, kind: Kind, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
@@ -303,7 +306,7 @@ class Registry:
         if dry_run:
             return Stored(kind, value, expect.get(key) or self.storage.revision)
         parts = await self.claims.parts(allocation.document, allocation.claims, allocation.releases)
-        stored = to_storage(kind, allocation.document)
+        stored = to_storage(kind, allocation.document) if kind.view else value
         transaction = Transaction(
             expect={**expect, **allocation.relies, **parts.expect},
             puts={key: stored, **parts.puts},
@@ -316,7 +319,7 @@ class Registry:
             return None
         self.claims.committed(allocation.document, allocation.claims, allocation.releases, revision)
         await self._learn(key, Entry(key, stored, revision, revision))
-        return Stored(kind, value, revision)
+        return Stored(kind, value, revision, allocation.document)
 
     def _allocate(self, kind: Kind, old: Document | None, new: Document) -> Allocation:
         if kind.allocator is None:
@@ -337,10 +340,18 @@ class Registry:
         return rfc3339(self._clock.now() + seconds)
 
     def _uid(self) -> str:
-        return str(uuid.UUID(int=self._draw.getrandbits(128), version=4))
+        """A random UUID (RFC 9562, version 4), without making a `uuid.UUID` only to have its text."""
+        digits = f"{self._draw.getrandbits(128) & _RANDOM_BITS | _VERSION_BITS:032x}"
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def _suffix(self) -> str:
         return "".join(self._draw.choices(_LETTERS, k=5))
+
+
+@lru_cache(maxsize=1024)
+def _is_leaving(namespace: bytes) -> bool:
+    """Whether a stored Namespace is being deleted; nearly every write asks that of the same few."""
+    return "deletionTimestamp" in decode(namespace, dict)["metadata"]
 
 
 def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:

@@ -66,6 +66,8 @@ class Request:
         self.user: User | None = None
         self._receive = receive
         self.fields: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        # Whether the server has read all of the body already, where it can tell.
+        self._is_here: Callable[[], bool] = scope.get("fairway.body_is_here", _unknown)
         self._body: bytes | None = None
 
     def header(self, name: bytes, default: str = "") -> str:
@@ -103,6 +105,8 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body; raises `ApiError` when it is larger than the limit, or takes too long to come."""
+        if self._body is None and self._is_here():
+            self._body = await self._read()
         if self._body is None:
             try:
                 async with asyncio.timeout(BODY_SECONDS):
@@ -112,7 +116,8 @@ class Request:
         return self._body
 
     async def _read(self) -> bytes:
-        if self.header(b"content-length").isdecimal() and int(self.header(b"content-length")) > BODY_LIMIT:
+        length = self.header(b"content-length")
+        if length.isdecimal() and int(length) > BODY_LIMIT:
             raise too_large(BODY_LIMIT)
         parts: list[bytes] = []
         size = 0
@@ -192,8 +197,14 @@ def unserved(path: str) -> ApiError | None:
 _INTO_PODS = re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/(?P<part>attach|exec|log|portforward)(?:/.*)?")
 
 
+def _unknown() -> bool:
+    return False
+
+
 def _first_values(query: bytes) -> Mapping[str, str]:
     found: dict[str, str] = {}
+    if not query:
+        return found
     try:
         pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=100)
     except ValueError:

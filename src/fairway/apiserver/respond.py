@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
+
+import msgspec
 
 from fairway.apiserver.requests import JSON, YAML, Request, Send
 from fairway.objects.codec import encode
@@ -13,8 +15,7 @@ from fairway.objects.status import ApiError, not_acceptable
 Form = Literal["object", "table", "metadata"]
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """How the client wants objects: as they are, as rows of a table, or their metadata only; JSON or YAML."""
 
     form: Form = "object"
@@ -22,12 +23,11 @@ class Wanted:
     version: str = "v1"
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     content_type: str = JSON
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def send(self, send: Send) -> None:
         headers = [
@@ -43,7 +43,11 @@ class Response:
 
 def wanted(request: Request) -> Wanted:
     """The first form in the Accept header that we can give; raises `ApiError` NotAcceptable."""
-    accept = request.header(b"accept") or JSON
+    return _wanted(request.header(b"accept") or JSON)
+
+
+@lru_cache(maxsize=256)
+def _wanted(accept: str) -> Wanted:
     for one in accept.split(","):
         media, *parameters = (part.strip() for part in one.split(";"))
         options = dict(part.split("=", 1) for part in parameters if "=" in part)

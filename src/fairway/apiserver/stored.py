@@ -10,7 +10,6 @@ put in behind them: a read decodes nothing and encodes nothing::
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -55,13 +54,16 @@ def to_storage(kind: Kind, document: Document) -> bytes:
     return to_value(kind.view.write(document) if kind.view else document)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One version of one object. ``revision`` is its resourceVersion: for a deleted object, of the deletion."""
+class Stored(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """One version of one object. ``revision`` is its resourceVersion: for a deleted object, of the deletion.
+
+    ``written`` is the document it was made of, where that is at hand: without the resourceVersion, not to be changed.
+    """
 
     kind: Kind
     value: bytes
     revision: int
+    written: Document | None = None
 
     @classmethod
     def of(cls, kind: Kind, entry: Entry, revision: int = 0) -> Stored:

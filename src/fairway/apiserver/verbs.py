@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import yaml
@@ -59,7 +58,7 @@ class Verbs:
         response = await verb(request, target)
         if target.kind.deprecated:
             notes = warning_headers([target.kind.deprecated])
-            response = replace(response, headers=(*notes, *response.headers))
+            response = msgspec.structs.replace(response, headers=(*notes, *response.headers))
         return response
 
     async def _get(self, request: Request, target: Target) -> Response:
@@ -183,7 +182,8 @@ class Verbs:
     def _written(self, status: int, stored: Stored, request: Request, form: Wanted, notes: list[str]) -> Response:
         """The answer to a write, with what its author should know."""
         response = self._object(status, stored, request, form)
-        return replace(response, headers=warning_headers([*notes, *warnings(stored.document())]))
+        found = [*notes, *warnings(stored.written or stored.document())]
+        return msgspec.structs.replace(response, headers=warning_headers(found)) if found else response
 
     def _object(self, status: int, stored: Stored, request: Request, form: Wanted | None = None) -> Response:
         form = form or wanted(request)

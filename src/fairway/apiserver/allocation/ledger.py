@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address
 
+from fairway.apiserver.validation.formats import parse_address
 from fairway.runtime.clock import rfc3339
 
 _BITS = 10
@@ -142,5 +142,6 @@ def _place(claim: str) -> tuple[str, int]:
     kind, _, value = claim.partition("/")
     if kind == "port":
         return "port", int(value)
-    address = ip_address(value)
+    address = parse_address(value)
+    assert address is not None
     return f"IPv{address.version}", int(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fairway.apiserver.apply.fields import Fields, FieldsError, parse_fields, union
@@ -67,6 +68,7 @@ class Share:
 Owners = dict[Identity, Share]
 
 
+@lru_cache(maxsize=128)
 def author_of(field_manager: str, user_agent: str, subresource: str = "") -> Author:
     """The author of a request that is not an apply: by the parameter, else by the first word of its User-Agent."""
     name = field_manager or _UNPRINTABLE.sub("", user_agent.partition("/")[0])[:NAME_LIMIT]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, wraps
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -36,8 +36,26 @@ _SCALES = {
     **{suffix: Decimal(1024) ** power for power, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)},
 }
 
+# A key with the longest prefix.
+_LONGEST = 317
+
 Problems = list[str]
 Format = Callable[[str], Problems]
+
+
+def _remembered(check: Format) -> Format:
+    """A check that need not look again at a text it has seen: a cluster has many labels, and few different ones."""
+
+    @lru_cache(maxsize=8192)
+    def verdict(text: str) -> tuple[str, ...]:
+        return tuple(check(text))
+
+    @wraps(check)
+    def checked(text: str) -> Problems:
+        # Longer ones are wrong in any case, and would fill the memory.
+        return list(verdict(text)) if len(text) <= _LONGEST else check(text)
+
+    return checked
 
 
 def _wanted(sentence: str, pattern: re.Pattern[str], *examples: str) -> str:
@@ -56,6 +74,7 @@ def _shape(text: str, limit: int, pattern: re.Pattern[str], sentence: str, examp
     return found
 
 
+@_remembered
 def dns_label(text: str) -> Problems:
     """RFC 1123: the name of a Service or a Namespace."""
     sentence = (
@@ -74,6 +93,7 @@ def dns_label_1035(text: str) -> Problems:
     return _shape(text, 63, _LABEL_1035, sentence, ("my-name", "abc-123"))
 
 
+@_remembered
 def dns_subdomain(text: str) -> Problems:
     """RFC 1123: the name of a Pod, a Node and most other kinds."""
     sentence = (
@@ -83,6 +103,7 @@ def dns_subdomain(text: str) -> Problems:
     return _shape(text, 253, _SUBDOMAIN, sentence, ("example.com",))
 
 
+@_remembered
 def qualified_name(text: str) -> Problems:
     """A label or annotation key: ``app`` or ``example.com/app``."""
     sentence = (
@@ -105,6 +126,7 @@ def qualified_name(text: str) -> Problems:
     return [*found, *(f"name part {problem}" for problem in _shape(name, 63, _QUALIFIED, sentence, examples))]
 
 
+@_remembered
 def label_value(text: str) -> Problems:
     sentence = (
         "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
