@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from fairway.apiserver import events
@@ -11,7 +12,7 @@ from fairway.apiserver.columns import COLUMNS
 from fairway.apiserver.strategies import strategy
 from fairway.apiserver.strategy import Allocator, Column, Strategy
 from fairway.objects import resources
-from fairway.objects.codec import Document
+from fairway.objects.codec import Document, encode
 from fairway.objects.resources import Resource
 
 ALWAYS_SELECTABLE = ("metadata.name", "metadata.namespace")
@@ -93,15 +94,21 @@ class Kind:
     def has_status(self) -> bool:
         return self.status != "none"
 
-    @property
+    @cached_property
     def subresources(self) -> tuple[str, ...]:
         names = (("status", self.has_status), ("scale", self.scalable), ("finalize", self.finalizable))
         return tuple(name for name, served in names if served)
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """Where its objects lie in the storage."""
         return f"/objects/{(self.view.of if self.view else self.resource).qualified}/"
+
+    @cached_property
+    def head(self) -> bytes:
+        """How each of its objects begins, as it is stored and as it is sent: ``{"apiVersion":…,"metadata":{``."""
+        head = encode({"apiVersion": self.resource.api_version, "kind": self.name, "metadata": {}})
+        return head[:-2]
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.resource.namespaced else f"{self.prefix}{name}"

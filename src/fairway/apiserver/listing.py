@@ -67,12 +67,12 @@ async def read_page(storage: Storage, what: Selection, *, limit: int = 0, token:
                 limit=max(limit, _PAGE) if limit else 0,
             )
             revision = listing.revision
+            if not limit:
+                return Page(_matching(what, listing.entries), revision)
             for position, entry in enumerate(listing.entries):
                 after = entry.key
-                stored = Stored.of(what.kind, entry)
-                if what.filter.everything or what.filter.matches(stored):
-                    found.append(stored)
-                if limit and len(found) == limit:
+                found += _matching(what, (entry,))
+                if len(found) == limit:
                     return _full_page(what, listing, found, entry, position)
             if not listing.remaining:
                 return Page(found, revision)
@@ -82,6 +82,15 @@ async def read_page(storage: Storage, what: Selection, *, limit: int = 0, token:
         ) from None
     except FutureRevision as error:
         raise too_large_version(revision, error.newest) from None
+
+
+def _matching(what: Selection, entries: tuple[Entry, ...]) -> list[Stored]:
+    kind, chosen = what.kind, what.filter
+    if kind.view is None:
+        objects = [Stored(kind, entry.value, entry.revision) for entry in entries]
+    else:
+        objects = [Stored.of(kind, entry) for entry in entries]
+    return objects if chosen.everything else [one for one in objects if chosen.matches(one)]
 
 
 def _expired_page(after: str) -> ApiError:

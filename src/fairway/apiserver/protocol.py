@@ -18,8 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 HEAD_SECONDS = 15.0
 # The URL and all headers: tokens are 2 KiB, selectors some hundred bytes.
 HEAD_BYTES = 64 * 1024
-# Pieces larger than this are not copied to be sent together.
-_SMALL = 64 * 1024
+# More than this is sent at once, without being copied to go together.
+_MUCH = 64 * 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"connection: close\r\n\r\nthe URL and headers of the request are larger than %d bytes\n" % HEAD_BYTES
@@ -33,6 +33,7 @@ class _Gathering:
         self._transport = transport
         self._loop = loop
         self._pieces: list[bytes] = []
+        self._size = 0
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
@@ -43,12 +44,16 @@ class _Gathering:
         if not self._pieces:
             self._loop.call_soon(self.flush)
         self._pieces.append(data)
+        self._size += len(data)
+        if self._size > _MUCH:
+            self.flush()
 
     def flush(self) -> None:
-        pieces, self._pieces = self._pieces, []
+        pieces, size = self._pieces, self._size
+        self._pieces, self._size = [], 0
         if not pieces or self._transport.is_closing():
             return
-        if len(pieces) > 1 and sum(map(len, pieces)) <= _SMALL:
+        if size <= _MUCH:
             self._transport.write(b"".join(pieces))
         else:
             self._transport.writelines(pieces)

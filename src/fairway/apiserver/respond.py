@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -12,6 +12,7 @@ from fairway.apiserver.requests import JSON, YAML, Request, Send
 from fairway.objects.codec import encode
 from fairway.objects.status import ApiError, not_acceptable
 
+_PART = 256 * 1024
 Form = Literal["object", "table", "metadata"]
 
 
@@ -24,21 +25,42 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
+    """An answer; a ``body`` in pieces is sent as the client takes it, without ever being put together."""
+
     status: int
-    body: bytes
+    body: bytes | list[bytes | memoryview]
     content_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def send(self, send: Send) -> None:
+        whole = self.body if isinstance(self.body, bytes) else None
+        size = sum(map(len, self.body)) if whole is None else len(whole)
         headers = [
             (b"content-type", self.content_type.encode("latin-1")),
-            (b"content-length", str(len(self.body)).encode()),
+            (b"content-length", str(size).encode()),
             *self.headers,
         ]
         if not any(name == b"cache-control" for name, _ in self.headers):
             headers.append((b"cache-control", b"no-cache, private"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        if whole is None:
+            for part in _parts(self.body):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": whole or b""})
+
+
+def _parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The pieces put together to parts of a size that one write takes well."""
+    part: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        part.append(piece)
+        size += len(piece)
+        if size >= _PART:
+            yield b"".join(part)
+            part.clear()
+            size = 0
+    yield b"".join(part)
 
 
 def wanted(request: Request) -> Wanted:

@@ -10,7 +10,7 @@ put in behind them: a read decodes nothing and encodes nothing::
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,6 @@ import msgspec
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.storage.contract import Entry
 from fairway.objects.codec import Document
-from fairway.objects.resources import Resource
 
 _FIRST = ("apiVersion", "kind", "metadata")
 
@@ -33,12 +32,6 @@ class _Labelled(msgspec.Struct, gc=False):
 
 _documents: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _labels = msgspec.json.Decoder(_Labelled)
-
-
-@cache
-def _head(resource: Resource) -> bytes:
-    head = msgspec.json.encode({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {}})
-    return head[:-2]
 
 
 def to_value(document: Document) -> bytes:
@@ -76,7 +69,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False, eq=False):
     @property
     def body(self) -> bytes:
         """The object as JSON, with its resourceVersion."""
-        head = _head(self.kind.resource)
+        head = self.kind.head
         return b'%s"resourceVersion":"%d",%s' % (head, self.revision, self.value[len(head) :])
 
     def document(self) -> Document:
@@ -87,3 +80,15 @@ class Stored(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     def labels(self) -> dict[str, str]:
         return _labels.decode(self.value).metadata.labels or {}
+
+
+def joined(objects: Sequence[Stored]) -> list[bytes | memoryview]:
+    """The objects as JSON with commas between them, in pieces: what is stored is not copied for it."""
+    pieces: list[bytes | memoryview] = []
+    comma = b""
+    for one in objects:
+        head = one.kind.head
+        pieces.append(b'%s%s"resourceVersion":"%d",' % (comma, head, one.revision))
+        pieces.append(memoryview(one.value)[len(head) :])
+        comma = b","
+    return pieces

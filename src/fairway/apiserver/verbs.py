@@ -22,7 +22,7 @@ from fairway.apiserver.scale import scale_of, scaled
 from fairway.apiserver.schema import shape
 from fairway.apiserver.storage.contract import Compacted, FutureRevision
 from fairway.apiserver.storage.contract import Watch as StorageWatch
-from fairway.apiserver.stored import Stored
+from fairway.apiserver.stored import Stored, joined
 from fairway.apiserver.strategies import warnings
 from fairway.apiserver.tables import partial, table
 from fairway.apiserver.watch import Lines, Start, Stream, Type, encode_line, send_error, timeout_seconds
@@ -213,8 +213,7 @@ class Verbs:
         head = {"kind": f"{kind.name}List", "apiVersion": kind.resource.api_version, "metadata": metadata}
         if form.yaml:
             return _json(200, {**head, "items": [stored.document() for stored in page.objects]}, form)
-        body = b'%s,"items":[%s]}' % (encode(head)[:-1], b",".join(stored.body for stored in page.objects))
-        return Response(200, body)
+        return Response(200, [encode(head)[:-1] + b',"items":[', *joined(page.objects), b"]}"])
 
     def _table(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from fairway.objects.cluster import Namespace, Node, Pod
@@ -41,7 +42,7 @@ class Resource(Generic[T]):
     type: type[T]
     short_names: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
@@ -49,7 +50,7 @@ class Resource(Generic[T]):
     def singular(self) -> str:
         return self.kind.lower()
 
-    @property
+    @cached_property
     def qualified(self) -> str:
         """``deployments.apps``: the name that errors and RBAC use."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
