@@ -55,9 +55,8 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: dict[tuple[int, Type, bytes], bytes] = {}
-
-        # What a change means to those without a selector, by revision, key and the kind's version.
-        self._events: dict[tuple[int, str, str], bytes] = {}
+        # What was told last to those without a selector, by how the objects begin: by kind and version.
+        self._told: dict[bytes, tuple[tuple[Event, ...], bytes]] = {}
 
     def line(self, type_: Type, stored: Stored) -> bytes:
         known = (stored.revision, type_, stored.value)
@@ -69,17 +68,15 @@ class Lines:
             self._lines[known] = line
         return line
 
-    def event(self, kind: Kind, event: Event) -> bytes:
-        """The line for a client that watches everything: all that a further watcher costs is this look-up."""
-        known = (event.revision, event.key, kind.resource.api_version)
-        line = self._events.get(known)
-        if line is None:
-            change = change_of(kind, event, _ALL)
-            line = encode_line(change[0], change[1].body) if change else b""
-            if len(self._events) >= _REMEMBERED_LINES:
-                self._events.clear()
-            self._events[known] = line
-        return line
+    def events(self, kind: Kind, events: tuple[Event, ...]) -> bytes:
+        """The lines for a client that watches everything: who comes with the same events gets the same bytes."""
+        told = self._told.get(kind.head)
+        if told is not None and told[0] is events:
+            return told[1]
+        changes = (change_of(kind, event, _ALL) for event in events)
+        lines = b"".join([self.line(*change) for change in changes if change])
+        self._told[kind.head] = events, lines
+        return lines
 
 
 def encode_line(type_: Type, body: bytes) -> bytes:
@@ -149,18 +146,18 @@ class Stream:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _send_changes(self, events: tuple[Event, ...], watch: StorageWatch, send: Send) -> None:
-        body = b"".join(self._lines_of(events))
+        body = self._lines_of(events)
         if self._bookmark_due:
             self._bookmark_due = False
             body += self._bookmark(watch.progress, None)
         if body:
             await send({"type": "http.response.body", "body": body, "more_body": True})
 
-    def _lines_of(self, events: tuple[Event, ...]) -> list[bytes]:
+    def _lines_of(self, events: tuple[Event, ...]) -> bytes:
         if self._shared is not None:
-            return [self._shared.event(self._kind, event) for event in events]
+            return self._shared.events(self._kind, events)
         changes = (change_of(self._kind, event, self._filter) for event in events)
-        return [self._line(*change) for change in changes if change]
+        return b"".join([self._line(*change) for change in changes if change])
 
     def bookmark_soon(self) -> None:
         self._bookmark_due = True

@@ -1,13 +1,19 @@
 """Watches that are fed from memory: a commit finds its readers by the key's prefixes and hands them the same event.
 
-A commit costs one dictionary lookup for each level of its keys plus one append for each watch that wants it,
-however many watches there are on other prefixes.
+The changes under one prefix are a chain that only grows at its end; every reader holds the link that it has read last::
+
+    ──▶ [rev 7] ──▶ [rev 8] ──▶ [rev 9]        a commit adds a link, and wakes those who wait at the end
+           ▲                       ▲
+           a slow reader           all the others   what nobody holds any more goes by itself
+
+A commit costs one dictionary lookup for each level of its keys, plus one wake-up for each watch that waits, however
+many watches there are on other prefixes. Readers that were at the same place get the very same tuple of events, so that
+who encodes them can see that it has been done.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Iterator
 
 from fairway.apiserver.storage.contract import Event, WatchClosed
@@ -15,39 +21,91 @@ from fairway.apiserver.storage.contract import Event, WatchClosed
 # A reader this far behind is disconnected: it reconnects and catches up from the history, which costs the others
 # nothing, while a queue without a limit would cost the server its memory.
 MAXIMUM_LAG = 10_000
+# How many changes under a prefix come between two looks for readers that are too far behind.
+_LOOK_EVERY = 1_000
+
+
+class _Link:
+    """A change, and the one after it once there is one."""
+
+    __slots__ = ("event", "next", "number")
+
+    def __init__(self, number: int, event: Event | None) -> None:
+        self.number = number
+        self.event = event
+        self.next: _Link | None = None
+
+
+class _Chain:
+    """The changes under one prefix from the first reader on, and the readers."""
+
+    def __init__(self) -> None:
+        self.last = _Link(0, None)
+        self.watches: set[FedWatch] = set()
+        # In the order they came, each once.
+        self.waiting: dict[FedWatch, None] = {}
+        self._read: tuple[Event, ...] = ()
+        self._from, self._to = self.last, self.last
+
+    def add(self, event: Event) -> None:
+        link = _Link(self.last.number + 1, event)
+        self.last.next = link
+        self.last = link
+        if self.waiting:
+            waiting, self.waiting = self.waiting, {}
+            for watch in waiting:
+                watch.poke()
+        if link.number % _LOOK_EVERY == 0:
+            for watch in tuple(self.watches):
+                watch.drop_if_slow()
+
+    def after(self, link: _Link) -> tuple[Event, ...]:
+        """The changes behind a link, up to now."""
+        if link is not self._from or self.last is not self._to:
+            self._from, self._to = link, self.last
+            self._read = tuple(_events(link))
+        return self._read
+
+
+def _events(link: _Link) -> Iterator[Event]:
+    following = link.next
+    while following is not None:
+        assert following.event is not None
+        yield following.event
+        following = following.next
 
 
 class FedWatch:
-    """A `Watch` whose events are pushed by a `Feed`."""
+    """A `Watch` that reads a chain of a `Feed`."""
 
-    def __init__(self, feed: Feed, prefix: str, history: Iterable[Event]) -> None:
+    def __init__(self, feed: Feed, prefix: str, chain: _Chain, history: Iterable[Event]) -> None:
         self._feed = feed
         self._prefix = prefix
-        self._pending: deque[Event] = deque(history)
-        self._limit = len(self._pending) + MAXIMUM_LAG
+        self._chain = chain
+        self._history = tuple(history)
+        self._link = chain.last
         self._waiter: asyncio.Future[None] | None = None
         self._closed: WatchClosed | None = None
 
     async def next(self) -> tuple[Event, ...]:
-        if not self._pending and self._closed is None:
+        chain = self._chain
+        if self._link is chain.last and not self._history and self._closed is None:
             self._waiter = asyncio.get_running_loop().create_future()
+            chain.waiting[self] = None
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+                chain.waiting.pop(self, None)
+        self.drop_if_slow()
         if self._closed is not None:
             raise self._closed
-        events = tuple(self._pending)
-        self._pending.clear()
-        self._limit = MAXIMUM_LAG
+        events = chain.after(self._link)
+        self._link = chain.last
+        if self._history:
+            events = (*self._history, *events)
+            self._history = ()
         return events
-
-    def push(self, event: Event) -> None:
-        if len(self._pending) >= self._limit:
-            self.end(WatchClosed(slow=True))
-            return
-        self._pending.append(event)
-        self.poke()
 
     def poke(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -56,16 +114,25 @@ class FedWatch:
     def close(self) -> None:
         self.end(WatchClosed())
 
+    def drop_if_slow(self) -> None:
+        """End it when it is further behind than anybody may be."""
+        if self._chain.last.number - self._link.number > MAXIMUM_LAG:
+            self.end(WatchClosed(slow=True))
+
     def end(self, reason: WatchClosed) -> None:
         if self._closed is None:
             self._closed = reason
-            self._pending.clear()
+            self._history = ()
+            self._link = self._chain.last
             self._feed.remove(self._prefix, self)
             self.poke()
 
     @property
     def progress(self) -> int:
-        return self._pending[0].revision - 1 if self._pending else self._feed.revision
+        if self._history:
+            return self._history[0].revision - 1
+        unread = self._link.next
+        return unread.event.revision - 1 if unread and unread.event else self._feed.revision
 
 
 class Feed:
@@ -73,27 +140,29 @@ class Feed:
 
     def __init__(self, revision: int) -> None:
         self.revision = revision
-        self._watches: dict[str, set[FedWatch]] = {}
+        self._chains: dict[str, _Chain] = {}
 
     def open(self, prefix: str, history: Iterable[Event]) -> FedWatch:
         """A watch that starts with ``history``, which must reach up to the feed's revision."""
-        watch = FedWatch(self, prefix, history)
-        self._watches.setdefault(prefix, set()).add(watch)
+        chain = self._chains.setdefault(prefix, _Chain())
+        watch = FedWatch(self, prefix, chain, history)
+        chain.watches.add(watch)
         return watch
 
     def publish(self, revision: int, events: Iterable[Event]) -> None:
         for event in events:
             for prefix in _prefixes(event.key):
-                for watch in tuple(self._watches.get(prefix, ())):
-                    watch.push(event)
+                chain = self._chains.get(prefix)
+                if chain is not None:
+                    chain.add(event)
         self.revision = revision
 
     def remove(self, prefix: str, watch: FedWatch) -> None:
-        watches = self._watches.get(prefix)
-        if watches is not None:
-            watches.discard(watch)
-            if not watches:
-                del self._watches[prefix]
+        chain = self._chains.get(prefix)
+        if chain is not None:
+            chain.watches.discard(watch)
+            if not chain.watches:
+                del self._chains[prefix]
 
     def close(self) -> None:
         self._end_all(slow=False)
@@ -104,8 +173,8 @@ class Feed:
         self._end_all(slow=True)
 
     def _end_all(self, *, slow: bool) -> None:
-        for watches in list(self._watches.values()):
-            for watch in tuple(watches):
+        for chain in list(self._chains.values()):
+            for watch in tuple(chain.watches):
                 watch.end(WatchClosed(slow))
 
 
