@@ -28,7 +28,7 @@ def claims_of(service: Document) -> frozenset[str]:
     spec = service["spec"]
     claims: set[str] = set()
     if needs_addresses(spec) and not is_headless(spec):
-        claims.update(f"ip/{formats.parse_address(text)}" for text in spec.get("clusterIPs", []))
+        claims.update(f"ip/{formats.canonical(text)}" for text in spec.get("clusterIPs", []))
     if may_have_node_ports(spec):
         claims.update(f"port/{port['nodePort']}" for port in spec.get("ports", []) if port.get("nodePort"))
     if needs_health_check(spec) and spec.get("healthCheckNodePort"):

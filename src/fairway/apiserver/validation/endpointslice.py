@@ -97,7 +97,7 @@ def _address_problems(text: str, kind: str) -> formats.Problems:
         return problems
     if formats.family(text) != kind:
         return [f"must be an {kind} address"]
-    canonical = str(formats.parse_address(text))
+    canonical = formats.canonical(text)
     if canonical != text:
         problems.append(f'must be in canonical form ("{canonical}")')
     return problems + formats.special_address(text)

@@ -23,7 +23,7 @@ _LABEL_VALUE = re.compile(f"({_QUALIFIED.pattern})?")
 _DATA_KEY = re.compile("[-._a-zA-Z0-9]+")
 _PERCENT = re.compile("[0-9]+%")
 _PORT_NAME = re.compile("[-a-z0-9]+")
-_DOTTED = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
+_DOTTED = re.compile(r"0*\d{1,3}\.0*\d{1,3}\.0*\d{1,3}\.0*\d{1,3}", re.ASCII)
 _PREFIX_LENGTH = re.compile(r"\d{1,3}", re.ASCII)
 _QUANTITY = re.compile(
     r"(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII
@@ -38,6 +38,7 @@ _SCALES = {
 
 # A key with the longest prefix.
 _LONGEST = 317
+_LONGEST_ADDRESS = 100
 
 Problems = list[str]
 Format = Callable[[str], Problems]
@@ -181,18 +182,33 @@ def percent(text: str) -> Problems:
     return [] if _PERCENT.fullmatch(text) else [_wanted(sentence, _PERCENT, "1%", "93%")]
 
 
-def _without_leading_zeros(text: str) -> str:
-    return ".".join(part.lstrip("0") or "0" for part in text.split("."))
+def parse_address(text: str) -> Address | None:
+    """The address, read as leniently as Kubernetes reads stored ones: IPv4 with leading zeros, no zone."""
+    # What is kept in memory is short, whoever wrote it.
+    return _parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
 
 
 @lru_cache(maxsize=16384)
-def parse_address(text: str) -> Address | None:
-    """The address, read as leniently as Kubernetes reads stored ones: IPv4 with leading zeros, no zone."""
-    lenient = _without_leading_zeros(text) if _DOTTED.fullmatch(text) else text
+def _parse_address(text: str) -> Address | None:
+    if _DOTTED.fullmatch(text):
+        # `ip_address` would take several times as long, and refuse the zeros.
+        one, two, three, four = map(int, text.split("."))
+        fits = max(one, two, three, four) <= 255
+        return IPv4Address(one << 24 | two << 16 | three << 8 | four) if fits else None
     try:
-        return ip_address(lenient) if "%" not in lenient else None
+        return ip_address(text) if "%" not in text else None
     except ValueError:
         return None
+
+
+def canonical(text: str) -> str:
+    """An address as it is usually written; ``None`` for what is none."""
+    return _canonical(text) if len(text) <= _LONGEST_ADDRESS else "None"
+
+
+@lru_cache(maxsize=16384)
+def _canonical(text: str) -> str:
+    return str(_parse_address(text))
 
 
 def address_of(family: str, number: int) -> Address:
@@ -217,6 +233,8 @@ def special_address(text: str) -> Problems:
     parsed = parse_address(text)
     if parsed is None:
         return []
+    if parsed.version == 4 and int(parsed) >> 24 not in _SPECIAL_OCTETS:
+        return []
     found = []
     if parsed.is_unspecified:
         found.append(f"may not be unspecified ({text})")
@@ -229,6 +247,8 @@ def special_address(text: str) -> Problems:
     return found
 
 
+# What the first octet of every address is that one of these rules can mean.
+_SPECIAL_OCTETS = (0, 127, 169, 224)
 _LINK_LOCAL_MULTICAST: dict[int, Network] = {4: IPv4Network("224.0.0.0/24"), 6: IPv6Network("ff02::/16")}
 
 

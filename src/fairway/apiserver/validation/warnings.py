@@ -51,9 +51,9 @@ def _unusual(service: Document) -> list[str]:
     addresses += [("spec.loadBalancerIP", spec["loadBalancerIP"])] if spec.get("loadBalancerIP") else []
     found = []
     for path, text in addresses:
-        address = formats.parse_address(text)
         if text != "None":
-            found += _form(path, text, str(address) if address is not None else None, "IP address")
+            known = formats.parse_address(text) is not None
+            found += _form(path, text, formats.canonical(text) if known else None, "IP address")
     for path, text in source_ranges(service)[1]:
         network = formats.parse_network(text)
         found += _form(path, text, str(network) if network is not None else None, "CIDR value")
