@@ -33,8 +33,8 @@ class Response(msgspec.Struct, frozen=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     async def send(self, send: Send) -> None:
-        whole = self.body if isinstance(self.body, bytes) else None
-        size = sum(map(len, self.body)) if whole is None else len(whole)
+        whole, pieces = (self.body, []) if isinstance(self.body, bytes) else (b"", self.body)
+        size = len(whole) + sum(map(len, pieces))
         headers = [
             (b"content-type", self.content_type.encode("latin-1")),
             (b"content-length", str(size).encode()),
@@ -43,10 +43,9 @@ class Response(msgspec.Struct, frozen=True):
         if not any(name == b"cache-control" for name, _ in self.headers):
             headers.append((b"cache-control", b"no-cache, private"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        if whole is None:
-            for part in _parts(self.body):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": whole or b""})
+        for part in _parts(pieces):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": whole})
 
 
 def _parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
@@ -60,7 +59,8 @@ def _parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
             yield b"".join(part)
             part.clear()
             size = 0
-    yield b"".join(part)
+    if part:
+        yield b"".join(part)
 
 
 def wanted(request: Request) -> Wanted:
