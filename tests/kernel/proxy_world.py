@@ -82,12 +82,15 @@ class Api:
         self.call(lambda client: client.create(NODES, document))
         self.call(lambda client: client.patch_status(NODES, NODE, {"status": {"addresses": addresses}}))
 
-    def service(self, name: str, address: str = VIP, *, protocol: str = "TCP", node_port: int = 0) -> None:
+    def service(
+        self, name: str, address: str = VIP, *, protocol: str = "TCP", node_port: int = 0, **annotations: str
+    ) -> None:
         port: Document = {"port": 80, "targetPort": 8080, "protocol": protocol}
         if node_port:
             port["nodePort"] = node_port
         spec = {"clusterIP": address, "type": "NodePort" if node_port else "ClusterIP", "ports": [port]}
-        document = {**_object("v1", "Service", "default", name), "spec": spec}
+        notes = {f"fairway.dev/{word.replace('_', '-')}": text for word, text in annotations.items()}
+        document = {**_object("v1", "Service", "default", name, annotations=notes), "spec": spec}
         self.call(lambda client: client.create(SERVICES, document))
 
     def endpoints(self, service: str, *addresses: str, protocol: str = "TCP") -> None:
@@ -237,6 +240,14 @@ class Conversation:
             if other.recv(64) != b"still there?":
                 return False
         return True
+
+    def client_is_refused(self) -> bool:
+        """Whether what the client sends is answered by a reset, not by silence."""
+        self._client.sendall(b"still there?")
+        try:
+            return self._client.recv(64) == b""
+        except ConnectionResetError:
+            return True
 
     @staticmethod
     def _close(*sockets: socket.socket) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from fairway.kernel.command import CommandFailed, run
+from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
@@ -284,6 +285,78 @@ def test_a_udp_client_that_keeps_its_port_follows_its_service(world: World) -> N
         until(world.node, lambda: answer() == "web-1", "a flow from before the Service reaches its first backend")
         world.api.endpoints("web", world.web[1], protocol="UDP")
         until(world.node, lambda: answer() == "web-2", "a flow to a backend that left reaches the one that is there")
+
+
+def test_a_udp_client_is_followed_through_every_change_and_its_neighbour_is_left_alone(world: World) -> None:
+    """The first backend, another one, none, a node port, the end; each by one flow that never changes its port."""
+    world.api.service("other", "10.96.7.8", protocol="UDP")
+    world.api.endpoints("other", world.web[0], protocol="UDP")
+    with world.proxy() as running, ExitStack() as stack:
+        place = world.network.client_from("shell").namespace
+        client, neighbour, outside = (
+            stack.enter_context(one.socket(kind=socket.SOCK_DGRAM))
+            for one in (place, place, world.network.client_from("outside").namespace)
+        )
+        for one, where in ((client, (VIP, 80)), (neighbour, ("10.96.7.8", 80)), (outside, (NODE_ADDRESS, 30080))):
+            one.settimeout(0.5)
+            one.connect(where)
+        first = identity(world, "10.96.7.8", neighbour)
+        world.api.service("web", protocol="UDP", node_port=30080)
+
+        def until_both_reach(expected: str) -> None:
+            until(world.node, lambda: answer(client) == answer(outside) == expected, f"both reach {expected}")
+
+        for backends, expected in ((1, "web-1"), (2, "web-2"), (0, "nobody"), (1, "web-1")):
+            world.api.endpoints("web", *world.web[backends - 1 : backends], protocol="UDP")
+            until_both_reach(expected)
+        world.api.delete("web")
+        until_both_reach("nobody")
+        assert answer(neighbour) == "web-1"
+        assert identity(world, "10.96.7.8", neighbour) == first
+        assert stale_flows(running, "UDP") >= 6
+
+
+def answer(client: socket.socket) -> str:
+    """Who answers a datagram."""
+    try:
+        client.send(b"who?")
+        return client.recv(512).decode().split()[0]
+    except OSError:
+        return "nobody"
+
+
+def identity(world: World, address: str, client: socket.socket) -> bytes:
+    """What the kernel calls the flow of that client."""
+    answer(client)
+    with world.node.run(Conntrack) as table:
+        (found,) = (one for one in table.flows(Match("UDP", address, 80)) if one.source_port == client.getsockname()[1])
+    return found.identity
+
+
+def stale_flows(running: Proxy, protocol: str) -> int:
+    """How many it says it has removed."""
+    line = rf'^fairway_proxy_stale_flows_total{{ip_family="IPv4",protocol="{protocol}"}} (\d+)'
+    found = re.search(line, running.get("/metrics")[1], re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def followed(running: Proxy, name: str) -> int:
+    """How many versions of an object the kernel has followed."""
+    return sum(one["object"] == name for one in running.status()["receipts"])
+
+
+@pytest.mark.parametrize("policy", ["keep", "cut"])
+def test_a_connection_to_a_backend_that_left_is_kept_or_cut_as_its_service_says(world: World, policy: str) -> None:
+    world.api.service("web", stale_connections=policy)
+    world.api.endpoints("web", world.network.address("talk-1"))
+    with world.proxy() as running, world.converse() as talk:
+        world.api.endpoints("web", world.network.address("talk-2"))
+        until(world.node, lambda: followed(running, "default/web-1") == 2, "the kernel knows the other backend")
+        if policy == "keep":
+            assert talk.still_works()
+        else:
+            until(world.node, lambda: stale_flows(running, "TCP") > 0, "the flow is gone")
+            assert talk.client_is_refused()
 
 
 @pytest.mark.reference("7.5 Networking: check kube-proxy urls")

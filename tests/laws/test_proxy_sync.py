@@ -6,7 +6,7 @@ The kernel is the machine in memory, which refuses what the real one refuses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,10 +17,9 @@ from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.model.decide import decide
-from fairway.model.view import NodeSettings
+from fairway.model.view import FrontendKey
 from fairway.modes.nftables import NftablesMode, Plan, Program
 from fairway.proxy.cache import Batch, Cache
-from fairway.proxy.flows import Suspect
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import Listener, Sync
 from fairway.runtime.clock import FakeClock
@@ -50,8 +49,11 @@ class Memory:
     def check(self, plan: Plan) -> None:
         raise AssertionError("asked only after a refusal, and there is none here")
 
-    def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
-        return 0
+    def acknowledged(self, done: Round, batch: Batch) -> None:
+        """There are no flows."""
+
+    async def settled(self, changing: Collection[FrontendKey]) -> None:
+        """Nobody waits for flows that there are not."""
 
 
 class Rounds(Listener):

@@ -5,16 +5,20 @@ The Program is the frontends themselves, a Plan is the list of keys that must be
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fairway.kernel.contract import ApplyFailed
 from fairway.model.packet import Outcome, Packet, Trace, Verdict
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
-from fairway.proxy.flows import Suspect
+from fairway.proxy.flows import Spot
+from fairway.proxy.forgetting import TrackingFailed
 
 Fragment = tuple[Frontend, str]
 Program = dict[FrontendKey, Fragment]
+_LONGEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,45 @@ class MemoryKernel:
             raise ApplyFailed(f"set {bad[0]}: EINVAL")
 
 
+class MemoryFlow(NamedTuple):
+    """A flow of a client that does not matter; one that nobody translated is answered by whom it was sent to."""
+
+    protocol: str
+    destination: str
+    port: int
+    reply_source: str
+    reply_port: int
+
+
 @dataclass
-class MemoryFlows:
-    """Remembers which frontends' flows it was asked to look at."""
+class MemoryTracking:
+    """A table of flows; remembers what it was asked. While ``held_up`` is clear it does not answer."""
 
-    asked: list[Suspect] = field(default_factory=list)
+    table: list[MemoryFlow] = field(default_factory=list)
+    asked: list[Spot] = field(default_factory=list)
     broken: bool = False
+    held_up: threading.Event | None = None
 
-    def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
+    def forget(self, spot: Spot) -> int:
+        return self.delete(self.flows(spot))
+
+    def flows(self, spot: Spot) -> list[MemoryFlow]:
+        if self.held_up is not None:
+            assert self.held_up.wait(_LONGEST)
         if self.broken:
-            raise ApplyFailed("no connection tracking in this memory")
-        self.asked += found
-        return len(found)
+            raise TrackingFailed("no connection tracking in this memory")
+        self.asked.append(spot)
+        return [one for one in self.table if _is_at(one, spot)]
+
+    def delete(self, flows: Sequence[MemoryFlow]) -> int:
+        for one in flows:
+            self.table.remove(one)
+        return len(flows)
+
+
+def _is_at(flow: MemoryFlow, spot: Spot) -> bool:
+    return (
+        flow.protocol == spot.protocol
+        and (not spot.address or (flow.destination, flow.port) == (spot.address, spot.port))
+        and (spot.backend is None or (flow.reply_source, flow.reply_port) == spot.backend)
+    )

@@ -129,7 +129,7 @@ def test_merged_batches_remember_the_oldest_state() -> None:
     assert [one.kind for one in first.causes] == ["Service", "EndpointSlice"]
 
 
-def test_a_udp_backend_that_has_drained_is_told_of_though_no_frontend_changes() -> None:
+def test_a_udp_backend_that_lingered_and_left_is_told_of_though_no_frontend_changes() -> None:
     def dns(*draining: str) -> EndpointSlice:
         ready = (Endpoint(addresses=("10.244.1.2",)),)
         gone = EndpointConditions(ready=False, serving=True, terminating=True)
@@ -143,7 +143,7 @@ def test_a_udp_backend_that_has_drained_is_told_of_though_no_frontend_changes() 
     spec = ServiceSpec(cluster_ip="10.96.0.10", ports=(ServicePort(port=53, protocol="UDP"),))
     put(cache, Service(metadata=ObjectMeta(namespace="shop", name="dns"), spec=spec))
     put(cache, dns("10.244.1.3"))
-    assert cache.draining(cache.frontends[key]) == {("10.244.1.3", 53)}
+    assert cache.lingering(cache.frontends[key]) == {("10.244.1.3", 53)}
     batch = put(cache, dns())
-    assert (batch.before, batch.drained) == ({}, {key})
-    assert cache.draining(cache.frontends[key]) == frozenset()
+    assert (batch.before, batch.deserted) == ({}, {key})
+    assert cache.lingering(cache.frontends[key]) == frozenset()

@@ -75,7 +75,7 @@ def test_failures_probes_and_forgotten_flows_are_counted() -> None:
     desk = Desk()
     desk.metrics.failed(RoundKind.CHANGE, ApplyFailed("no"))
     desk.metrics.probed("healthz", 503)
-    desk.metrics.forgot_flows(3, 0.01)
+    desk.metrics.forgot_flows({("IPv4", "UDP"): 3}, 0.01)
     assert desk.value("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", ip_family="IPv4") == 1
     assert desk.value("kubeproxy_proxy_healthz_total", code="503") == 1
     assert desk.value("kubeproxy_conntrack_reconciler_deleted_entries_total", ip_family="IPv4") == 3

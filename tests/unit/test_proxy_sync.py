@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.sync import Listener, Sync
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
-from tests.unit.memory_mode import Fragment, MemoryFlows, MemoryKernel, MemoryMode, Plan, Program
+from tests.unit.memory_mode import Fragment, MemoryKernel, MemoryMode, Plan, Program
 
 WAIT = 5.0
 
@@ -41,16 +41,38 @@ class Ear(Listener):
 
 
 @dataclass
+class Gate:
+    """Who forgets flows, as the loop knows it: while it is not open, no frontend may change."""
+
+    told: list[tuple[RoundKind, set[FrontendKey], set[FrontendKey]]] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    held: Mapping[FrontendKey, Fragment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    def acknowledged(self, done: Round, batch: Batch) -> None:
+        self.told.append((done.kind, set(batch.before), set(self.held)))
+
+    async def settled(self, changing: Collection[FrontendKey]) -> None:
+        if not self.open.is_set():
+            self.asked.set()
+        await self.open.wait()
+
+
+@dataclass
 class World:
     """One proxy's middle."""
 
     kernel: MemoryKernel = field(default_factory=MemoryKernel)
-    flows: MemoryFlows = field(default_factory=MemoryFlows)
+    flows: Gate = field(default_factory=lambda: Gate())
     clock: FakeClock = field(default_factory=FakeClock)
     cache: Cache = field(default_factory=lambda: Cache(NodeSettings(name="node-a")))
     ear: Ear = field(default_factory=Ear)
 
     def __post_init__(self) -> None:
+        self.flows.held = self.kernel.held
         patience = Patience(Backoff(first=1.0, jitter=0.0), self.clock)
         self.sync: Sync[Program, Fragment, Plan] = Sync(
             MemoryMode(),
@@ -227,29 +249,25 @@ async def test_a_change_of_the_node_compares_the_whole() -> None:
         assert {zone for _, zone in world.kernel.held.values()} == {"east"}
 
 
-async def test_flows_of_changed_udp_frontends_are_looked_at_after_the_rules() -> None:
+async def test_flows_are_told_of_each_round_after_the_kernel_has_it() -> None:
     world = World()
-    world.put(DNS, "10.244.1.2", "10.244.1.3")
     world.put(CART, "10.244.1.2")
     async with world.running():
-        assert [one.frontend for one in world.flows.asked] == [key(DNS)]
-        world.flows.asked.clear()
-        world.put(DNS, "10.244.1.2")
-        await world.round()
-        assert [(one.frontend, one.keep) for one in world.flows.asked] == [(key(DNS), frozenset({("10.244.1.2", 53)}))]
+        (told,) = world.flows.told
+        assert told == (RoundKind.START, {key(CART), FrontendKey("10.96.0.7", "", 0)}, set(world.kernel.held))
 
 
-async def test_rules_do_not_wait_for_connection_tracking_that_does_not_work(caplog: pytest.LogCaptureFixture) -> None:
-    world = World(flows=MemoryFlows(broken=True))
-    world.put(DNS, "10.244.1.2")
+async def test_a_frontend_whose_flows_are_being_forgotten_waits() -> None:
+    world = World()
     async with world.running():
-        world.put(DNS, "10.244.1.3")
+        world.flows.open.clear()
+        world.put(DNS, "10.244.1.2")
+        async with asyncio.timeout(WAIT):
+            await world.flows.asked.wait()
+        assert world.kernel.held == {}
+        world.flows.open.set()
         await world.round()
-        assert caplog.text.count("stale UDP flows stay until they time out") == 1
-        world.flows.broken = False
-        world.put(CART, "10.244.1.3")
-        await world.round()
-        assert [one.frontend for one in world.flows.asked] == [key(DNS)]
+        assert key(DNS) in world.kernel.held
 
 
 async def test_what_the_mode_cannot_do_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

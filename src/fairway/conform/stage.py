@@ -17,7 +17,7 @@ from typing import Any
 
 from fairway.conform.explain import explain
 from fairway.conform.scenario import NODE_UNDER_TEST, PLACES, SERVED, STAGE, Expectation, Step, addresses_of
-from fairway.kernel.conntrack import Conntrack
+from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.contract import ModeKernel, Opened
 from fairway.kernel.links import ROUTE_LOCALHOST, Links, set_sysctls
 from fairway.kernel.namespaces import NetworkNamespace
@@ -75,7 +75,7 @@ class Node:
 
     def forget_flows(self) -> None:
         """UDP has no end of a connection: a new client with an old one's port would be sent where that one went."""
-        self.conntrack.delete(self.conntrack.flows("UDP"))
+        self.conntrack.forget(Match("UDP"))
 
 
 class Stage:

@@ -49,6 +49,7 @@ from fairway.objects.service import (
     PROTOCOLS,
     PROXY_NAME_LABEL,
     SCHEDULER_ANNOTATION,
+    STALE_CONNECTIONS_ANNOTATION,
     Service,
     ServicePort,
 )
@@ -176,6 +177,7 @@ class _PortFrontends:
             scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
             relaying=relay,
             source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
+            cuts_connections=cuts_connections(self.service, self.settings),
         )
 
     def _relaying(self) -> Relaying | None:
@@ -237,6 +239,12 @@ def _action(usable: bool, there: bool, pool: Pool, masquerade: bool, policy: str
 
 def _as_node(action: Action) -> Action:
     return msgspec.structs.replace(action, masquerade=True) if action.kind is ActionKind.FORWARD else action
+
+
+def cuts_connections(service: Service, settings: NodeSettings) -> bool:
+    """Whether connections to a backend that has gone are to end at once; a word that means nothing is not heard."""
+    said = service.metadata.annotation(STALE_CONNECTIONS_ANNOTATION)
+    return said == "cut" or (settings.cut_connections and said != "keep")
 
 
 def _affinity_seconds(service: Service) -> int:

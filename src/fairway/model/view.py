@@ -168,7 +168,8 @@ class Frontend(Struct, kw_only=True):
     0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
     wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means nothing, which counts as none.
     ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying`` is None where the kernel alone
-    may bring packets to the backends.
+    may bring packets to the backends. ``cuts_connections`` says that connections to a backend that has gone are to end
+    at once, not when their two ends notice.
     """
 
     kind: FrontendKind
@@ -188,6 +189,13 @@ class Frontend(Struct, kw_only=True):
     scheduler: str = ""
     relaying: Relaying | None = None
     source_ranges: tuple[str, ...] = ()
+    cuts_connections: bool = False
+
+    @property
+    def forgets(self) -> bool:
+        """Whether flows to a backend that it has no more are to be forgotten: UDP has no other end. A relay looks after
+        its flows itself."""
+        return (self.protocol == "UDP" or self.cuts_connections) and self.relaying is None
 
     @property
     def key(self) -> FrontendKey:
@@ -235,6 +243,7 @@ class NodeSettings(Struct):
     at most, that answer a ping of a Service's address; without one of its family nobody answers. Without
     ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707). With
     ``relays`` every Service is relayed, TCP and UDP, not only those that ask for it.
+    ``cut_connections`` is about Services that do not say themselves what becomes of connections to a backend that left.
     """
 
     name: str
@@ -249,6 +258,7 @@ class NodeSettings(Struct):
     external_ips: bool = True
     masquerade_all: bool = False
     relays: bool = False
+    cut_connections: bool = False
 
     def takes_node_ports(self, address: str) -> bool:
         taken = self.addresses if self.node_port_addresses is None else self.node_port_addresses

@@ -27,6 +27,8 @@ MAX_CONNECTIONS_ANNOTATION = "fairway.dev/max-connections"
 MAX_CONNECTIONS_PER_CLIENT_ANNOTATION = "fairway.dev/max-connections-per-client"
 CONNECTION_RATE_ANNOTATION = "fairway.dev/connection-rate"
 CONNECTION_RATE_PER_CLIENT_ANNOTATION = "fairway.dev/connection-rate-per-client"
+STALE_CONNECTIONS_ANNOTATION = "fairway.dev/stale-connections"
+STALE_CONNECTIONS = ("keep", "cut")
 
 # A Service (or an EndpointSlice) that carries one of these labels, with any value, is none of our proxy's business.
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"

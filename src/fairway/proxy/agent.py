@@ -34,13 +34,14 @@ from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.configuration import Bind, Configuration
+from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
 from fairway.proxy.laststate import LastState, Remembered
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import flag_page, status_page
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import FlowTable, Listener, Sync
+from fairway.proxy.sync import Listener, Sync
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
@@ -138,7 +139,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         mode: Mode[ProgramT, FragmentT, PlanT],
         kernel: ModeKernel[ProgramT, PlanT],
         *,
-        flows: FlowTable,
+        tracking: Tracking[FlowT],
         addresses: LocalAddresses,
         clock: Clock | None = None,
     ) -> None:
@@ -156,11 +157,12 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock)
+        self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows)
         self.sync = Sync(
             mode,
             kernel,
             self.cache,
-            flows,
+            self._forgetting,
             clock=self._clock,
             listeners=(
                 self.metrics,
@@ -194,6 +196,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self._settle()
             self._running = True
             group.create_task(self.sync.run())
+            group.create_task(self._forgetting.run())
             group.create_task(self.checks.run())
             self._listen(stack)
             await self.sync.ready()

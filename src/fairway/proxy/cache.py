@@ -16,13 +16,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from fairway.model.endpoints import Endpoints
-from fairway.model.resolve import resolve_endpoints, resolve_service
+from fairway.model.resolve import cuts_connections, resolve_endpoints, resolve_service
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
 from fairway.proxy.checks import HealthCheck, health_check
-from fairway.proxy.flows import draining_endpoints
+from fairway.proxy.flows import Serving, lingering_endpoints, lingering_of, serving_endpoints
 
 _FEW_SLICES = 2
 """A Service with more EndpointSlices than one for each family has its endpoints kept from change to change."""
@@ -64,8 +64,8 @@ class Batch:
     rebased: bool = False
     checks: dict[Key, HealthCheck | None] = field(default_factory=dict)
     """Health-check ports that are new or say something else, and (None) those that are gone."""
-    drained: set[FrontendKey] = field(default_factory=set)
-    """Those of UDP whose Service lost a backend that had still served its old clients."""
+    deserted: set[FrontendKey] = field(default_factory=set)
+    """Those that forget, and whose Service lost a backend that had still served its old clients."""
 
     def __bool__(self) -> bool:
         return bool(self.before or self.causes or self.rebased)
@@ -77,7 +77,7 @@ class Batch:
         self.causes += later.causes
         self.conflicts += later.conflicts
         self.rebased = self.rebased or later.rebased
-        self.drained |= later.drained
+        self.deserted |= later.deserted
         self.checks |= later.checks
 
 
@@ -98,7 +98,7 @@ class Cache:
         self._claims: dict[FrontendKey, list[Key]] = {}
         self._frontends: dict[FrontendKey, Frontend] = {}
         self._endpoints: dict[Key, Endpoints] = {}
-        self._draining: dict[Key, frozenset[tuple[str, str, int]]] = {}
+        self._lingering: dict[Key, frozenset[Serving]] = {}
         self._checks: dict[Key, HealthCheck] = {}
         self._dirty: dict[Key, None] = {}
         self._causes: list[Cause] = []
@@ -190,10 +190,10 @@ class Cache:
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch
 
-    def draining(self, frontend: Frontend) -> frozenset[tuple[str, int]]:
-        """Backends of a UDP frontend that get no new clients but still serve those they have, by address and port."""
-        found = self._draining.get(frontend.service, frozenset())
-        return frozenset((address, port) for name, address, port in found if name == frontend.port_name)
+    def lingering(self, frontend: Frontend) -> frozenset[tuple[str, int]]:
+        """Backends that get no new clients but still serve those they have; known of frontends that forget."""
+        found = self._lingering.get(frontend.service)
+        return lingering_of(frontend, found) if found else frozenset()
 
     def no_local_endpoints(self) -> Iterator[Frontend]:
         """Frontends whose policy keeps traffic on this node, where nobody is ready (for a metric; walks all)."""
@@ -206,16 +206,18 @@ class Cache:
         service = self._services.get(key)
         old = self._held.pop(key, {})
         new: dict[FrontendKey, Frontend] = {}
-        draining: frozenset[tuple[str, str, int]] = frozenset()
+        lingering: frozenset[Serving] = frozenset()
         check: HealthCheck | None = None
         if service is not None:
             slices = self._slices.get(key, {}).values()
             new = {one.key: one for one in self._resolve(service, slices)}
-            draining = draining_endpoints(service, slices)
+            cuts = cuts_connections(service, self.settings)
+            serving = serving_endpoints(service, slices, self.settings.name, cuts=cuts)
+            lingering = lingering_endpoints(serving, new.values())
             check = health_check(service, slices, self.settings.name) if new else None
         if new:
             self._held[key] = new
-        self._settle_draining(key, draining, batch)
+        self._settle_lingering(key, lingering, batch)
         self._settle_check(key, check, batch)
         for frontend_key in old.keys() - new.keys():
             self._withdraw(frontend_key, key)
@@ -235,12 +237,12 @@ class Cache:
             kept = self._endpoints[service.key] = Endpoints(slices)
         return resolve_endpoints(service, kept, self.settings)
 
-    def _settle_draining(self, key: Key, new: frozenset[tuple[str, str, int]], batch: Batch) -> None:
-        old = self._draining.pop(key, frozenset())
+    def _settle_lingering(self, key: Key, new: frozenset[Serving], batch: Batch) -> None:
+        old = self._lingering.pop(key, frozenset())
         if new:
-            self._draining[key] = new
+            self._lingering[key] = new
         if old - new:
-            batch.drained.update(one for one in self._held.get(key, ()) if one.protocol == "UDP")
+            batch.deserted.update(one for one, frontend in self._held.get(key, {}).items() if frontend.forgets)
 
     def _settle_check(self, key: Key, new: HealthCheck | None, batch: Batch) -> None:
         if new != self._checks.pop(key, None):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from fairway.model.address import canonical, canonical_network, contains, family_of
 from fairway.modes.registry import MODES
 from fairway.objects.codec import DecodeError
+from fairway.objects.service import STALE_CONNECTIONS
 from fairway.proxy import gates
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, Logging, changed_fields, duration
 from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored, logging_of
@@ -96,6 +97,7 @@ class Configuration:
     answer_ping: bool = False
     external_ips: bool = True
     masquerade_all: bool
+    cut_connections: bool = False
     healthz: Bind | None
     metrics: Bind | None
     own_address: str = ""
@@ -155,6 +157,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         answer_ping=flags.answer_ping and mode in _ANSWERING,
         external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
         masquerade_all=document.nftables.masquerade_all,
+        cut_connections=own("--stale-connections", _stale_connections, flags.stale_connections, False),
         healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
         metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
         own_address=check("bindAddress", _own_address, document.bind_address, ""),
@@ -289,6 +292,12 @@ def _canary(text: str) -> str:
     if address is None or ":" in address:
         raise ValueError(f'"{text}" is no IPv4 address, such as 169.254.80.79')
     return address
+
+
+def _stale_connections(text: str) -> bool:
+    if text not in STALE_CONNECTIONS:
+        raise ValueError(f'"{text}" must be {" or ".join(STALE_CONNECTIONS)}')
+    return text == "cut"
 
 
 def _own_address(text: str) -> str:

@@ -53,6 +53,9 @@ class Flags:
     """How long it remembers a UDP flow without an answer; 0 leaves its own timeout."""
     conntrack_udp_timeout_stream: str = "0s"
     """How long it remembers a UDP flow with answers; 0 leaves its own timeout."""
+    stale_connections: str = "keep"
+    """What becomes of TCP and SCTP connections to a backend that left: keep them until their ends notice, or cut them
+    at once. A Service says otherwise by the annotation fairway.dev/stale-connections. UDP flows are always cut."""
     oom_score_adj: int = -999
     """How unlikely this process is to be killed when memory is short: -1000 (never) to 1000 (first)."""
     iptables_sync_period: str = "30s"

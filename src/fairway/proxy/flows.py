@@ -1,23 +1,40 @@
-"""Which connection-tracking entries are stale after a change: UDP only, and only those of the frontends that changed.
+"""Which connection-tracking entries are stale after a change: only those of the frontends that changed.
 
-The kernel translates the packets of a UDP flow as it did the first one, for as long as any arrive. A client that keeps
+    what a frontend had ─┐
+    what it has now ─────┼─ suspects ──▶ Suspect: these may stay, all others go
+    who lingers ─────────┘                   │ questions
+                                             ▼
+                      removals: whatever the kernel finds there is stale      looks: list these, and let `stale` judge
+
+The kernel translates the packets of a flow as it did the first one, for as long as any arrive. A UDP client that keeps
 its port (DNS resolvers, syslog, QUIC) would talk to a backend that has gone, or past a Service that has come, for ever.
-TCP needs no help: the peer resets or the client gives up, and connects anew (reference, section 1.J).
+Connections of TCP and SCTP are left alone, as by the reference (section 1.J), unless their Service wants them cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
-from fairway.model.address import ANY, canonical, family_of
+from fairway.model.address import ANY, canonical, family_of, of_family
 from fairway.model.view import Frontend, FrontendKey, NodeSettings
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
 
+MOST_QUESTIONS = 8
+"""Each is a walk of the kernel through its table; reading a whole protocol here costs as much as about so many."""
+
+Place = tuple[str, int]
+"""Address and port of a backend."""
+
 
 class Flow(Protocol):
     """One entry of the connection-tracking table, as far as the decision needs it."""
+
+    @property
+    def protocol(self) -> str:
+        """TCP, UDP or SCTP."""
 
     @property
     def destination(self) -> str:
@@ -40,79 +57,195 @@ FlowT = TypeVar("FlowT", bound=Flow)
 
 
 class Suspect(NamedTuple):
-    """A frontend some of whose flows may be stale: all but those that go to ``keep``."""
+    """A place that clients send to, some of whose flows may be stale: all but those that go to ``keep``.
 
-    frontend: FrontendKey
-    keep: frozenset[tuple[str, int]]
+    ``place`` has an address that packets carry, never that which stands for node ports. The stale ones can only be at
+    one of ``gone``; None when they may be anywhere.
+    """
+
+    place: FrontendKey
+    keep: frozenset[Place]
+    gone: frozenset[Place] | None = None
+
+    def after(self, earlier: Suspect | None) -> Suspect:
+        """The same, when the earlier one of the same place has not been dealt with yet."""
+        if earlier is None:
+            return self
+        unknown = self.gone is None or earlier.gone is None
+        return self._replace(gone=None if unknown else ((self.gone or _NOBODY) | (earlier.gone or _NOBODY)) - self.keep)
 
 
-Draining = Callable[[Frontend], frozenset[tuple[str, int]]]
+class Spot(NamedTuple):
+    """Flows of one protocol: to one address and port (no address: to all), at one backend (None: at any)."""
+
+    protocol: str
+    address: str = ""
+    port: int = 0
+    backend: Place | None = None
+
+
+class Questions(NamedTuple):
+    """What to ask the kernel: to forget all flows at some spots, and to list those at others."""
+
+    removals: list[Spot]
+    looks: list[Spot]
+
+
+class Serving(NamedTuple):
+    """An endpoint that answers, whether it may get new clients or not."""
+
+    protocol: str
+    port_name: str
+    place: Place
+    local: bool
+
+
+Lingering = Callable[[Frontend], frozenset[Place]]
 """The backends of a frontend that get no new clients but still serve the ones they have: they may keep their flows."""
+_NOBODY: frozenset[Place] = frozenset()
 
 
-def draining_endpoints(service: Service, slices: Iterable[EndpointSlice]) -> frozenset[tuple[str, str, int]]:
-    """Name of the Service port, address and port of every UDP endpoint that terminates and still serves."""
-    if not any(port.protocol == "UDP" for port in service.spec.ports or ()):
-        return frozenset()
-    return frozenset(
-        (port.name, address, port.port)
-        for slice_ in slices
-        for port in slice_.ports or ()
-        if port.protocol == "UDP" and port.name is not None and port.port
-        for endpoint in slice_.endpoints or ()
-        if endpoint.terminating and endpoint.serving and endpoint.addresses
-        if (address := canonical(endpoint.addresses[0]))
-    )
+def serving_endpoints(service: Service, slices: Iterable[EndpointSlice], node: str, *, cuts: bool) -> Iterator[Serving]:
+    """Every endpoint of the Service that serves: terminating ones too, and those that hints give to other clients.
+
+    Only those of UDP ports; with ``cuts`` of all.
+    """
+    wanted = {port.protocol for port in service.spec.ports or () if cuts or port.protocol == "UDP"}
+    for slice_ in slices if wanted else ():
+        for port in slice_.ports or ():
+            if port.protocol not in wanted or port.name is None or not port.port:
+                continue
+            for one in slice_.endpoints or ():
+                if one.serving and one.addresses and (address := canonical(one.addresses[0])):
+                    yield Serving(port.protocol, port.name, (address, port.port), one.node_name == node)
+
+
+def lingering_endpoints(serving: Iterable[Serving], frontends: Iterable[Frontend]) -> frozenset[Serving]:
+    """Those that are missing in the pools of a frontend of their port, but may keep its flows: usually none."""
+    known = list(serving)
+    found: set[Serving] = set()
+    for frontend in frontends if known else ():
+        if frontend.forgets:
+            pooled = _pools(frontend)
+            found.update(one for one in known if _may_keep(one, frontend) and one.place not in pooled)
+    return frozenset(found)
+
+
+def lingering_of(frontend: Frontend, found: Iterable[Serving]) -> frozenset[Place]:
+    """Those of this frontend."""
+    return frozenset(one.place for one in found if _may_keep(one, frontend))
+
+
+def _may_keep(one: Serving, frontend: Frontend) -> bool:
+    """A frontend that is kept to this node keeps flows to endpoints here only: a policy is obeyed at once."""
+    same = (one.protocol, one.port_name) == (frontend.protocol, frontend.port_name)
+    return same and (one.local or bool(frontend.cluster))
+
+
+@dataclass(frozen=True)
+class Node:
+    """Who answers where on this node now: its frontends, the backends of each that linger, and what the node is."""
+
+    frontends: Mapping[FrontendKey, Frontend]
+    lingering: Lingering
+    settings: NodeSettings
+
+    def at(self, spot: FrontendKey) -> Frontend | None:
+        """The frontend that takes what is sent to this very address: its own, or a node port."""
+        found = self.frontends.get(spot)
+        if found is None and self.settings.takes_node_ports(spot.address):
+            found = self.frontends.get(FrontendKey(ANY[family_of(spot.address)], spot.protocol, spot.port))
+        return found
+
+    def spots(self, key: FrontendKey) -> Iterator[FrontendKey]:
+        """The very addresses of a frontend: those of a node port are all of this node's that no other one takes."""
+        if key.address not in ANY.values():
+            yield key
+            return
+        taken = (
+            self.settings.addresses if self.settings.node_port_addresses is None else self.settings.node_port_addresses
+        )
+        for address in of_family(taken, family_of(key.address)):
+            spot = key._replace(address=address)
+            if self.settings.takes_node_ports(address) and spot not in self.frontends:
+                yield spot
+
+    def keep(self, frontend: Frontend | None) -> frozenset[Place]:
+        """The backends to which its flows may go."""
+        return _pools(frontend) | self.lingering(frontend) if frontend else _NOBODY
 
 
 def suspects(
-    before: Mapping[FrontendKey, Frontend | None],
-    drained: Iterable[FrontendKey],
-    now: Mapping[FrontendKey, Frontend],
-    draining: Draining,
+    before: Mapping[FrontendKey, Frontend | None], deserted: Iterable[FrontendKey], now: Node
 ) -> list[Suspect]:
-    """The UDP frontends whose change can have left stale flows behind.
+    """Where a change can have left stale flows behind.
 
     A backend that is new beside others leaves none. One that is gone does; so does the first backend of all, because
-    flows from before it were not translated; and the last, and the frontend itself when it goes. ``drained`` are those
-    that lost a draining backend.
+    flows from before it were not translated; and the last, and the frontend itself when it goes. ``deserted`` are those
+    that lost a lingering backend.
     """
-    found = [_suspect(key, old, now.get(key), draining) for key, old in before.items()]
-    found += [Suspect(key, _keep(now[key], draining)) for key in drained if key in now]
+    found = [_suspect(spot, old, now) for key, old in before.items() for spot in now.spots(key)]
+    lost = ((spot, now.at(spot)) for key in deserted for spot in now.spots(key))
+    found += [Suspect(spot, now.keep(frontend)) for spot, frontend in lost if frontend and frontend.forgets]
     return [suspect for suspect in found if suspect is not None]
 
 
-def everything(now: Mapping[FrontendKey, Frontend], draining: Draining) -> list[Suspect]:
-    """All UDP frontends: for the start of a process that cannot know what changed while there was none."""
-    return [Suspect(key, _keep(frontend, draining)) for key, frontend in now.items() if key.protocol == "UDP"]
+def collect(waiting: dict[FrontendKey, Suspect], found: Iterable[Suspect]) -> None:
+    """Add what was found to what has not been dealt with yet."""
+    for suspect in found:
+        waiting[suspect.place] = suspect.after(waiting.get(suspect.place))
 
 
-def stale(flows: Iterable[FlowT], found: Iterable[Suspect], settings: NodeSettings) -> list[FlowT]:
-    """Those of the UDP flows that must go. A node port counts only on this node's own addresses."""
-    by_key = {suspect.frontend: suspect.keep for suspect in found}
+def everything(now: Node) -> list[Suspect]:
+    """Every place whose flows are looked after: for when nobody knows what changed, at the start, after a repair."""
+    forgetful = ((key, one) for key, one in now.frontends.items() if one.forgets)
+    return [Suspect(spot, now.keep(one)) for key, one in forgetful for spot in now.spots(key)]
+
+
+def questions(found: Iterable[Suspect], most: int = MOST_QUESTIONS) -> Questions:
+    """The fewest that find every stale flow: some at a time, or all flows of the protocols when there are many."""
+    removals: list[Spot] = []
+    looks: list[Spot] = []
+    protocols: dict[str, None] = {}
+    for place, keep, gone in found:
+        protocols[place.protocol] = None
+        if len(removals) + len(looks) > most:
+            continue
+        spot = Spot(place.protocol, place.address, place.port)
+        if not keep:
+            removals.append(spot)
+        elif gone is not None:
+            removals += [spot._replace(backend=one) for one in sorted(gone)]
+        else:
+            looks.append(spot)
+    if len(removals) + len(looks) > most:
+        return Questions([], [Spot(one) for one in protocols])
+    return Questions(removals, looks)
+
+
+def stale(flows: Iterable[FlowT], found: Iterable[Suspect]) -> list[FlowT]:
+    """Those of the flows that must go."""
+    by_place = {suspect.place: suspect.keep for suspect in found}
     gone = []
     for flow in flows:
-        keep = by_key.get(FrontendKey(flow.destination, "UDP", flow.port))
-        if keep is None and settings.takes_node_ports(flow.destination):
-            keep = by_key.get(FrontendKey(ANY[family_of(flow.destination)], "UDP", flow.port))
+        keep = by_place.get(FrontendKey(flow.destination, flow.protocol, flow.port))
         if keep is not None and (flow.reply_source, flow.reply_port) not in keep:
             gone.append(flow)
     return gone
 
 
-def _suspect(key: FrontendKey, old: Frontend | None, new: Frontend | None, draining: Draining) -> Suspect | None:
-    if key.protocol != "UDP":
+def _suspect(spot: FrontendKey, old: Frontend | None, now: Node) -> Suspect | None:
+    new = now.at(spot)
+    told = new or old
+    if told is None or not told.forgets:
         return None
-    had, has = _pools(old), _keep(new, draining)
-    only_more = had and had <= has
-    return None if only_more else Suspect(key, has)
+    had, has = _pools(old), now.keep(new)
+    if old is None or not had or not old.forgets:
+        return Suspect(spot, has)
+    return Suspect(spot, has, had - has) if had - has else None
 
 
-def _keep(frontend: Frontend | None, draining: Draining) -> frozenset[tuple[str, int]]:
-    return _pools(frontend) | draining(frontend) if frontend else frozenset()
-
-
-def _pools(frontend: Frontend | None) -> frozenset[tuple[str, int]]:
+def _pools(frontend: Frontend | None) -> frozenset[Place]:
     if frontend is None:
-        return frozenset()
+        return _NOBODY
     return frozenset((one.address, one.port) for one in (*frontend.cluster, *frontend.local))

@@ -11,38 +11,38 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fairway.kernel.addresses import Addresses
-from fairway.kernel.conntrack import Conntrack, Flow
-from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.conntrack import Conntrack, Flow, Match
+from fairway.kernel.contract import Opened, Unsuitable
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
-from fairway.model.address import ANY
-from fairway.model.view import NodeSettings
 from fairway.proxy.agent import Agent
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.document import KubeProxyConfiguration
-from fairway.proxy.flows import Suspect, stale
+from fairway.proxy.flows import Spot
+from fairway.proxy.forgetting import TrackingFailed
 from fairway.proxy.kernels import KERNELS, open_mode
 
 T = TypeVar("T")
 
-_MOST_QUESTIONS = 4
-
 
 @dataclass(frozen=True)
-class KernelFlows:
-    """Connection tracking, for the loop."""
+class KernelTracking:
+    """Connection tracking, for `Forgetting`."""
 
     conntrack: Conntrack
 
-    def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
-        return _or_fail(lambda: self.conntrack.delete(stale(self._flows(found), found, settings)))
+    def forget(self, spot: Spot) -> int:
+        return _or_fail(lambda: self.conntrack.forget(_match(spot)))
 
-    def _flows(self, found: Sequence[Suspect]) -> list[Flow]:
-        """Asked for one by one as long as that is cheaper than reading the whole table."""
-        keys = [one.frontend for one in found]
-        if len(keys) > _MOST_QUESTIONS or any(key.address in ANY.values() for key in keys):
-            return self.conntrack.flows("UDP")
-        return [flow for key in keys for flow in self.conntrack.flows("UDP", key.address, key.port)]
+    def flows(self, spot: Spot) -> list[Flow]:
+        return _or_fail(lambda: self.conntrack.flows(_match(spot)))
+
+    def delete(self, flows: Sequence[Flow]) -> int:
+        return _or_fail(lambda: self.conntrack.delete(flows))
+
+
+def _match(spot: Spot) -> Match:
+    return Match(spot.protocol, spot.address, spot.port, *(spot.backend or ()))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Machine:
             configuration,
             self.opened.mode,
             self.opened.kernel,
-            flows=KernelFlows(self.conntrack),
+            tracking=KernelTracking(self.conntrack),
             addresses=self.addresses,
         )
 
@@ -105,4 +105,4 @@ def _or_fail(work: Callable[[], T]) -> T:
     try:
         return work()
     except (KernelRefused, Interrupted, OSError) as error:
-        raise ApplyFailed(str(error)) from error
+        raise TrackingFailed(str(error)) from error

@@ -7,7 +7,7 @@ both when it compared the whole.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import (
@@ -115,6 +115,9 @@ class Metrics(Listener):
         )
         self._commands = Counter(f"{own}_commands_total", "Commands applied", ["round"], registry=self.registry)
         self._repairs = Counter(f"{own}_repairs_total", "Foreign changes that were put back", registry=self.registry)
+        self._stale = Counter(
+            f"{own}_stale_flows_total", "Stale flows removed", ["ip_family", "protocol"], registry=self.registry
+        )
 
     def probed(self, path: str, code: int) -> None:
         """A health probe was answered."""
@@ -147,10 +150,13 @@ class Metrics(Listener):
         for family in FAMILIES:
             self._failures.labels(family).inc()
 
-    def forgot_flows(self, entries: int, seconds: float) -> None:
-        # One look at the table serves both families; the entries are nearly always IPv4's.
-        self._flow_time.labels(FAMILIES[0]).observe(seconds)
-        self._flow_count.labels(FAMILIES[0]).inc(entries)
+    def forgot_flows(self, gone: Mapping[tuple[str, str], int], seconds: float) -> None:
+        """Stale flows were looked for, and so many of each family and protocol removed; one walk serves both."""
+        for family in FAMILIES:
+            self._flow_time.labels(family).observe(seconds)
+        for (family, protocol), count in gone.items():
+            self._flow_count.labels(family).inc(count)
+            self._stale.labels(family, protocol).inc(count)
 
     def scrape(self) -> Answer:
         """The text that Prometheus reads."""

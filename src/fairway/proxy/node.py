@@ -46,6 +46,7 @@ def settings_of(
         external_ips=configuration.external_ips,
         masquerade_all=configuration.masquerade_all,
         relays=configuration.mode in RELAYING_MODES,
+        cut_connections=configuration.cut_connections,
     )
 
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from fairway.kernel.contract import ApplyFailed, Kernel
-from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.model.view import Frontend, FrontendKey, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
 from fairway.proxy.culprits import culprits
-from fairway.proxy.flows import Suspect, everything, suspects
 from fairway.proxy.receipts import Receipt, Receipts, Round, RoundKind
 from fairway.runtime.clock import Clock
 from fairway.runtime.queue import Pacer
@@ -43,11 +42,14 @@ ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
 
 
-class FlowTable(Protocol):
-    """Connection tracking."""
+class Flows(Protocol):
+    """Connection tracking, which follows the rules."""
 
-    def forget(self, found: Sequence[Suspect], settings: NodeSettings) -> int:
-        """Remove the stale flows of these frontends; returns how many. Raises `ApplyFailed`."""
+    def acknowledged(self, done: Round, batch: Batch) -> None:
+        """The kernel has new rules."""
+
+    async def settled(self, changing: Collection[FrontendKey]) -> None:
+        """Wait until these frontends may change again."""
 
 
 class Listener:
@@ -62,9 +64,6 @@ class Listener:
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         """A round was refused and will be tried again."""
 
-    def forgot_flows(self, entries: int, seconds: float) -> None:
-        """Stale flows were removed."""
-
 
 @dataclass
 class _State(Generic[ProgramT]):
@@ -74,7 +73,6 @@ class _State(Generic[ProgramT]):
     kind: RoundKind = RoundKind.START
     doubt: str = "this process has just started"
     pending: Batch = field(default_factory=Batch)
-    suspects: dict[FrontendKey, Suspect] = field(default_factory=dict)
     compiled: bool = False
 
 
@@ -86,7 +84,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         mode: Mode[ProgramT, FragmentT, PlanT],
         kernel: Kernel[ProgramT, PlanT],
         cache: Cache,
-        flows: FlowTable,
+        flows: Flows,
         *,
         clock: Clock,
         listeners: Sequence[Listener] = (),
@@ -160,14 +158,13 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if state.pending.rebased and not state.doubt:
             self._doubt(RoundKind.NODE, "the node's settings changed")
         if state.pending or state.doubt:
+            await self._flows.settled(state.pending.before)
             kind = state.kind if state.doubt else RoundKind.CHANGE
             commands = await self._in_a_thread() if state.doubt else self._apply_changes()
             self._acknowledged(kind, started, commands)
             if self._disturbed:
                 by, self._disturbed = self._disturbed, ""
                 self.kernel_changed(by)
-        if state.suspects:
-            self._forget_flows()
 
     async def _take(self) -> None:
         """All that is dirty, in parts: ten thousand Services take seconds, and probes must be answered meanwhile."""
@@ -308,12 +305,6 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> None:
         state, now = self._state, self._clock.monotonic()
         batch, state.pending, state.doubt = state.pending, Batch(), ""
-        frontends, draining = self._cache.frontends, self._cache.draining
-        if kind is RoundKind.START:
-            found = everything(frontends, draining)
-        else:
-            found = suspects(batch.before, batch.drained, frontends, draining)
-        state.suspects.update((one.frontend, one) for one in found)
         done = Round(
             kind=kind, at=self._clock.now(), seconds=now - started, commands=commands, frontends=len(batch.before)
         )
@@ -322,23 +313,9 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         for conflict in batch.conflicts:
             log.warning("%s and %s both ask for %s: %s has it", *conflict[1:], conflict.frontend, conflict.holder)
         log.debug("%s", done)
+        self._flows.acknowledged(done, batch)
         for listener in self._listeners:
             listener.finished(done, receipts, batch)
-
-    def _forget_flows(self) -> None:
-        """After the kernel's rules, never before: or the next packet would bring the old flow back.
-
-        What cannot be removed now is tried again with the next change; the rules do not wait for it.
-        """
-        state, started = self._state, self._clock.monotonic()
-        try:
-            entries = self._flows.forget(list(state.suspects.values()), self._cache.settings)
-        except ApplyFailed as error:
-            self._complain(f"stale UDP flows stay until they time out: {error}")
-            return
-        state.suspects = {}
-        for listener in self._listeners:
-            listener.forgot_flows(entries, self._clock.monotonic() - started)
 
     def _doubt(self, kind: RoundKind, reason: str) -> None:
         self._state.kind, self._state.doubt = kind, reason
