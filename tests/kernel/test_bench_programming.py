@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fairway.bench.programming import measure
@@ -20,4 +22,4 @@ def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
     assert found["rss_bytes"] > 10 << 20
     # three frontends, their two slots each, and what is there without any Service
     assert found["elements"] >= 3 + 6
-    assert not namespaces.names("fairway-bench-")
+    assert not namespaces.names(f"fairway-bench-{os.getpid()}")

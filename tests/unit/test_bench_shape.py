@@ -43,9 +43,34 @@ def test_changes_take_a_backend_away_and_bring_it_back() -> None:
 
 @pytest.mark.parametrize("services, backends", [(0, 1), (1, 0), (1 << 23, 1), (100_000, 100)])
 def test_a_shape_that_cannot_be_is_refused(services: int, backends: int) -> None:
-    with pytest.raises(ValueError, match=r"at least one Service|more than the 8388608 addresses"):
+    with pytest.raises(ValueError, match=r"at least one Service|more than the 4194304 addresses"):
         Shape(services, backends)
 
 
 def test_percentiles_are_measured_values() -> None:
     assert percentiles([number / 1000 for number in range(100, 0, -1)]) == {"p50": 0.051, "p99": 0.1, "max": 0.1}
+
+
+def test_a_toggle_takes_all_backends_of_a_service_and_gives_them_back() -> None:
+    shape = Shape(services=5, backends=3)
+    toggles = list(shape.toggles(4))
+    assert [(number, back) for number, back, _ in toggles] == [
+        (0, False),
+        (0, True),
+        (7919 % 5, False),
+        (7919 % 5, True),
+    ]
+    endpoints = [len(msgspec.json.decode(event)["object"]["endpoints"]) for _, _, event in toggles]
+    assert endpoints == [0, 3, 0, 3]
+
+
+def test_backends_that_do_not_fit_into_one_event_cannot_be_toggled() -> None:
+    with pytest.raises(ValueError, match="at most 100 backends"):
+        list(Shape(services=1, backends=101).toggles(2))
+
+
+def test_addresses_are_those_that_the_objects_say() -> None:
+    shape = Shape(services=5, backends=3)
+    services = msgspec.json.decode(shape.lists()["services"])["items"]
+    assert shape.address(4) == services[4]["spec"]["clusterIP"]
+    assert shape.backend_address(4) == shape.slice(4)["endpoints"][0]["addresses"][0]

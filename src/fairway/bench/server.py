@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 _NOT_FOUND = b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}'
+# What a server without streaming lists says: clients list then, as they always did.
+_NO_INITIAL_EVENTS = (
+    b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,'
+    b'"message":"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch"}'
+)
 
 
 @dataclass
@@ -55,13 +60,22 @@ class ListServer:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection.makefile("rb") as requests:
             while line := requests.readline():
-                while requests.readline().strip():
-                    pass  # headers: who asks and what else would be accepted makes no difference
-                target = urlsplit(line.split()[1].decode())
-                self._answer(connection, target.path.rpartition("/")[2], "watch" in parse_qs(target.query))
+                length = 0
+                while header := requests.readline().strip():
+                    # Who asks and what else would be accepted makes no difference.
+                    name, _, value = header.lower().partition(b":")
+                    length = int(value) if name == b"content-length" else length
+                requests.read(length)
+                method, target = line.split()[0], urlsplit(line.split()[1].decode())
+                self._answer(connection, method, target.path.rpartition("/")[2], parse_qs(target.query))
 
-    def _answer(self, connection: socket.socket, plural: str, watches: bool) -> None:
-        if watches:
+    def _answer(
+        self, connection: socket.socket, method: bytes, plural: str, query: Mapping[str, Sequence[str]]
+    ) -> None:
+        if method == b"GET" and "sendInitialEvents" in query:
+            _say(connection, b"422 Unprocessable Entity", _NO_INITIAL_EVENTS)
+            return
+        if method == b"GET" and "watch" in query:
             connection.sendall(
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             )
@@ -69,8 +83,10 @@ class ListServer:
                 self._watches[plural] = connection
                 self._changed.notify_all()
             return
-        body = self.lists.get(plural)
-        status = b"404 Not Found" if body is None else b"200 OK"
-        body = _NOT_FOUND if body is None else body
-        head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
-        connection.sendall(head + body)
+        body = self.lists.get(plural) if method == b"GET" else None
+        _say(connection, b"404 Not Found" if body is None else b"200 OK", _NOT_FOUND if body is None else body)
+
+
+def _say(connection: socket.socket, status: bytes, body: bytes) -> None:
+    head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+    connection.sendall(head + body)

@@ -13,9 +13,12 @@ from fairway.objects.endpointslice import SERVICE_NAME_LABEL
 NODE = "bench"
 CLUSTER_NETWORK = "10.128.0.0/9"
 SERVICE_NETWORK = "10.0.0.0/9"
+BACKEND_NETWORK = "10.128.0.0/10"
+"""What backends have their addresses from; the rest of the cluster's network is for clients."""
+PORT, TARGET_PORT = 80, 8080
 SLICE_ENDPOINTS = 100
 """As many endpoints as the EndpointSlice controller puts into one slice."""
-_MOST_ADDRESSES = 1 << 23
+_MOST_ADDRESSES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class Shape:
             "endpointslices": _list("discovery.k8s.io/v1", "EndpointSlice", list(slices)),
         }
 
+    def address(self, number: int) -> str:
+        """The cluster IP of a Service."""
+        return _address(10 << 24, number + 1)
+
+    def backend_address(self, number: int) -> str:
+        """Of a Service's first backend."""
+        return _backend(number * self.backends)
+
     @property
     def slices_each(self) -> int:
         return -(-self.backends // SLICE_ENDPOINTS)
@@ -57,9 +68,21 @@ class Shape:
             "kind": "EndpointSlice",
             "metadata": _metadata(f"{name}-{part}", revision, {SERVICE_NAME_LABEL: name}),
             "addressType": "IPv4",
-            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "ports": [{"name": "http", "port": TARGET_PORT, "protocol": "TCP"}],
             "endpoints": [_endpoint(first + index) for index in range(count)],
         }
+
+    def toggles(self, count: int) -> Iterator[tuple[int, bool, bytes]]:
+        """A Service loses all its backends, then gets them back: its number, whether they are there, the watch event.
+
+        Raises ValueError when the backends of a Service do not fit into one slice, which is one event.
+        """
+        if self.slices_each > 1:
+            raise ValueError(f"at most {SLICE_ENDPOINTS} backends, as many as are in one EndpointSlice")
+        for number in range(count):
+            which, back = number // 2 * 7919 % self.services, bool(number % 2)
+            changed = self.slice(which, less=0 if back else self.backends, revision=number + 2)
+            yield which, back, msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"
 
     def changes(self, count: int) -> Iterator[bytes]:
         """Watch events: a backend leaves, then comes back; each pair at a Service far from the one before."""
@@ -87,7 +110,7 @@ def _node() -> Document:
 
 def _service(number: int) -> Document:
     address = _address(10 << 24, number + 1)
-    port = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
+    port = {"name": "http", "port": PORT, "targetPort": TARGET_PORT, "protocol": "TCP"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -109,11 +132,15 @@ def _service(number: int) -> Document:
 
 def _endpoint(number: int) -> Document:
     return {
-        "addresses": [_address(10 << 24 | 128 << 16, number)],
+        "addresses": [_backend(number)],
         "conditions": {"ready": True, "serving": True, "terminating": False},
         "nodeName": "node-2",
         "targetRef": {"kind": "Pod", "namespace": "default", "name": f"pod-{number}", "uid": f"pod-{number}"},
     }
+
+
+def _backend(number: int) -> str:
+    return _address(10 << 24 | 128 << 16, number)
 
 
 def _address(network: int, number: int) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from fairway.cli.bench_api import api
+from fairway.cli.bench_datapath import datapath
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
+
+if TYPE_CHECKING:
+    from fairway.bench.process import Program
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
 app.command(api)
+app.command(datapath)
 
 
 @app.command
@@ -20,6 +25,7 @@ def programming(
     services: int = 10_000,
     backends: int = 10,
     changes: int = 200,
+    command: Annotated[str, Parameter(name="--command")] = "",
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
     """Measure how fast a proxy process makes the kernel follow the cluster.
@@ -40,15 +46,21 @@ def programming(
         How many backends each of them has.
     changes
         How many changes: a backend leaves, then comes back, at one Service after the other.
+    command
+        Another proxy's command line. It and ours are then also measured by when the rules answer a client, which
+        every proxy can be: `answering` has both. `{kubeconfig}` stands for the file that leads to the cluster,
+        `{node}`, `{cluster-cidr}` and `{service-cidr}` for what else it may want to be told.
     output
         text or json; times in seconds, memory in bytes.
     """
-    from fairway.bench.programming import BenchFailed, measure
-    from fairway.bench.shape import Shape
-    from fairway.modes.registry import MODES
+    from fairway.bench import answering
+    from fairway.bench.process import BenchFailed
+    from fairway.bench.programming import measure
+    from fairway.bench.shape import SLICE_ENDPOINTS, Shape
 
-    if mode not in MODES:
-        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    wanted = programs(mode, command)
+    if command and backends > SLICE_ENDPOINTS:
+        raise CommandError(f"--backends: with --command at most {SLICE_ENDPOINTS}", EXIT_USAGE)
     if changes < 1:
         raise CommandError("--changes: there must be at least one", EXIT_USAGE)
     try:
@@ -57,6 +69,8 @@ def programming(
         raise CommandError(str(error), EXIT_USAGE) from None
     try:
         found = measure(shape, changes, mode)
+        if command:
+            found["answering"] = [answering.measure(shape, changes, one) for one in wanted]
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:
@@ -68,6 +82,19 @@ def programming(
     return 0
 
 
+def programs(mode: str, command: str) -> list[Program]:
+    """The proxies to be measured: ours in a mode, and another one if there is a command line for it."""
+    from fairway.bench.process import Program
+    from fairway.modes.registry import MODES
+
+    if mode not in MODES:
+        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
+    try:
+        return [Program(mode=mode), *([Program(command=command)] if command else [])]
+    except ValueError as error:
+        raise CommandError(f"--command: {error}", EXIT_USAGE) from None
+
+
 def _show(found: dict[str, Any]) -> None:
     shape = f"{found['services']} Services x {found['backends']} backends, mode {found['mode']}"
     print(f"{shape}: {found['elements']} elements")
@@ -76,5 +103,16 @@ def _show(found: dict[str, Any]) -> None:
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
     print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
+    for one in found.get("answering", ()):
+        print(f"\nuntil a client is answered, {one['proxy']}")
+        _show_answering(one)
     on = found["machine"]
     print(f"on kernel {on['kernel']}, {on['processors']} processors, load {on['load']}, Python {on['python']}")
+
+
+def _show_answering(found: dict[str, Any]) -> None:
+    cpu = f"{found['cold_cpu_seconds']:.2f} s of a processor"
+    print(f"from the start of the process  {found['cold_seconds']:.2f} s  ({cpu})")
+    times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
+    print(f"one change                     {times}")
+    print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")

@@ -1,0 +1,135 @@
+"""The proxy process that is measured: our own in one of its modes, or any other by its command line."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairway.bench.shape import CLUSTER_NETWORK, NODE, SERVICE_NETWORK
+from fairway.kernel.namespaces import NetworkNamespace
+
+_COLD_SECONDS = 300.0
+_END_SECONDS = 10.0
+_KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{{name: bench, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: bench, user: {{}}}}]
+contexts: [{{name: bench, context: {{cluster: bench, user: bench}}}}]
+current-context: bench
+"""
+PLACEHOLDERS = {"{node}": NODE, "{cluster-cidr}": CLUSTER_NETWORK, "{service-cidr}": SERVICE_NETWORK}
+"""What a command line may name, beside ``{kubeconfig}``."""
+
+
+class BenchFailed(Exception):
+    """The proxy did not do what was to be measured."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Which proxy: a mode of ours, or a command line (``kube-proxy --kubeconfig {kubeconfig} …``)."""
+
+    mode: str = ""
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.command and "{kubeconfig}" not in self.command:
+            raise ValueError("the command must name {kubeconfig}: it is how the proxy finds the API server")
+
+    def __str__(self) -> str:
+        return self.command or f"fairway proxy --proxy-mode={self.mode}"
+
+    def arguments(self, kubeconfig: Path, ready_fd: int) -> list[str]:
+        if self.command:
+            found = self.command
+            for name, value in {"{kubeconfig}": str(kubeconfig), **PLACEHOLDERS}.items():
+                found = found.replace(name, value)
+            return shlex.split(found)
+        return [
+            *(sys.executable, "-m", "fairway", "proxy", f"--proxy-mode={self.mode}", f"--ready-fd={ready_fd}"),
+            f"--kubeconfig={kubeconfig}",
+            f"--hostname-override={NODE}",
+            f"--cluster-cidr={CLUSTER_NETWORK}",
+            f"--service-cluster-ip-range={SERVICE_NETWORK}",
+            "--state-file=",
+        ]
+
+
+@dataclass
+class ProxyProcess:
+    """The process, from its start to its end."""
+
+    process: subprocess.Popen[bytes]
+    begun: float
+    """By ``time.perf_counter``."""
+    log: Path
+    _ready: int
+
+    @classmethod
+    @contextmanager
+    def started(cls, program: Program, namespace: NetworkNamespace, api_port: int) -> Iterator[ProxyProcess]:
+        """Start it inside the namespace, where the API server listens on the loopback. Raises `BenchFailed`."""
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairway-bench-")))
+            kubeconfig, log = directory / "kubeconfig", directory / "log"
+            kubeconfig.write_text(_KUBECONFIG.format(port=api_port))
+            ready, told = os.pipe()
+            stack.callback(os.close, ready)
+            begun = time.perf_counter()
+            try:
+                process = _start(program.arguments(kubeconfig, told), namespace, log, told)
+            finally:
+                os.close(told)
+            stack.callback(_end, process)
+            yield cls(process, begun, log, ready)
+
+    def wait_until_ready(self) -> float:
+        """Seconds from the start of our own proxy until it says that the kernel has everything."""
+        there, _, _ = select.select([self._ready], [], [], _COLD_SECONDS)
+        if not there or not os.read(self._ready, 100):
+            raise BenchFailed(f"the proxy did not get ready:\n{self.last_words()}")
+        return time.perf_counter() - self.begun
+
+    def check_alive(self) -> None:
+        """Raises `BenchFailed` with what it said when it has ended."""
+        if self.process.poll() is not None:
+            raise BenchFailed(f"the proxy ended with code {self.process.returncode}:\n{self.last_words()}")
+
+    def last_words(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-20:])
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process so far."""
+        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_bytes(self) -> int:
+        resident = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return resident * os.sysconf("SC_PAGE_SIZE")
+
+
+def _start(command: Sequence[str], namespace: NetworkNamespace, log: Path, told: int) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        try:
+            return namespace.run(lambda: subprocess.Popen(command, pass_fds=(told,), stdout=output, stderr=output))
+        except (FileNotFoundError, PermissionError) as error:
+            raise BenchFailed(f"{command[0]} cannot be started: {error.strerror}") from None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

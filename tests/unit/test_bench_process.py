@@ -1,0 +1,31 @@
+"""Unit tests of `fairway.bench.process`: which process is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fairway.bench.process import Program
+from fairway.bench.shape import CLUSTER_NETWORK, NODE, SERVICE_NETWORK
+
+
+def test_our_own_proxy_is_told_everything_by_flags() -> None:
+    program = Program(mode="nftables")
+    arguments = program.arguments(Path("/tmp/k"), 7)
+    assert arguments[1:4] == ["-m", "fairway", "proxy"]
+    assert {"--proxy-mode=nftables", "--ready-fd=7", "--kubeconfig=/tmp/k"} <= set(arguments)
+    assert str(program) == "fairway proxy --proxy-mode=nftables"
+
+
+def test_another_proxy_gets_its_own_command_line_with_the_places_filled_in() -> None:
+    program = Program(command="kube-proxy --kubeconfig {kubeconfig} 'a b' {node} {cluster-cidr} {service-cidr} {x}")
+    assert program.arguments(Path("/tmp/k"), 7) == [
+        *("kube-proxy", "--kubeconfig", "/tmp/k", "a b"),
+        *(NODE, CLUSTER_NETWORK, SERVICE_NETWORK, "{x}"),
+    ]
+
+
+def test_a_command_that_does_not_lead_to_the_cluster_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must name \{kubeconfig\}"):
+        Program(command="kube-proxy")
