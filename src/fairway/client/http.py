@@ -281,9 +281,12 @@ def _list_type(type_: type[KubernetesObject]) -> type[ObjectList[Any]]:
 
 def _decode_list(body: bytes, resource: Resource[T]) -> ObjectList[T]:
     try:
-        return cast("ObjectList[T]", decode(body, _list_type(resource.type)))
+        if resource.shrink is None:
+            return cast("ObjectList[T]", decode(body, _list_type(resource.type)))
     except DecodeError:
-        raw = decode(body, _RawList)
+        pass
+    # One by one: one that cannot be read is left out, and never are all there before they are shrunk.
+    raw = decode(body, _RawList)
     items = [item for one in raw.items if (item := _readable(bytes(one), resource)) is not None]
     return ObjectList(items, raw.metadata)
 
@@ -291,7 +294,8 @@ def _decode_list(body: bytes, resource: Resource[T]) -> ObjectList[T]:
 def _readable(data: bytes, resource: Resource[T]) -> T | None:
     """One unreadable object must not hide the others from us, so it counts as absent."""
     try:
-        return decode(data, resource.type)
+        found = decode(data, resource.type)
+        return found if resource.shrink is None else cast(T, resource.shrink(found))
     except DecodeError as error:
         key = decode(data, _OnlyMeta).metadata.key
         log.warning("%s %s cannot be read and is ignored: %s", resource.kind, key, error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fairway.kernel.nfnetlink import KernelRefused, Refusal
@@ -76,7 +76,7 @@ def _apply(tables: dict[tuple[Family, str], Table], command: p.Command) -> None:
             _change_chain(table, command)
 
 
-def _add_elements(table: Table, declared: Set, elements: tuple[Element, ...]) -> None:
+def _add_elements(table: Table, declared: Set, elements: Sequence[Element]) -> None:
     if declared.name not in table.sets:
         raise _Refused(errno.ENOENT)
     there = table.elements[declared.name]
@@ -90,7 +90,7 @@ def _add_elements(table: Table, declared: Set, elements: tuple[Element, ...]) ->
             raise _Refused(errno.EEXIST)
 
 
-def _delete_elements(table: Table, declared: Set, elements: tuple[Element, ...]) -> None:
+def _delete_elements(table: Table, declared: Set, elements: Sequence[Element]) -> None:
     if declared.name not in table.sets:
         raise _Refused(errno.ENOENT)
     there = table.elements[declared.name]

@@ -284,16 +284,16 @@ _PLAIN_DATA = (2, 1)
 
 
 def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
-    return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, list(_packed(declared, elements)))
+    return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, _packed(declared, elements))
 
 
 def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
     keys = [Element(one.set, one.key) for one in elements]
-    return _element_requests(DELETE_ELEMENTS, 0, family, table, declared, list(_packed(declared, keys)))
+    return _element_requests(DELETE_ELEMENTS, 0, family, table, declared, _packed(declared, keys))
 
 
 def _element_requests(
-    kind: int, flags: int, family: Family, table: str, declared: Set, packed: list[bytes]
+    kind: int, flags: int, family: Family, table: str, declared: Set, packed: Iterable[bytes]
 ) -> Iterator[Request]:
     does = "add" if kind == NEW_ELEMENTS else "delete"
     start = text(1, table) + text(2, declared.name)
@@ -329,23 +329,18 @@ def _readable(declared: Set, item: bytes) -> Iterator[str]:
     yield printed_element(declared, element)
 
 
-def _chunks(packed: list[bytes]) -> Iterator[bytes]:
-    """Lists that fit in one attribute each; nearly all elements of a set have the same size."""
-    if not packed:
-        return
-    at_once = max(1, _LIST_BYTES // max(map(len, packed[:1]), default=1))
-    if len(packed) <= at_once // 4:
-        yield b"".join(packed)
-        return
+def _chunks(packed: Iterable[bytes]) -> Iterator[bytes]:
+    """Lists that fit in one attribute each. Of a whole cluster's elements only one list is in memory at a time."""
     chunk: list[bytes] = []
     size = 0
     for item in packed:
-        if size + len(item) > _LIST_BYTES:
-            yield b"".join(chunk)
-            chunk, size = [], 0
-        chunk.append(item)
         size += len(item)
-    yield b"".join(chunk)
+        if size > _LIST_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], len(item)
+        chunk.append(item)
+    if chunk:
+        yield b"".join(chunk)
 
 
 def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, cast
@@ -41,6 +42,8 @@ class Resource(Generic[T]):
     namespaced: bool
     type: type[T]
     short_names: tuple[str, ...] = ()
+    shrink: Callable[[Any], Any] | None = None
+    """What a reader makes of each object at once, such as the same with less in it."""
 
     @cached_property
     def api_version(self) -> str:
@@ -58,6 +61,10 @@ class Resource(Generic[T]):
     def read_as(self, slim: builtins.type[Slim]) -> Resource[Slim]:
         """The same kind, decoded into another class: one with only the fields that its reader needs."""
         return cast("Resource[Slim]", replace(cast(Any, self), type=slim))
+
+    def shrunk(self, how: Callable[[T], T]) -> Resource[T]:
+        """The same kind, each object as ``how`` gives it back."""
+        return replace(self, shrink=how)
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """The URL path of the collection, or of one object when ``name`` is given."""

@@ -24,6 +24,7 @@ from fairway.kernel.contract import ModeKernel
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
+from fairway.objects.compact import compact_service, compact_slice
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.networking import ServiceCIDR
 from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
@@ -181,8 +182,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         When the API does not answer, that is what ``last`` remembers, if it does.
         """
         name = self.configuration.node_name
-        services = Informer(client, SERVICES, on_change=self._service_changed)
-        slices = Informer(client, ENDPOINT_SLICES, on_change=self._slice_changed)
+        services = Informer(client, SERVICES.shrunk(compact_service), on_change=self._service_changed)
+        slices = Informer(client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=self._slice_changed)
         nodes = Informer(client, NODES, on_change=self._node_changed, field_selector=f"metadata.name={name}")
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:

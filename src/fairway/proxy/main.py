@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ async def serve(
         def on_ready() -> None:
             gc.freeze()  # what is here now stays: no later collection looks through all of it
             gc.enable()
+            give_back()
             for sentence in open_localhost(configuration):
                 log.warning("%s", sentence)
             log.info("%s", ready())
@@ -147,6 +150,12 @@ def ready_line(agent: Agent[Any, Any, Any], started: float) -> Callable[[], str]
         )
 
     return line
+
+
+def give_back() -> None:
+    """Let the system have the memory again that only the first load needed; musl does so by itself."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def tell(descriptor: int) -> None:

@@ -59,6 +59,7 @@ _DAY = 86_400
 _UNPRINTED = re.compile(r"[^\w./:-]|_")
 _OF_CLIENT = {client: f"frontends-{client}" for client in Client}
 _MASQUERADE = {client: f"masquerade-{client}" for client in Client}
+_NO_SLOTS: dict[int, Slots] = {}
 _NO_IDENTITIES: dict[bytes, int] = {}
 
 
@@ -67,10 +68,10 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     family = family_of_key(frontend.key)
     if frontend.kind is FrontendKind.OTHER_PORTS:
         address = Element("cluster-ips", address_bytes(frontend.address), None, _comment(frontend))
-        return Fragment(frontend, family, (address,))
+        return Fragment(frontend, family, (address,), _NO_SLOTS, identities=_NO_IDENTITIES)
     if frontend.kind is FrontendKind.PING:
         address = Element("pinged", address_bytes(frontend.address), None, _comment(frontend))
-        return Fragment(frontend, family, (address,))
+        return Fragment(frontend, family, (address,), _NO_SLOTS, identities=_NO_IDENTITIES)
     key = frontend_bytes(frontend.key)
     actions = {client: frontend.action(client) for client in Client}
     slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in _used_pools(frontend, actions)}

@@ -6,7 +6,7 @@ their Fragments; nothing on that path looks at another frontend.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NamedTuple, TypeAlias
@@ -98,7 +98,7 @@ class AddElements(NamedTuple):
     family: Family
     table: str
     set: Set
-    elements: tuple[Element, ...]
+    elements: Sequence[Element]
 
     def __str__(self) -> str:
         return "\n".join(self.lines("add"))
@@ -113,7 +113,7 @@ class DeleteElements(NamedTuple):
     family: Family
     table: str
     set: Set
-    elements: tuple[Element, ...]
+    elements: Sequence[Element]
 
     def __str__(self) -> str:
         return "\n".join(AddElements(*self).lines("delete"))
@@ -173,7 +173,7 @@ def _from_nothing(new: Program) -> Plan:
         commands += (AddSet(family, base.name, one) for one in base.sets.values())
         commands += (AddChain(family, base.name, chain) for chain in chains.values())
         found = ((one, elements[family][name]) for name, one in base.sets.items())
-        commands += (AddElements(family, base.name, one, tuple(some)) for one, some in found if some)
+        commands += (AddElements(family, base.name, one, some) for one, some in found if some)
         for chain in chains.values():
             commands += _rules(base, chain)
     return Plan(tuple(commands))

@@ -10,9 +10,10 @@ kinds the same form, and `plan` compares that form.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain as chained
+from typing import Any, overload
 
 from fairway.model.packet import ICMP
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
@@ -102,6 +103,29 @@ class Fragment:
         return self.frontend.origin_of(backend) if backend else self.frontend.origin
 
 
+class AllSlots(Sequence[Element]):
+    """The slots of some frontends, as elements that are made when somebody looks."""
+
+    def __init__(self, fragments: Sequence[Fragment]) -> None:
+        self._fragments = fragments
+        self._size = sum(len(slots) for one in fragments for slots in one.slots.values())
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Element]:
+        return chained.from_iterable(one.all_slots() for one in self._fragments)
+
+    @overload
+    def __getitem__(self, index: int) -> Element: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Element]: ...
+
+    def __getitem__(self, index: int | slice) -> Element | list[Element]:
+        return list(self)[index]
+
+
 @dataclass
 class Program:
     """What a kernel holds or should hold. Only `plan.accept` changes one."""
@@ -124,9 +148,10 @@ class Program:
             found[family] = Table(family, chains, dict(base.sets), by_key, base.name)
         return found
 
-    def elements(self) -> dict[Family, dict[str, list[Element]]]:
-        """Every element by family and set."""
+    def elements(self) -> dict[Family, dict[str, Sequence[Element]]]:
+        """Every element by family and set; slots, of which there are as many as backends, are made as they are read."""
         found: dict[Family, dict[str, list[Element]]] = {}
+        slots: dict[tuple[Family, str], list[Fragment]] = {}
         for family, base in self.base.items():
             into = found[family] = {name: list(base.elements.get(name, {}).values()) for name in base.sets}
             for number in sorted(self.numbers.get(family, ())):
@@ -137,8 +162,13 @@ class Program:
             for element in fragment.elements:
                 into[element.set].append(element)
             if fragment.slots:
-                into[fragment.slots_are_in].extend(fragment.all_slots())
-        return found
+                slots.setdefault((fragment.family, fragment.slots_are_in), []).append(fragment)
+        return {
+            family: {
+                name: AllSlots(slots[family, name]) if (family, name) in slots else some for name, some in sets.items()
+            }
+            for family, sets in found.items()
+        }
 
     def structure_chains(self, family: Family) -> Iterator[Chain]:
         """The chains beyond the constant ones."""

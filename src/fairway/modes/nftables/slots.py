@@ -63,6 +63,9 @@ class Slots(Sequence[bytes]):
             return tuple(self)[index]
         if not 0 <= index < self._size:
             raise IndexError(index)
+        if self._packed is None and self._size == len(self._pool) and not isinstance(self._pool, Parts):
+            one = self._pool[index]
+            return backend_bytes(one.address, one.port)
         return bytes(self._bytes()[index * self._width : (index + 1) * self._width])
 
     def __eq__(self, other: object) -> bool:
@@ -121,9 +124,13 @@ class Slots(Sequence[bytes]):
         return found
 
     def _bytes(self) -> bytes | bytearray:
-        if self._packed is None:
-            self._packed = b"".join(_rows(self._pool))
-        return self._packed
+        """Kept once it differs from the pool's own order, and always for a long pool."""
+        if self._packed is not None:
+            return self._packed
+        packed = b"".join(_rows(self._pool))
+        if isinstance(self._pool, Parts):
+            self._packed = packed
+        return packed
 
     def _index(self) -> dict[bytes, int]:
         """Where everybody is. That of a long pool is made once and goes along from one change to the next."""
