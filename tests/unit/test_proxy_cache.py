@@ -6,7 +6,7 @@ from fairway.model.view import FrontendKey, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
-from fairway.proxy.cache import Batch, Cache, Cause, Conflict
+from fairway.proxy.cache import Batch, Cache, Cause
 
 SETTINGS = NodeSettings(name="node-a", pod_networks=("10.244.0.0/16",))
 FRONTEND = FrontendKey("10.96.0.7", "TCP", 80)
@@ -88,9 +88,12 @@ def test_of_two_services_with_one_address_the_first_by_name_has_it_and_the_other
     put(cache, service("web"))
     batch = put(cache, service("cart"))
     assert cache.frontends[FRONTEND].service.name == "cart"
-    assert Conflict(FRONTEND, Key("shop", "cart"), Key("shop", "web")) in batch.conflicts
+    assert [str(one) for one in batch.problems[Key("shop", "web")]] == [
+        "Service shop/web: spec.ports[0]: 10.96.0.7:80/TCP is shop/cart's already",
+        "Service shop/web: spec.clusterIPs: 10.96.0.7 (other ports) is shop/cart's already",
+    ]
     cache.put_service(Key("shop", "cart"), None, cause())
-    cache.take()
+    assert cache.take().problems == {Key("shop", "web"): ()}
     assert cache.frontends[FRONTEND].service.name == "web"
 
 

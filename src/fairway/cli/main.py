@@ -27,6 +27,7 @@ COMMANDS = (
     ("lab", "fairway.cli.lab:app", _SERVE),
     ("trace", "fairway.cli.trace:trace", _EXPLAIN),
     ("program", "fairway.cli.program:program", _EXPLAIN),
+    ("status", "fairway.cli.status:status", _EXPLAIN),
     ("conform", "fairway.cli.conform:conform", _MEASURE),
     ("bench", "fairway.cli.bench:app", _MEASURE),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),

@@ -1,15 +1,16 @@
-"""What a proxy on this machine says of itself: its /status has the settings that its flags and its node make."""
+"""What a proxy on this machine says of itself: its /status has its settings, its rounds, and what is wrong."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import msgspec
 
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.model.view import NodeSettings
 
-_STATUS = ("127.0.0.1", 10249)
+STATUS = ("127.0.0.1", 10249)
 _PATIENCE_SECONDS = 2.0
 _REQUEST = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -18,14 +19,28 @@ class _Status(msgspec.Struct):
     node: NodeSettings
 
 
-def ask(place: NetworkNamespace | None = None, at: tuple[str, int] = _STATUS) -> NodeSettings | None:
+def ask(place: NetworkNamespace | None = None, at: tuple[str, int] = STATUS) -> NodeSettings | None:
     """The settings of the proxy in that namespace, or in this one; None when there is none, or none that we may ask."""
     try:
-        with place.socket() if place else socket.socket() as made:
-            made.settimeout(_PATIENCE_SECONDS)
-            made.connect(at)
-            made.sendall(_REQUEST)
-            answer = b"".join(iter(lambda: made.recv(1 << 16), b""))
-        return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2], type=_Status).node
+        return msgspec.json.decode(_fetch(place, at), type=_Status).node
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def status(place: NetworkNamespace | None = None, at: tuple[str, int] = STATUS) -> dict[str, Any] | None:
+    """All that it says; None when no proxy answers there."""
+    try:
+        found = msgspec.json.decode(_fetch(place, at))
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("node"), dict) else None
+
+
+def _fetch(place: NetworkNamespace | None, at: tuple[str, int]) -> bytes:
+    family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
+    with place.socket(family) if place else socket.socket(family) as made:
+        made.settimeout(_PATIENCE_SECONDS)
+        made.connect(at)
+        made.sendall(_REQUEST)
+        answer = b"".join(iter(lambda: made.recv(1 << 16), b""))
+    return answer.partition(b"\r\n\r\n")[2]

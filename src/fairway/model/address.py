@@ -17,7 +17,7 @@ ANY = {IPv4: "0.0.0.0", IPv6: "::"}
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _THREE_OCTETS = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{2}}")
-_OCTETS = frozenset(map(str, range(256)))
+OCTETS = frozenset(map(str, range(256)))
 
 
 def family_of(address: str) -> str:
@@ -26,7 +26,7 @@ def family_of(address: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _is_network(text: str) -> bool:
+def is_network(text: str) -> bool:
     """Whether it is the first three octets of a canonical address; many addresses share them."""
     return _THREE_OCTETS.fullmatch(text) is not None
 
@@ -38,7 +38,7 @@ def canonical(text: str) -> str | None:
     they were refused (reference, section 1.A, "sloppy"); an IPv4 address written as an IPv6 one is IPv4.
     """
     network, _, host = text.rpartition(".")
-    if host in _OCTETS and _is_network(network):  # nearly all are, and parsing one takes twenty times as long
+    if host in OCTETS and is_network(network):  # nearly all are, and parsing one takes twenty times as long
         return text
     if "%" in text:  # a zone means something on one machine only, and Python lets any text follow the sign
         return None

@@ -13,7 +13,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 
-from fairway.model.address import canonical, family_of
+from fairway.model.address import family_of
+from fairway.model.limits import is_port, usable
 from fairway.model.topology import NOBODY, Candidate, Group
 from fairway.model.view import Backend, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointSlice
@@ -43,6 +44,19 @@ class Endpoints:
         for port in self._ports.values():
             port.stale.add(name)
 
+    @property
+    def size(self) -> int:
+        """Endpoints in all slices, counted as they are written."""
+        return sum(len(one.endpoints or ()) for one in self._slices.values())
+
+    def contradictions(self) -> Iterator[tuple[Candidate, Candidate]]:
+        """Two endpoints with one address and port, neither about to go, that are not the same: the used one first.
+
+        Of the ports that `groups` was asked for.
+        """
+        for port in self._ports.values():
+            yield from port.contradictions()
+
     def groups(self, family: str, port: ServicePort, settings: NodeSettings) -> list[Group]:
         """Every endpoint of one Service port, once for each address and port.
 
@@ -67,6 +81,16 @@ class _Port:
         self._found: dict[str, dict[_Place, Candidate]] = {}
         self._groups: dict[str, Group] = {}
         self._holders: dict[_Place, tuple[str, ...]] = {}
+        self._shared: dict[_Place, None] = {}
+        """Places that stand in several slices."""
+
+    def contradictions(self) -> Iterator[tuple[Candidate, Candidate]]:
+        for place in self._shared:
+            used = self._best(place)
+            for name in self._holders[place]:
+                other = self._found[name][place]
+                if not other.terminating and _who(other) != _who(used):
+                    yield used, other
 
     def groups(self, slices: dict[str, EndpointSlice]) -> list[Group]:
         if self.stale:
@@ -92,14 +116,19 @@ class _Port:
         new = self._candidates(slice_) if slice_ is not None else {}
         affected = {name}
         for place in old.keys() - new.keys():
+            self._shared.pop(place, None)
             left = tuple(one for one in self._holders.pop(place) if one != name)
             if left:
                 self._holders[place] = left
+                if len(left) > 1:
+                    self._shared[place] = None
                 affected.update(left)
         for place in new:
             holders = self._holders.get(place, ())
             if name not in holders:
                 self._holders[place] = (*holders, name)
+                if holders:
+                    self._shared[place] = None
             if len(holders) > 1 or (holders and holders[0] != name):
                 affected.update(holders)
         if new:
@@ -129,7 +158,7 @@ class _Port:
         name, here = slice_.metadata.name, self.settings.name
         for number in _numbers(slice_, self.port):
             for endpoint in slice_.endpoints or ():
-                address = canonical(endpoint.addresses[0]) if endpoint.addresses else None
+                address = usable(endpoint.addresses[0]) if endpoint.addresses else None
                 if address is None or family_of(address) != self.family:
                     continue
                 candidate, place = _candidate(endpoint, address, number, name, here), (address, number)
@@ -155,10 +184,14 @@ def _preference(one: Candidate) -> tuple[object, ...]:
     return *better, backend.slice, backend.node, backend.target, sorted(one.zones), sorted(one.nodes)
 
 
+def _who(one: Candidate) -> tuple[str, str]:
+    return one.backend.node, one.backend.target
+
+
 def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
     for one in slice_.ports or ():
-        if one.name is not None and one.port and one.name == port.name and one.protocol == port.protocol:
-            yield one.port
+        if one.name is not None and one.name == port.name and one.protocol == port.protocol and is_port(one.port or 0):
+            yield one.port or 0
 
 
 def _candidate(endpoint: Endpoint, address: str, port: int, slice_: str, here: str) -> Candidate:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 import msgspec
 
@@ -17,13 +18,13 @@ from fairway.model.address import (
     ANY,
     FAMILIES,
     IPv4,
-    canonical,
     canonical_network,
     contains,
     family_of,
     of_family,
 )
 from fairway.model.endpoints import Endpoints
+from fairway.model.limits import LONGEST_AFFINITY, MOST_FRONTENDS, is_port, ports_with_room, usable
 from fairway.model.packet import ICMP
 from fairway.model.relaying import RELAYED, relaying
 from fairway.model.topology import Group, Pools, categorize
@@ -79,12 +80,13 @@ def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSett
         return ()
     weights = weights_of(service, endpoints.slices)
     found: dict[FrontendKey, Frontend] = {}
+    room = ports_with_room(endpoints.size)
     for family, cluster_ip in _addresses(service).items():
         for index, port in enumerate(service.spec.ports or ()):
-            if port.protocol in PROTOCOLS:
-                groups = endpoints.groups(family, port, settings)
+            if port.protocol in PROTOCOLS and is_port(port.port) and len(found) < MOST_FRONTENDS:
+                groups = endpoints.groups(family, port, settings) if index < room else []
                 listening = _PortFrontends(service, port, index, family, cluster_ip, settings, weights)
-                for one in listening.frontends(groups):
+                for one in islice(listening.frontends(groups), MOST_FRONTENDS - len(found)):
                     found.setdefault(one.key, one)
         others = _other_ports(service, cluster_ip)
         found[others.key] = others
@@ -97,7 +99,7 @@ def _addresses(service: Service) -> dict[str, str]:
     """The cluster IP of each family the Service has one in."""
     found: dict[str, str] = {}
     for text in service.addresses:
-        address = canonical(text)
+        address = usable(text)
         if address:
             found.setdefault(family_of(address), address)
     return {family: found[family] for family in FAMILIES if family in found}
@@ -140,14 +142,14 @@ class _PortFrontends:
 
     def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
         """Kind, address, port and causing field of every frontend for clients outside the cluster."""
-        if self.port.node_port:
+        if is_port(self.port.node_port):
             cause = f"spec.ports[{self.index}].nodePort"
             yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, cause
         # An address that is both is a load balancer's: an external IP would not know the source ranges.
         for address, cause in _load_balancer_addresses(self.service, self.family):
             yield FrontendKind.LOAD_BALANCER, address, self.port.port, cause
         for index, text in enumerate(self.service.spec.external_ips or () if self.settings.external_ips else ()):
-            if (found := canonical(text)) and family_of(found) == self.family:
+            if (found := usable(text)) and family_of(found) == self.family:
                 yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
 
     def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
@@ -252,7 +254,7 @@ def _affinity_seconds(service: Service) -> int:
         return 0
     config = service.spec.session_affinity_config
     seconds = config.client_ip.timeout_seconds if config and config.client_ip else None
-    return seconds or DEFAULT_AFFINITY_SECONDS
+    return DEFAULT_AFFINITY_SECONDS if seconds is None else min(max(1, seconds), LONGEST_AFFINITY)
 
 
 _REFUSE_PORT = Action(kind=ActionKind.REJECT, because="the Service has no such port")
@@ -286,7 +288,7 @@ def _load_balancer_addresses(service: Service, family: str) -> Iterator[tuple[st
         return
     for index, ingress in enumerate(service.status.load_balancer.ingress or ()):
         # ipMode Proxy means that the balancer itself must see the traffic (KEP-1860).
-        address = canonical(ingress.ip) if ingress.ip and ingress.ip_mode != "Proxy" else None
+        address = usable(ingress.ip) if ingress.ip and ingress.ip_mode != "Proxy" else None
         if address and family_of(address) == family:
             yield address, f"status.loadBalancer.ingress[{index}]"
 

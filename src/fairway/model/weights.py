@@ -23,7 +23,9 @@ from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import MOST_WEIGHT, WEIGHTS_ANNOTATION, Service
 
 MOST_RULES = 64
-_FEWEST_PARTS, _MOST_PARTS = 8192, 400_000
+_FEWEST_PARTS, _MOST_PARTS = 8192, 390_000
+_MOST_WEIGHED = 100_000
+"""Backends of one pool; of more, each counts as one, or a mode would not know where to put them all."""
 _NAME = re.compile(r"[a-z0-9.-]{0,253}\*?[a-z0-9.-]{0,253}", re.ASCII)
 _NODE = "node/"
 
@@ -128,6 +130,8 @@ def _weighed(backends: Sequence[Backend], weights: Weights) -> Sequence[Backend]
 
 def reduced(weights: list[int]) -> list[int]:
     """The same proportions in few parts; nearly the same ones when there would be too many, at least one for each."""
+    if len(weights) > _MOST_WEIGHED:
+        return [1] * len(weights)
     divisor = gcd(*weights)
     parts = [one // divisor for one in weights]
     total, most = sum(parts), min(max(_FEWEST_PARTS, 4 * len(parts)), _MOST_PARTS)

@@ -21,6 +21,7 @@ import msgspec
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.kernel.contract import ModeKernel
+from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
@@ -252,6 +253,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
+            "problems": [_problem(one) for problems in self.sync.problems().values() for one in problems],
             "refused": {str(key): reason for key, reason in self.sync.refused.items()},
             "rounds": [_round(one) for one in self.sync.rounds],
             "receipts": [_receipt(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
@@ -363,6 +365,15 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         meta = one.metadata if one else None
         trigger = meta.annotation(TRIGGER_ANNOTATION) if meta and kind == "EndpointSlice" else ""
         return Cause(kind, key, meta.resource_version if meta else "", self._clock.monotonic(), trigger)
+
+
+def _problem(one: Problem) -> dict[str, Any]:
+    return {
+        "service": str(one.service),
+        "endpointSlice": one.slice or None,
+        "field": one.field or None,
+        "message": one.message,
+    }
 
 
 def _round(one: Round) -> dict[str, Any]:

@@ -10,19 +10,21 @@ An event names one Service; nothing on its way looks at another one, unless both
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
 from fairway.model.endpoints import Endpoints
-from fairway.model.resolve import cuts_connections, resolve_endpoints, resolve_service
+from fairway.model.problems import Problem
+from fairway.model.resolve import cuts_connections, resolve_endpoints
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
 from fairway.proxy.checks import HealthCheck, health_check
 from fairway.proxy.flows import Serving, lingering_endpoints, lingering_of, serving_endpoints
+from fairway.proxy.troubles import Troubles
 
 _FEW_SLICES = 2
 """A Service with more EndpointSlices than one for each family has its endpoints kept from change to change."""
@@ -42,14 +44,6 @@ class Cause(NamedTuple):
     trigger: str = ""
 
 
-class Conflict(NamedTuple):
-    """A frontend that a Service asks for and another one, earlier by namespace and name, has."""
-
-    frontend: FrontendKey
-    holder: Key
-    loser: Key
-
-
 @dataclass
 class Batch:
     """What changed since the kernel last followed.
@@ -60,12 +54,13 @@ class Batch:
 
     before: dict[FrontendKey, Frontend | None] = field(default_factory=dict)
     causes: list[Cause] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
     rebased: bool = False
     checks: dict[Key, HealthCheck | None] = field(default_factory=dict)
     """Health-check ports that are new or say something else, and (None) those that are gone."""
     deserted: set[FrontendKey] = field(default_factory=set)
     """Those that forget, and whose Service lost a backend that had still served its old clients."""
+    problems: dict[Key, tuple[Problem, ...]] = field(default_factory=dict)
+    """All that is wrong with each Service of which something else is wrong than before; nothing, where all is well."""
 
     def __bool__(self) -> bool:
         return bool(self.before or self.causes or self.rebased)
@@ -75,10 +70,10 @@ class Batch:
         for key, frontend in later.before.items():
             self.before.setdefault(key, frontend)
         self.causes += later.causes
-        self.conflicts += later.conflicts
         self.rebased = self.rebased or later.rebased
         self.deserted |= later.deserted
         self.checks |= later.checks
+        self.problems |= later.problems
 
 
 class Cache:
@@ -100,6 +95,7 @@ class Cache:
         self._endpoints: dict[Key, Endpoints] = {}
         self._lingering: dict[Key, frozenset[Serving]] = {}
         self._checks: dict[Key, HealthCheck] = {}
+        self.troubles = Troubles()
         self._dirty: dict[Key, None] = {}
         self._causes: list[Cause] = []
         self._rebased = False
@@ -137,6 +133,7 @@ class Cache:
             self._endpoints.pop(key, None)
         else:
             self._services[key] = service
+        self.troubles.put_service(key, service)
         self._dirty[key] = None
         self._causes.append(cause)
 
@@ -169,6 +166,7 @@ class Cache:
             self._endpoints.pop(service, None)
         elif service in self._endpoints:
             self._endpoints[service].put(key.name, slice_)
+        self.troubles.put_slice(service, key, slice_)
         self._dirty[service] = None
 
     def put_settings(self, settings: NodeSettings) -> bool:
@@ -187,6 +185,7 @@ class Cache:
         for key in list(islice(self._dirty, most)):
             del self._dirty[key]
             self._settle(key, batch)
+        batch.problems = self.troubles.take()
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch
 
@@ -224,18 +223,20 @@ class Cache:
             self._publish(frontend_key, batch)
         for frontend_key, frontend in new.items():
             if frontend_key not in old:
-                self._claim(frontend_key, key, batch)
+                self._claim(frontend_key, key)
             if old.get(frontend_key) != frontend:
                 self._publish(frontend_key, batch)
 
     def _resolve(self, service: Service, slices: Collection[EndpointSlice]) -> tuple[Frontend, ...]:
         """The endpoints of a Service with many slices are kept, so that a change costs as much as the one slice."""
-        if len(slices) <= _FEW_SLICES:
-            return resolve_service(service, slices, self.settings)
-        kept = self._endpoints.get(service.key)
-        if kept is None:
-            kept = self._endpoints[service.key] = Endpoints(slices)
-        return resolve_endpoints(service, kept, self.settings)
+        endpoints = self._endpoints.get(service.key)
+        if endpoints is None:
+            endpoints = Endpoints(slices)
+            if len(slices) > _FEW_SLICES:
+                self._endpoints[service.key] = endpoints
+        found = resolve_endpoints(service, endpoints, self.settings)
+        self.troubles.put_endpoints(service, endpoints)
+        return found
 
     def _settle_lingering(self, key: Key, new: frozenset[Serving], batch: Batch) -> None:
         old = self._lingering.pop(key, frozenset())
@@ -250,16 +251,26 @@ class Cache:
         if new is not None:
             self._checks[key] = new
 
-    def _claim(self, frontend: FrontendKey, service: Key, batch: Batch) -> None:
+    def _claim(self, frontend: FrontendKey, service: Key) -> None:
         claimants = self._claims.setdefault(frontend, [])
         claimants.insert(bisect_left(claimants, service), service)
-        batch.conflicts += [Conflict(frontend, claimants[0], loser) for loser in claimants[1:]]
+        self._tell_rivals(frontend, claimants)
 
     def _withdraw(self, frontend: FrontendKey, service: Key) -> None:
         claimants = self._claims[frontend]
         claimants.remove(service)
+        self.troubles.put_rival(None, frontend, service, None)
         if not claimants:
             del self._claims[frontend]
+        else:
+            self._tell_rivals(frontend, claimants)
+
+    def _tell_rivals(self, key: FrontendKey, claimants: Sequence[Key]) -> None:
+        holder, *losers = claimants
+        self.troubles.put_rival(None, key, holder, None)
+        for loser in losers:
+            if (frontend := self._held.get(loser, {}).get(key)) is not None:
+                self.troubles.put_rival(frontend, key, loser, holder)
 
     def _publish(self, key: FrontendKey, batch: Batch) -> None:
         """The first claimant's frontend is the one that counts."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from fairway.model.address import FAMILIES, canonical, family_of
+from fairway.model.limits import is_port
 from fairway.model.view import Key, NodeSettings
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
@@ -46,7 +47,8 @@ class _Place(NamedTuple):
 def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -> HealthCheck | None:
     """What the port of this Service should say on this node; None when it has none."""
     spec = service.spec
-    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not spec.health_check_node_port:
+    port = spec.health_check_node_port
+    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not is_port(port):
         return None
     here = {
         address
@@ -56,7 +58,7 @@ def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -
     }
     families = sorted({family_of(address) for one in service.addresses if (address := canonical(one))})
     ready = tuple((family, sum(family_of(address) == family for address in here)) for family in families)
-    return HealthCheck(spec.health_check_node_port, ready)
+    return HealthCheck(port, ready)
 
 
 class CheckPorts:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 from fairway.kernel.contract import ApplyFailed, Kernel
-from fairway.model.view import Frontend, FrontendKey, NodeView
+from fairway.model.problems import Problem
+from fairway.model.view import Frontend, FrontendKey, Key, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
 from fairway.proxy.culprits import culprits
@@ -97,6 +99,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._ready = asyncio.Event()
         self._failures = 0
         self._complained: set[str] = set()
+        self._unsupported: dict[FrontendKey, tuple[Problem, ...]] = {}
         self._elsewhere = False
         self._disturbed = ""
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
@@ -109,6 +112,22 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def program(self) -> ProgramT:
         """What the kernel should hold."""
         return self._state.wanted
+
+    def problems(self) -> Mapping[Key, Sequence[Problem]]:
+        """By Service, what is not served as it was asked for: wrong objects, what this mode lacks, what was refused."""
+        found: dict[Key, dict[Problem, None]] = {
+            key: dict.fromkeys(problems) for key, problems in self._cache.troubles.all().items()
+        }
+        for problem in (*chain.from_iterable(self._unsupported.values()), *self._refusals()):
+            found.setdefault(problem.service, {})[problem] = None
+        return {key: tuple(found[key]) for key in sorted(found)}
+
+    def _refusals(self) -> Iterator[Problem]:
+        for key, reason in self.refused.items():
+            frontend = self._cache.frontends.get(key)
+            if frontend is not None:
+                message = f"the kernel refused {key}: {reason}"
+                yield Problem(service=frontend.service, field=frontend.field, message=message)
 
     def changed(self) -> None:
         """The cache has something to take."""
@@ -287,7 +306,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _changes(self) -> Mapping[FrontendKey, FragmentT | None]:
         """The new Fragments of what is pending."""
         now = {key: self._cache.frontends.get(key) for key in self._state.pending.before}
-        self._complain_about({key: frontend for key, frontend in now.items() if frontend})
+        self._complain_about(now)
         return self._fragments(now)
 
     def _fragments(self, frontends: Mapping[FrontendKey, Frontend | None]) -> dict[FrontendKey, FragmentT | None]:
@@ -310,8 +329,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         )
         self.rounds.append(done)
         receipts = self.receipts.add(batch.causes, at=done.at, monotonic=now, commands=commands)
-        for conflict in batch.conflicts:
-            log.warning("%s and %s both ask for %s: %s has it", *conflict[1:], conflict.frontend, conflict.holder)
+        for problem in chain.from_iterable(batch.problems.values()):
+            self._complain(str(problem))
         log.debug("%s", done)
         self._flows.acknowledged(done, batch)
         for listener in self._listeners:
@@ -338,11 +357,19 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             log.info("the kernel follows again, after %d failures", self._failures)
         self._failures = 0
 
-    def _complain_about(self, frontends: Mapping[FrontendKey, Frontend]) -> None:
+    def _complain_about(self, frontends: Mapping[FrontendKey, Frontend | None]) -> None:
         """Tell once what this mode does not do."""
-        for frontend in frontends.values():
-            for sentence in self._mode.unsupported(frontend):
+        for key, frontend in frontends.items():
+            sentences = self._mode.unsupported(frontend) if frontend else ()
+            for sentence in sentences:
                 self._complain(sentence)
+            if frontend and sentences:
+                owner = f"Service {frontend.service}: "
+                messages = (one.removeprefix(owner) for one in sentences)
+                found = tuple(Problem(service=frontend.service, field="", message=one) for one in messages)
+                self._unsupported[key] = found
+            else:
+                self._unsupported.pop(key, None)
 
     def _complain(self, message: str) -> None:
         if message not in self._complained:

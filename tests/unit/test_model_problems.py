@@ -1,0 +1,213 @@
+"""Objects that cannot be served as they are: what is said about them, and that the rest is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fairway.model.endpoints import Endpoints
+from fairway.model.limits import MOST_BACKENDS, MOST_FRONTENDS, is_special
+from fairway.model.problems import contradictions, service_problems, slice_problems, too_many
+from fairway.model.resolve import resolve_endpoints, resolve_service
+from fairway.model.view import Frontend, Key, NodeSettings
+from fairway.objects.codec import view
+from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.service import Service, ServicePort
+
+NODE = NodeSettings(name="node-1", addresses=("192.168.0.2",), pod_networks=("10.0.0.0/8",))
+WEB = Key("shop", "web")
+HTTP = {"name": "http", "port": 80}
+
+
+def service(annotations: dict[str, str] | None = None, **spec: Any) -> Service:
+    metadata = {"name": "web", "namespace": "shop", "annotations": annotations}
+    status = {"loadBalancer": {"ingress": spec.pop("ingress", None)}}
+    return view(
+        {"metadata": metadata, "spec": {"clusterIP": "10.96.0.1", "ports": [HTTP], **spec}, "status": status}, Service
+    )
+
+
+def slice_(*endpoints: dict[str, Any] | str, name: str = "web-a", **fields: Any) -> EndpointSlice:
+    metadata = {"name": name, "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}}
+    metadata["annotations"] = fields.pop("annotations", None)
+    found = [{"addresses": [one]} if isinstance(one, str) else one for one in endpoints]
+    whole = {"addressType": "IPv4", "ports": [{"name": "http", "port": 8080}], **fields}
+    return view({"metadata": metadata, "endpoints": found, **whole}, EndpointSlice)
+
+
+def frontends(one: Service, *slices: EndpointSlice) -> dict[str, Frontend]:
+    return {str(found.key): found for found in resolve_service(one, slices, NODE)}
+
+
+def told(one: Service) -> list[str]:
+    return [str(problem).removeprefix("Service shop/web: ") for problem in service_problems(one)]
+
+
+def test_a_service_without_fault_has_no_problems() -> None:
+    assert told(service(externalIPs=["198.51.100.1"], sessionAffinity="ClientIP")) == []
+    assert slice_problems(WEB, slice_("10.0.0.1", {"addresses": []})) == ()
+
+
+@pytest.mark.parametrize(
+    "spec, expected, served",
+    [
+        ({"clusterIPs": ["10.96.0.1", "nonsense"]}, ["spec.clusterIPs[1]: 'nonsense' is no IP address"], 1),
+        ({"clusterIPs": ["010.96.0.1"]}, ["spec.clusterIPs[0]: '010.96.0.1' is read as 10.96.0.1"], 1),
+        ({"externalIPs": ["0.0.0.0"]}, ["spec.externalIPs[0]: '0.0.0.0' is no address that others could reach"], 1),
+        ({"externalIPs": ["127.0.0.1"]}, ["spec.externalIPs[0]: '127.0.0.1' is no address that others could reach"], 1),
+        (
+            {"externalIPs": ["2001:db8::1"]},
+            ["spec.externalIPs[0]: '2001:db8::1' takes no traffic: the Service has no cluster IP of its family"],
+            1,
+        ),
+        (
+            {"type": "LoadBalancer", "ingress": [{"ip": "169.254.80.79"}, {"ip": "203.0.113.1"}]},
+            ["status.loadBalancer.ingress[0].ip: '169.254.80.79' is no address that others could reach"],
+            2,
+        ),
+        (
+            {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0"]},
+            ["spec.loadBalancerSourceRanges[0]: '10.0.0.0' is no network in CIDR form, so nobody may connect by it"],
+            1,
+        ),
+        (
+            {"ports": [HTTP, {"name": "b", "port": 70000}, {"name": "c", "port": -1}, {"name": "d", "port": 0}]},
+            [
+                f"spec.ports[{n}].port: {port} is no port: a number from 1 to 65535"
+                for n, port in ((1, 70000), (2, -1), (3, 0))
+            ],
+            1,
+        ),
+        (
+            {"type": "NodePort", "ports": [{**HTTP, "nodePort": 70000}]},
+            ["spec.ports[0].nodePort: 70000 is no port: a number from 1 to 65535"],
+            1,
+        ),
+        ({"ports": [HTTP, {**HTTP, "name": "b"}]}, ["spec.ports[1]: 80/TCP is that of spec.ports[0], which counts"], 1),
+        (
+            {"ports": [HTTP, {"port": 1, "protocol": "X\n"}]},
+            ["spec.ports[1].protocol: 'X\\n' is none of SCTP, TCP, UDP"],
+            1,
+        ),
+        ({"sessionAffinity": "Cookie"}, ["spec.sessionAffinity: 'Cookie' must be ClientIP or None; it is None"], 1),
+    ],
+)
+def test_what_is_wrong_is_told_and_the_rest_is_served(spec: dict[str, Any], expected: list[str], served: int) -> None:
+    one = service(**spec)
+    assert told(one) == expected
+    found = frontends(one, slice_("10.0.0.1"))
+    assert len([key for key in found if "other ports" not in key]) == served
+    assert found["10.96.0.1:80/TCP"].cluster
+
+
+@pytest.mark.parametrize("seconds, counts", [(0, 1), (-5, 1), (1 << 40, 86400), (5, 5)])
+def test_an_affinity_that_cannot_be_counts_as_the_nearest(seconds: int, counts: int) -> None:
+    one = service(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": seconds}})
+    assert frontends(one, slice_("10.0.0.1"))["10.96.0.1:80/TCP"].affinity_seconds == counts
+    assert bool(told(one)) is (seconds != counts)
+
+
+def test_annotations_that_mean_nothing_are_told() -> None:
+    one = service({"fairway.dev/weights": "web=many", "fairway.dev/balancing": "x" * 100})
+    first, second = told(one)
+    assert first.startswith("metadata.annotations[fairway.dev/weights]: 'web=many' must be WHOM=WEIGHT")
+    assert second == (
+        f"metadata.annotations[fairway.dev/balancing]: '{'x' * 60}...' must be random or hash; it is random"
+    )
+
+
+def test_who_is_not_ours_has_no_problems() -> None:
+    assert told(service(type="ExternalName", externalIPs=["nonsense"])) == []
+    assert told(service(clusterIP="None", externalIPs=["nonsense"])) == []
+
+
+def test_endpoints_that_cannot_be_are_told_and_the_others_serve() -> None:
+    one = slice_(
+        "10.0.0.1",
+        "10.0.0.300",
+        "fd00::1",
+        "127.0.0.1",
+        "010.0.0.2",
+        ports=[{"name": "http", "port": 8080}, {"name": "b", "port": 99999}],
+        annotations={"fairway.dev/weight": "-1"},
+    )
+    assert [
+        str(problem).removeprefix("Service shop/web, EndpointSlice web-a: ") for problem in slice_problems(WEB, one)
+    ] == [
+        "ports[1].port: 99999 is no port: a number from 1 to 65535",
+        "endpoints[1].addresses[0]: '10.0.0.300' is no IP address",
+        "endpoints[2].addresses[0]: 'fd00::1' is no IPv4 address",
+        "endpoints[3].addresses[0]: '127.0.0.1' is no address that others could reach",
+        "metadata.annotations[fairway.dev/weight]: '-1' must be a weight from 0 to 100; it is 1",
+    ]
+    found = frontends(service(), one)["10.96.0.1:80/TCP"]
+    assert [backend.address for backend in found.cluster] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_many_of_a_kind_are_counted() -> None:
+    found = slice_problems(WEB, slice_(*[f"bad-{number}" for number in range(1000)]))
+    assert len(found) == 21
+    assert found[-1].message == "and 980 more of the kind"
+
+
+def test_slices_that_contradict_each_other_are_told() -> None:
+    first = slice_({"addresses": ["10.0.0.1"], "nodeName": "node-1"}, "10.0.0.2", name="web-a")
+    second = slice_({"addresses": ["10.0.0.1"], "nodeName": "node-2"}, "10.0.0.2", name="web-b")
+    endpoints = Endpoints([first, second])
+    resolve_endpoints(service(), endpoints, NODE)
+    assert [str(one) for one in contradictions(WEB, endpoints)] == [
+        "Service shop/web, EndpointSlice web-b: endpoints: 10.0.0.1:8080 is somebody on node-2 here and "
+        "somebody on node-1 in web-a; this one counts"
+    ]
+    endpoints.put("web-a", None)
+    resolve_endpoints(service(), endpoints, NODE)
+    assert contradictions(WEB, endpoints) == ()
+
+
+def test_an_address_that_a_new_pod_has_taken_over_is_no_contradiction() -> None:
+    leaving = {"addresses": ["10.0.0.1"], "nodeName": "node-1", "conditions": {"ready": False, "terminating": True}}
+    endpoints = Endpoints([slice_(leaving), slice_({"addresses": ["10.0.0.1"], "nodeName": "node-2"}, name="web-b")])
+    resolve_endpoints(service(), endpoints, NODE)
+    assert contradictions(WEB, endpoints) == ()
+
+
+def test_a_huge_list_of_ports_costs_a_bounded_number_of_frontends() -> None:
+    ports = [{"name": f"p{number}", "port": number} for number in range(1, 5001)]
+    one = service(ports=ports, externalIPs=["198.51.100.1", "198.51.100.2"])
+    assert len(frontends(one)) <= MOST_FRONTENDS + 1
+    assert "addresses times ports" in told(one)[-1]
+
+
+def test_ports_times_endpoints_are_bounded() -> None:
+    ports = tuple(ServicePort(name=f"p{number}", port=number) for number in range(1, 9))
+    one = service(ports=[{"name": port.name, "port": port.port} for port in ports])
+    (problem,) = too_many(one, 100_000)
+    assert problem.message == "8 ports with 100000 endpoints are more than 400000 backends: only 4 have any"
+    assert too_many(one, MOST_BACKENDS // 8) == ()
+
+
+@pytest.mark.parametrize(
+    "address, special",
+    [
+        ("0.0.0.0", True),
+        ("127.9.9.9", True),
+        ("169.254.1.1", True),
+        ("224.0.0.1", True),
+        ("255.255.255.255", True),
+        ("::", True),
+        ("::1", True),
+        ("fe80::1", True),
+        ("ff02::1", True),
+        ("10.0.0.1", False),
+        ("169.25.4.1", False),
+        ("22.4.0.1", False),
+        ("220.4.0.1", False),
+        ("100.64.0.1", False),
+        ("fd00::1", False),
+        ("2001:db8::", False),
+        ("::2", False),
+    ],
+)
+def test_special_addresses(address: str, special: bool) -> None:
+    assert is_special(address) is special
