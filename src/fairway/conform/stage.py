@@ -168,24 +168,31 @@ def protocols() -> frozenset[str]:
 
 @contextmanager
 def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
-    """The stage on a network of the shape `STAGE`, for as long as the ``with`` block.
+    """The stage on a network of the shape `STAGE`, for as long as the ``with`` block; everybody answers.
 
     Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode.
     """
-    with ExitStack() as stack:
-        nodes: dict[str, Node] = {}
-        for node in STAGE.nodes:
-            namespace = network.network.node(node.name)
-            opened = _entered(stack, namespace, mode)
-            conntrack = stack.enter_context(namespace.run(Conntrack))
-            nodes[node.name] = Node(node, namespace, opened.mode, opened.kernel, conntrack, mode.empty())
+    with opened(network, mode) as stage:
         for place in PLACES:
             for protocol, number in SERVED:
-                if protocol in protocols():
+                if protocol in stage.protocols:
                     network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
         with Links(network.network.router) as links:
             for destination in ROUTED_TO_NODE:
                 network.network.add_route(links, destination, PLACES[NODE_UNDER_TEST].address)
+        yield stage
+
+
+@contextmanager
+def opened(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
+    """A network of any shape whose nodes have their kernels open, and hold nothing yet. Raises as `built` does."""
+    with ExitStack() as stack:
+        nodes: dict[str, Node] = {}
+        for node in network.topology.nodes:
+            namespace = network.network.node(node.name)
+            found = _entered(stack, namespace, mode)
+            conntrack = stack.enter_context(namespace.run(Conntrack))
+            nodes[node.name] = Node(node, namespace, found.mode, found.kernel, conntrack, mode.empty())
         yield Stage(network, mode, nodes)
 
 
