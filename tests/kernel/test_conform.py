@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from fairway.cli.main import run
-from fairway.conform.run import chosen, conform
+from fairway.conform.run import conform
+from fairway.conform.scenario import FOLDER, Scenario, Step
 from fairway.kernel import namespaces
-from fairway.model.view import NodeView
-from fairway.modes.nftables import NftablesMode, Program
+from fairway.modes.registry import MODES
 
 pytestmark = pytest.mark.kernel
-
-
-class Forgetful(NftablesMode):
-    """Knows no Service on the second node."""
-
-    def program(self, view: NodeView) -> Program:
-        known = {} if view.settings.name == "node-2" else view.frontends
-        return super().program(NodeView(settings=view.settings, frontends=known))
 
 
 def test_the_command_plays_the_scenarios_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,11 +25,21 @@ def test_the_command_plays_the_scenarios_it_is_given(capsys: pytest.CaptureFixtu
     assert not namespaces.names("fw-conform-")
 
 
-def test_a_mode_that_forgets_is_caught_with_the_packet_and_its_way() -> None:
+def test_a_packet_that_ends_otherwise_is_told_with_its_way(tmp_path: Path) -> None:
+    """The scenario claims what is not so: that a pod of node-2 reaches a backend which the Service does not have."""
+    folder = tmp_path / "mistaken"
+    shutil.copytree(FOLDER / "cross-node", folder)
+    packets = (folder / "packets.txt").read_text().splitlines()
+    wrong = [line.replace("web-2:8080 web-3:8080", "web-1:8080") if "client-2" in line else line for line in packets]
+    (folder / "packets.txt").write_text("\n".join(wrong))
     told: list[str] = []
-    report = conform(Forgetful(), chosen(["cross-node"]), lambda kind, result: told.append(f"{kind} {result.name}"))
-    assert told == ["failed cross-node"]
+    mistaken = Scenario(folder, (Step(folder, ""),))
+    report = conform(MODES["nftables"], [mistaken], lambda kind, result: told.append(f"{kind} {result.name}"))
+    assert told == ["failed mistaken"]
     assert report.passed == []
-    assert "expected deliver web-2:8080 as client" in report.failed[0].reason
-    assert "client-2" in report.failed[0].reason
-    assert "client-1" not in report.failed[0].reason
+    reason = report.failed[0].reason
+    assert "mistaken/packets.txt:3: tcp 10.244.2.2 -> 10.96.0.11:80 from client-2" in reason
+    assert "expected deliver web-1:8080 as client\n" in reason
+    assert "came     Answer(result='answered', pod='web-" in reason
+    assert "because of Service shop/web spec.ports[0]" in reason
+    assert "client-1" not in reason
