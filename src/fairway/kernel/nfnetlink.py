@@ -132,8 +132,7 @@ class Request(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One message from the kernel: kind without the subsystem, family, and the attributes' bytes."""
 
     kind: int
@@ -180,6 +179,7 @@ class Interrupted(Exception):
     """What was being dumped changed meanwhile: the answer is not one moment's state; ask again."""
 
 
+_NO_ERROR = bytes(4)
 _COMMIT = Request(0, 0, b"", "commit of the batch")
 
 
@@ -361,9 +361,8 @@ class Netfilter:
                 index = reply.sequence - first - 1
                 if reply.kind != ERROR or not -1 <= index < len(requests):
                     continue
-                refusal = _refusal(reply, requests[index] if index >= 0 else _COMMIT)
-                if refusal.code:
-                    refusals.append(refusal)
+                if reply.body[:4] != _NO_ERROR:
+                    refusals.append(_refusal(reply, requests[index] if index >= 0 else _COMMIT))
                 settled = reply.sequence == last or (index == -1 and not self._waiting())
         self._raise_if_refused(refusals)
 

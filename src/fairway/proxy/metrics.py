@@ -142,9 +142,12 @@ class Metrics(Listener):
         self._commands.labels(done.kind.value).inc(done.commands)
         if done.kind is RoundKind.REPAIR and done.commands:
             self._repairs.inc()
-        for receipt in receipts:
-            self._receipts.labels(receipt.kind).observe(receipt.seconds)
-            self._pending[receipt.kind].dec()
+        for kind in {receipt.kind for receipt in receipts}:
+            seconds = [one.seconds for one in receipts if one.kind == kind]
+            observe = self._receipts.labels(kind).observe
+            for one in seconds:
+                observe(one)
+            self._pending[kind].dec(len(seconds))
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         for family in FAMILIES:

@@ -102,6 +102,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._unsupported: dict[FrontendKey, tuple[Problem, ...]] = {}
         self._elsewhere = False
         self._disturbed = ""
+        self._told = False
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
@@ -131,7 +132,9 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def changed(self) -> None:
         """The cache has something to take."""
-        if self._cache.dirty:
+        if self._cache.dirty and not self._told:
+            # Once a round: a first list says this for each of ten thousand objects.
+            self._told = True
             for listener in self._listeners:
                 listener.pending()
         self._wake.set()
@@ -159,8 +162,10 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._wake.set()
         while True:
             await self._wake.wait()
-            await self._clock.sleep(self._pacer.wait(self._clock.monotonic()))
+            if wait := self._pacer.wait(self._clock.monotonic()):
+                await self._clock.sleep(wait)
             self._wake.clear()
+            self._told = False
             started = self._clock.monotonic()
             try:
                 await self._round(started)
