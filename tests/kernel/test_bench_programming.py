@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fairway.bench.programming import measure
+from fairway.bench.programming import SUSTAINED_SECONDS, measure
 from fairway.bench.shape import Shape
 from fairway.kernel import namespaces
 
@@ -14,12 +14,16 @@ pytestmark = pytest.mark.kernel
 
 
 def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
-    found = measure(Shape(services=3, backends=2), changes=4, mode="nftables")
+    found = measure(Shape(services=3, backends=2), changes=4, mode="nftables", rate=20)
     assert (found["mode"], found["services"], found["backends"], found["changes"]) == ("nftables", 3, 2, 4)
     assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["p99"] <= found["change_seconds"]["max"]
     assert found["cold_seconds"] > 0
     assert found["cpu_seconds_per_change"] >= 0
     assert found["rss_bytes"] > 10 << 20
+    kept = found["sustained"]
+    assert (kept["changes_per_second"], kept["changes"]) == (20, 20 * SUSTAINED_SECONDS)
+    assert 0 < kept["commits"] <= kept["changes"]
+    assert kept["seconds"] > SUSTAINED_SECONDS - 1
     # three frontends, their two slots each, and what is there without any Service
     assert found["elements"] >= 3 + 6
     assert not namespaces.names(f"fairway-bench-{os.getpid()}")

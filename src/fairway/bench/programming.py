@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,19 +16,24 @@ from fairway.bench.machine import machine
 from fairway.bench.process import BenchFailed, Program, ProxyProcess
 from fairway.bench.server import ListServer
 from fairway.bench.shape import Shape
+from fairway.bench.sustained import sustain
 from fairway.kernel import namespaces
 from fairway.kernel.links import Links
-from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.kernel.nftables import Nftables
 from fairway.kernel.nftables_codec import NEW_GENERATION
 
 _NFTABLES_GROUP = 7
 _CHANGE_SECONDS = 30.0
+SUSTAINED_SECONDS = 5
+"""How long changes come at a rate."""
 
 
-def measure(shape: Shape, changes: int, mode: str) -> dict[str, Any]:
-    """All that one run finds out; times in seconds. Raises `BenchFailed`, OSError without the rights it needs."""
+def measure(shape: Shape, changes: int, mode: str, rate: int = 0) -> dict[str, Any]:
+    """All that one run finds out; times in seconds. With a rate also what so many changes a second take.
+
+    Raises `BenchFailed`, OSError without the rights it needs.
+    """
     with ExitStack() as stack:
         namespace = stack.enter_context(namespaces.created(f"fairway-bench-{os.getpid()}"))
         with Links(namespace) as links:
@@ -41,7 +46,11 @@ def measure(shape: Shape, changes: int, mode: str) -> dict[str, Any]:
         proxy = stack.enter_context(ProxyProcess.started(Program(mode=mode), namespace, port))
         cold, cpu = proxy.wait_until_ready(), proxy.cpu_seconds()
         rss = proxy.rss_bytes()
-        seconds = list(_changes(namespace, server, shape, changes))
+        kernel = stack.enter_context(namespace.run(lambda: Netfilter(groups=(_NFTABLES_GROUP,))))
+        tables = stack.enter_context(namespace.run(Nftables))
+        seconds = list(_changes(kernel, server, shape.changes(changes)))
+        cpu_of_changes = proxy.cpu_seconds() - cpu
+        later = shape.changes(rate * SUSTAINED_SECONDS, after=changes)
         return {
             "mode": mode,
             "services": shape.services,
@@ -50,24 +59,24 @@ def measure(shape: Shape, changes: int, mode: str) -> dict[str, Any]:
             "cold_seconds": round(cold, 3),
             "cold_cpu_seconds": cpu,
             "change_seconds": percentiles(seconds),
-            "cpu_seconds_per_change": round((proxy.cpu_seconds() - cpu) / changes, 6),
+            "cpu_seconds_per_change": round(cpu_of_changes / changes, 6),
+            **({"sustained": sustain(server, proxy, tables, kernel, later, rate)} if rate else {}),
             "rss_bytes": rss,
-            "elements": _elements(namespace),
+            "elements": sum(len(some) for table in tables.read().values() for some in table.elements.values()),
             "machine": machine(),
         }
 
 
-def _changes(namespace: NetworkNamespace, server: ListServer, shape: Shape, count: int) -> Iterator[float]:
+def _changes(kernel: Netfilter, server: ListServer, events: Iterable[bytes]) -> Iterator[float]:
     """The seconds from the last byte of each event to the word that the kernel has committed."""
-    with namespace.run(lambda: Netfilter(groups=(_NFTABLES_GROUP,))) as kernel:
-        for number, event in enumerate(shape.changes(count)):
-            server.send("endpointslices", event)
-            sent = time.perf_counter()
-            give_up = sent + _CHANGE_SECONDS
-            while not any(one.kind == NEW_GENERATION for one in kernel.notifications(_CHANGE_SECONDS)):
-                if time.perf_counter() > give_up:
-                    raise BenchFailed(f"change {number} has not reached the kernel after {_CHANGE_SECONDS:g} s")
-            yield time.perf_counter() - sent
+    for number, event in enumerate(events):
+        server.send("endpointslices", event)
+        sent = time.perf_counter()
+        give_up = sent + _CHANGE_SECONDS
+        while not any(one.kind == NEW_GENERATION for one in kernel.notifications(_CHANGE_SECONDS)):
+            if time.perf_counter() > give_up:
+                raise BenchFailed(f"change {number} has not reached the kernel after {_CHANGE_SECONDS:g} s")
+        yield time.perf_counter() - sent
 
 
 def percentiles(seconds: Sequence[float], digits: int = 6) -> dict[str, float]:
@@ -75,8 +84,3 @@ def percentiles(seconds: Sequence[float], digits: int = 6) -> dict[str, float]:
     ordered = sorted(seconds)
     picks = {"p50": len(ordered) // 2, "p99": len(ordered) * 99 // 100, "max": len(ordered) - 1}
     return {name: round(ordered[index], digits) for name, index in picks.items()}
-
-
-def _elements(namespace: NetworkNamespace) -> int:
-    with namespace.run(Nftables) as kernel:
-        return sum(len(some) for table in kernel.read().values() for some in table.elements.values())

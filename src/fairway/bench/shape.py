@@ -84,9 +84,12 @@ class Shape:
             changed = self.slice(which, less=0 if back else self.backends, revision=number + 2)
             yield which, back, msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"
 
-    def changes(self, count: int) -> Iterator[bytes]:
-        """Watch events: a backend leaves, then comes back; each pair at a Service far from the one before."""
-        for number in range(count):
+    def changes(self, count: int, *, after: int = 0) -> Iterator[bytes]:
+        """Watch events: a backend leaves, then comes back; each pair at a Service far from the one before.
+
+        ``after`` is how many there have been; a pair that was begun is left as it is.
+        """
+        for number in range(after + after % 2, after + after % 2 + count):
             which, last = number // 2 * 7919 % self.services, self.slices_each - 1
             changed = self.slice(which, last, less=1 - number % 2, revision=number + 2)
             yield msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"

@@ -25,6 +25,7 @@ def programming(
     services: int = 10_000,
     backends: int = 10,
     changes: int = 200,
+    rate: int = 1000,
     command: Annotated[str, Parameter(name="--command")] = "",
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -46,6 +47,8 @@ def programming(
         How many backends each of them has.
     changes
         How many changes: a backend leaves, then comes back, at one Service after the other.
+    rate
+        Afterwards, so many changes a second for five seconds, none of which waits for another. 0: none.
     command
         Another proxy's command line. It and ours are then also measured by when the rules answer a client, which
         every proxy can be: `answering` has both. `{kubeconfig}` stands for the file that leads to the cluster,
@@ -63,12 +66,14 @@ def programming(
         raise CommandError(f"--backends: with --command at most {SLICE_ENDPOINTS}", EXIT_USAGE)
     if changes < 1:
         raise CommandError("--changes: there must be at least one", EXIT_USAGE)
+    if rate < 0:
+        raise CommandError("--rate: changes a second, or 0", EXIT_USAGE)
     try:
         shape = Shape(services, backends)
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     try:
-        found = measure(shape, changes, mode)
+        found = measure(shape, changes, mode, rate)
         if command:
             found["answering"] = [answering.measure(shape, changes, one) for one in wanted]
     except PermissionError:
@@ -102,6 +107,10 @@ def _show(found: dict[str, Any]) -> None:
     print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
     print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
+    if kept := found.get("sustained"):
+        share, behind = 100 * kept["cpu_share"], kept["behind_seconds"] * 1000
+        pace = f"{kept['changes_per_second']} changes/s"
+        print(f"{pace:<30} {share:.0f} % of a processor, {behind:.1f} ms behind at the end, {kept['commits']} commits")
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
     for one in found.get("answering", ()):
         print(f"\nuntil a client is answered, {one['proxy']}")
