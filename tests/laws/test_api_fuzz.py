@@ -168,6 +168,7 @@ def _check(answer: Answer, what: Any) -> None:
         assert answer.json["code"] == answer.status
 
 
+@pytest.mark.reference("API bad input")
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_documents_of_every_kind_are_stored_or_refused(world: World, data: st.DataObject) -> None:
@@ -186,6 +187,7 @@ def test_documents_of_every_kind_are_stored_or_refused(world: World, data: st.Da
         _check(world.ask(method, path + subresource, body=document), (method, subresource, *what))
 
 
+@pytest.mark.reference("API bad input")
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_patches_of_every_form_are_applied_or_refused(world: World, data: st.DataObject) -> None:
@@ -210,6 +212,7 @@ def test_patches_of_every_form_are_applied_or_refused(world: World, data: st.Dat
     _check(answer, (kind.name, url, content_type, patch))
 
 
+@pytest.mark.reference("API bad input")
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_any_path_query_and_header_is_answered(world: World, data: st.DataObject) -> None:
@@ -228,6 +231,7 @@ def test_any_path_query_and_header_is_answered(world: World, data: st.DataObject
     assert answer.status < 500 or answer.json.get("reason") in _HONEST
 
 
+@pytest.mark.reference("API bad input")
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_bytes_under_any_type_are_read_or_refused(world: World, data: st.DataObject) -> None:
@@ -248,6 +252,7 @@ _COPIES = json.dumps([{"op": "copy", "from": "/spec", "path": f"/spec/{number}"}
 _BOMB = b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n"
 
 
+@pytest.mark.reference("API bad input")
 @pytest.mark.parametrize("depth", [90, 400, 900, _DEEP])
 @pytest.mark.parametrize("content_type", [JSON, YAML, MERGE, STRATEGIC, APPLY])
 def test_deep_nesting_is_a_bad_request(world: World, content_type: str, depth: int) -> None:
@@ -274,6 +279,7 @@ def test_deep_nesting_is_a_bad_request(world: World, content_type: str, depth: i
     _check(again, "read back")
 
 
+@pytest.mark.reference("API bad input")
 @pytest.mark.parametrize(
     "content_type, raw, status",
     [

@@ -353,3 +353,18 @@ async def test_default_kubernetes_is_there_from_the_start(api: Calls) -> None:
     assert found["spec"]["clusterIP"] == "10.96.0.1"
     slices = await api("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
     assert slices.json["endpoints"][0]["addresses"] == ["192.0.2.1"]
+
+
+@pytest.mark.reference("5.7 delete")
+async def test_a_deleted_service_is_shown_once_more_and_others_are_only_told_to_be_gone(api: Calls) -> None:
+    await api("POST", SERVICES, service("web"))
+    gone = (await api("DELETE", f"{SERVICES}/web")).json
+    assert (gone["kind"], gone["metadata"]["name"]) == ("Service", "web")
+    maps = "/api/v1/namespaces/default/configmaps"
+    made = (await api("POST", maps, {"metadata": {"name": "settings"}})).json
+    answer = (await api("DELETE", f"{maps}/settings")).json
+    assert (answer["kind"], answer["status"]) == ("Status", "Success")
+    assert answer["details"] == {"name": "settings", "kind": "configmaps", "uid": made["metadata"]["uid"]}
+    await api("POST", maps, {"metadata": {"name": "held", "finalizers": ["example.com/mine"]}})
+    waits = (await api("DELETE", f"{maps}/held")).json
+    assert (waits["kind"], "deletionTimestamp" in waits["metadata"]) == ("ConfigMap", True)

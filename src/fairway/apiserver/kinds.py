@@ -66,7 +66,7 @@ class Kind:
     of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace. ``deprecated`` is
     the warning that every answer about it carries. ``put_needs_version``: who replaces one must say which version.
     ``parts`` are subresources that somebody else serves than `verbs`. ``asked``: it is a question, answered and not
-    stored.
+    stored. ``returns_deleted``: the answer to a DELETE is the object, and not a Status that says that it has gone.
     """
 
     resource: Resource
@@ -82,6 +82,7 @@ class Kind:
     put_needs_version: bool = False
     parts: tuple[Part, ...] = ()
     asked: bool = False
+    returns_deleted: bool = False
     view: View | None = None
     deprecated: str = ""
     categories: tuple[str, ...] = ()
@@ -189,6 +190,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
                 resources.PODS,
                 generation="spec",
                 parts=(_POD_PROXY,),
+                returns_deleted=True,
                 selectable=_POD_FIELDS,
                 categories=("all",),
             ),
@@ -196,6 +198,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
                 resources.SERVICES,
                 allocator=service_allocator,
                 parts=(_SERVICE_PROXY,),
+                returns_deleted=True,
                 selectable=("spec.clusterIP", "spec.type"),
                 put_creates=True,
                 categories=("all",),
@@ -208,7 +211,7 @@ def standard_kinds(service_allocator: Allocator) -> Kinds:
             ),
             row(resources.CONFIG_MAPS, status="none"),
             row(resources.SECRETS, status="none", selectable=("type",)),
-            row(resources.SERVICE_ACCOUNTS, status="none", parts=(_TOKEN,)),
+            row(resources.SERVICE_ACCOUNTS, status="none", parts=(_TOKEN,), returns_deleted=True),
             row(resources.EVENTS, status="none", put_creates=True, selectable=tuple(_EVENT_FIELDS)),
             row(
                 resources.EVENTS_V1,

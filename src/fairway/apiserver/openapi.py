@@ -231,7 +231,7 @@ def _answer(kind: Kind, path: str, action: str) -> str:
     """The type that comes back."""
     if path.endswith("/scale"):
         return name_of("autoscaling/v1", "Scale")
-    if action in ("delete", "deletecollection"):
+    if action == "deletecollection" or (action == "delete" and not kind.returns_deleted):
         return name_of("v1", "Status")
     return name_of(kind.resource.api_version, kind.resource.kind + ("List" if action == "list" else ""))
 

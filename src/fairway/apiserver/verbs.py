@@ -34,6 +34,7 @@ from fairway.objects.status import (
     invalid,
     invalid_object,
     method_not_allowed,
+    success,
     unsupported_media_type,
 )
 from fairway.runtime.clock import Clock
@@ -160,6 +161,9 @@ class Verbs:
     async def _delete(self, request: Request, target: Target) -> Response:
         options, dry_run = await _delete_options(request)
         deleted = await self._registry.delete(target.kind, target.namespace, target.name, options, dry_run=dry_run)
+        if deleted.gone and not target.kind.returns_deleted:
+            uid = deleted.stored.document()["metadata"]["uid"]
+            return _json(200, success(target.kind.resource, target.name, uid), wanted(request))
         return self._object(200, deleted.stored, request)
 
     async def _delete_collection(self, request: Request, target: Target) -> Response:

@@ -139,6 +139,12 @@ class ApiError(Exception):
         )
 
 
+def success(resource: Resource, name: str, uid: str) -> dict[str, Any]:
+    """The ``Status`` document of something that has been done to an object that is no more."""
+    details = {**_about(resource, name), "uid": uid}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
 def not_found(resource: Resource, name: str) -> ApiError:
     message = f'{resource.qualified} "{name}" not found'
     return ApiError(404, "NotFound", message, _about(resource, name))

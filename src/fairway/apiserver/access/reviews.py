@@ -116,7 +116,7 @@ class Reviews:
         if error:
             status["error"] = error
         # The token is not said back: answers are logged more often than questions.
-        return {"metadata": {}, "spec": {"audiences": list(audiences)}, "status": status}
+        return {"metadata": {}, "spec": {"token": "", "audiences": list(audiences)}, "status": status}
 
     async def _may_i(self, document: Document, user: User, _: Question) -> Document:
         spec = document.get("spec") or {}
