@@ -30,6 +30,7 @@ class Silent(MemoryStorage):
 async def ask(health: Health, path: str, query: str = "") -> tuple[int, str]:
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
     response = await health.answer(Request(scope, asyncio.Queue().get), path)
+    assert isinstance(response.body, bytes)
     return response.status, response.body.decode()
 
 
