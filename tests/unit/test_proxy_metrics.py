@@ -133,3 +133,81 @@ def test_a_scrape_counts_what_the_cache_holds() -> None:
     assert "fairway_proxy_services 1.0" in page
     assert "_created" not in page
     assert "# TYPE kubeproxy_sync_proxy_rules_no_local_endpoints_total gauge" in page
+
+
+_SYNC = tuple(0.001 * 2**n for n in range(15))
+_LATENCY = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+_FAMILY = ("ip_family",)
+_RULES = "kubeproxy_sync_proxy_rules"
+REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
+    f"{_RULES}_duration_seconds": ("histogram", _FAMILY, _SYNC),
+    "kubeproxy_sync_full_proxy_rules_duration_seconds": ("histogram", _FAMILY, _SYNC),
+    "kubeproxy_sync_partial_proxy_rules_duration_seconds": ("histogram", _FAMILY, _SYNC),
+    f"{_RULES}_last_timestamp_seconds": ("gauge", _FAMILY, ()),
+    f"{_RULES}_last_queued_timestamp_seconds": ("gauge", _FAMILY, ()),
+    "kubeproxy_network_programming_duration_seconds": ("histogram", _FAMILY, _LATENCY),
+    f"{_RULES}_endpoint_changes_pending": ("gauge", (), ()),
+    f"{_RULES}_endpoint_changes": ("counter", (), ()),
+    f"{_RULES}_service_changes_pending": ("gauge", (), ()),
+    f"{_RULES}_service_changes": ("counter", (), ()),
+    f"{_RULES}_no_local_endpoints_total": ("gauge", ("traffic_policy", "ip_family"), ()),
+    "kubeproxy_proxy_healthz": ("counter", ("code",), ()),
+    "kubeproxy_proxy_livez": ("counter", ("code",), ()),
+    f"{_RULES}_nftables_sync_failures": ("counter", _FAMILY, ()),
+    f"{_RULES}_nftables_cleanup_failures": ("counter", _FAMILY, ()),
+    "kubeproxy_conntrack_reconciler_sync_duration_seconds": ("histogram", _FAMILY, _SYNC),
+    "kubeproxy_conntrack_reconciler_deleted_entries": ("counter", _FAMILY, ()),
+    "kubernetes_build_info": ("gauge", ("git_version",), ()),
+    "kubernetes_feature_enabled": ("gauge", ("name", "stage"), ()),
+}
+"""The reference's section 3.1: type, labels and buckets. The text ends the names of counters with _total."""
+
+
+def busy() -> Desk:
+    """One that has seen everything there is to count."""
+    desk = Desk()
+    desk.metrics = Metrics(desk.cache, desk.clock, "nftables", {"AllowServiceExternalIPs": True})
+    for kind in ("Service", "EndpointSlice"):
+        desk.metrics.event(Cause(kind, KEY, "1", desk.clock.monotonic(), rfc3339(desk.clock.now())))
+    causes = [Cause("EndpointSlice", KEY, "1", desk.clock.monotonic(), rfc3339(desk.clock.now()))]
+    desk.round(RoundKind.START, Batch(causes=causes))
+    desk.round(RoundKind.CHANGE, Batch(before={FrontendKey("10.96.0.7", "TCP", 80): None}))
+    desk.metrics.failed(RoundKind.CHANGE, ApplyFailed("no"))
+    desk.metrics.forgot_flows({("IPv4", "UDP"): 1}, 0.1)
+    for path in ("healthz", "livez"):
+        desk.metrics.probed(path, 200)
+    return desk
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_metric_of_the_reference_has_its_type_labels_and_buckets(name: str) -> None:
+    kind, labels, buckets = REFERENCE[name]
+    (found,) = (one for one in busy().metrics.registry.collect() if one.name == name)
+    assert found.type == kind
+    names = {label for sample in found.samples for label in sample.labels}
+    assert names == {*labels, *(["le"] if buckets else [])}
+    bounds = {float(one.labels["le"]) for one in found.samples if one.name.endswith("_bucket")}
+    assert sorted(bounds - {float("inf")}) == pytest.approx(sorted(buckets))
+
+
+@pytest.mark.parametrize("mode, name", [("iptables", "iptables_restore"), ("ipvs", "iptables_restore")])
+def test_failures_have_the_name_that_the_reference_gives_them_in_the_mode(mode: str, name: str) -> None:
+    desk = Desk()
+    metrics = Metrics(desk.cache, desk.clock, mode)
+    metrics.failed(RoundKind.CHANGE, ApplyFailed("no"))
+    sample = f"kubeproxy_sync_proxy_rules_{name}_failures_total"
+    assert metrics.registry.get_sample_value(sample, {"ip_family": "IPv6"}) == 1
+
+
+def test_no_local_endpoints_count_service_ports_and_are_zero_where_there_are_none() -> None:
+    desk = Desk()
+    name = "kubeproxy_sync_proxy_rules_no_local_endpoints_total"
+    for policy in ("internal", "external"):
+        for family in ("IPv4", "IPv6"):
+            assert desk.value(name, traffic_policy=policy, ip_family=family) == 0
+
+
+def test_probes_are_counted_among_the_indicators() -> None:
+    text = busy().metrics.indicators().body.decode()
+    assert 'kubernetes_healthcheck{name="ping",type="healthz"} 1' in text
+    assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 1' in text

@@ -154,7 +154,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._doubts: list[str] = []
         canary = canary_frontend(configuration)
         self.cache = Cache(settings_of(configuration, None, self._local), canary)
-        self.metrics = Metrics(self.cache, self._clock)
+        on = gates.all_of_them(configuration.document.feature_gates)
+        self.metrics = Metrics(self.cache, self._clock, configuration.mode, on)
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None

@@ -32,6 +32,11 @@ def notes(gates: Mapping[str, bool]) -> Iterator[str]:
             yield f"{name}={str(value).lower()} has no effect: Fairway has no such gate"
 
 
+def all_of_them(gates: Mapping[str, bool]) -> dict[str, bool]:
+    """Those that count here, and those that are locked, with their values."""
+    return {name: is_on(gates, name) for name in sorted((*_COUNT, *_LOCKED))}
+
+
 def is_on(gates: Mapping[str, bool], name: str) -> bool:
     """Of those that count here, which are all on by default."""
     return gates.get(name, True)

@@ -25,7 +25,7 @@ from prometheus_client.metrics_core import Metric
 from fairway import __version__
 from fairway.kernel.contract import ApplyFailed
 from fairway.model.address import FAMILIES, family_of
-from fairway.model.view import FrontendKind
+from fairway.model.view import FrontendKind, Key
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.sync import Listener
@@ -34,6 +34,13 @@ from fairway.runtime.clock import Clock, parse_rfc3339
 
 _SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
 _PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+_NONE: Mapping[str, bool] = {}
+_FAILURES = {
+    "nftables": "nftables_sync_failures",
+    "iptables": "iptables_restore_failures",
+    "ipvs": "iptables_restore_failures",
+}
+"""What the reference calls a round that failed, by mode."""
 _RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
 
 
@@ -47,19 +54,22 @@ class Healthy(Protocol):
 class Metrics(Listener):
     """A registry of its own for one proxy."""
 
-    def __init__(self, cache: Cache, clock: Clock) -> None:
+    def __init__(
+        self, cache: Cache, clock: Clock, mode: str = "nftables", features: Mapping[str, bool] = _NONE
+    ) -> None:
         # kube-proxy has no such series, and dashboards do not expect them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._cache, self._clock = cache, clock
         self._started = clock.now()
+        self._checked: Tally[tuple[str, str]] = Tally()
         self.health: Healthy | None = None
-        self._reference_metrics()
-        self._own_metrics()
+        self._reference_metrics(mode)
+        self._own_metrics(features)
         self.registry.register(_FrontendCounts(cache))
         ProcessCollector(registry=self.registry)
 
-    def _reference_metrics(self) -> None:
+    def _reference_metrics(self, mode: str) -> None:
         sync = "kubeproxy_sync"
         self._rounds = self._histogram(f"{sync}_proxy_rules_duration_seconds", "Time of a round")
         self._full = self._histogram(f"{sync}_full_proxy_rules_duration_seconds", "Time of a round that compared all")
@@ -68,14 +78,17 @@ class Metrics(Listener):
         self._queued = self._gauge(
             f"{sync}_proxy_rules_last_queued_timestamp_seconds", "When a round was last asked for"
         )
-        self._failures = self._counter(f"{sync}_proxy_rules_nftables_sync_failures_total", "Rounds the kernel refused")
-        # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
-        self._cleanups = self._counter(
-            f"{sync}_proxy_rules_nftables_cleanup_failures_total", "Removals of stale chains that failed"
-        )
+        name = _FAILURES.get(mode, _FAILURES["nftables"])
+        self._failures = self._counter(f"{sync}_proxy_rules_{name}_total", "Rounds the kernel refused")
+        seen = [self._failures]
+        if mode == "nftables":
+            # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
+            words = "Removals of stale chains that failed"
+            seen.append(self._counter(f"{sync}_proxy_rules_nftables_cleanup_failures_total", words))
         for family in FAMILIES:
-            self._failures.labels(family)
-            self._cleanups.labels(family)
+            self._queued.labels(family).set(self._clock.now())
+            for one in seen:
+                one.labels(family)
         self._programming = Histogram(
             "kubeproxy_network_programming_duration_seconds",
             "From the change of a pod until the kernel had it",
@@ -100,12 +113,16 @@ class Metrics(Listener):
             for path in ("healthz", "livez")
         }
 
-    def _own_metrics(self) -> None:
+    def _own_metrics(self, features: Mapping[str, bool]) -> None:
         own = "fairway_proxy"
         build = Gauge(f"{own}_build_info", "The version", ["version"], registry=self.registry)
         build.labels(__version__).set(1)
         reference = Gauge("kubernetes_build_info", "The version", ["git_version"], registry=self.registry)
         reference.labels(f"fairway-{__version__}").set(1)
+        words = "Feature gates that mean something here"
+        gate = Gauge("kubernetes_feature_enabled", words, ["name", "stage"], registry=self.registry)
+        for name, value in features.items():
+            gate.labels(name, "").set(value)
         self._receipts = Histogram(
             f"{own}_programming_seconds",
             "From the arrival of an event until the kernel acknowledged what follows from it",
@@ -122,6 +139,7 @@ class Metrics(Listener):
     def probed(self, path: str, code: int) -> None:
         """A health probe was answered."""
         self._probes[path].labels(str(code)).inc()
+        self._checked[path, "success" if code == 200 else "error"] += 1
 
     def event(self, cause: Cause) -> None:
         """An object changed."""
@@ -170,6 +188,11 @@ class Metrics(Listener):
         lines = ["# TYPE kubernetes_healthcheck gauge"]
         good = self.health is None or self.health.healthy
         lines += [f'kubernetes_healthcheck{{name="ping",type="{path}"}} {int(good)}' for path in ("healthz", "livez")]
+        lines += ["# TYPE kubernetes_healthchecks_total counter"]
+        lines += [
+            f'kubernetes_healthchecks_total{{name="ping",status="{status}",type="{path}"}} {count}'
+            for (path, status), count in sorted(self._checked.items())
+        ]
         return Answer(200, "text/plain; version=0.0.4; charset=utf-8", ("\n".join(lines) + "\n").encode())
 
     def _observe_programming(self, family: str, causes: Iterable[Cause], at: float) -> None:
@@ -196,17 +219,22 @@ class _FrontendCounts:
         self._cache = cache
 
     def collect(self) -> Iterable[Metric]:
-        lonely: Tally[tuple[str, str]] = Tally()
+        ports: set[tuple[str, str, Key, str, str]] = set()
         for one in self._cache.no_local_endpoints():
-            lonely["internal" if one.kind is FrontendKind.CLUSTER_IP else "external", one.family] += 1
+            policy = "internal" if one.kind is FrontendKind.CLUSTER_IP else "external"
+            ports.add((policy, one.family, one.service, one.port_name, one.protocol))
+        lonely = Tally({(policy, family): 0 for policy in ("internal", "external") for family in FAMILIES})
+        lonely.update((policy, family) for policy, family, *_ in ports)
         family = GaugeMetricFamily(
             "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
-            "Frontends kept to this node by their policy, without an endpoint here",
+            "Service ports kept to this node by their policy, without an endpoint here",
             labels=["traffic_policy", "ip_family"],
         )
         for labels, count in sorted(lonely.items()):
             family.add_metric(labels, count)
         yield family
+        troubled = len(self._cache.troubles.all())
+        yield GaugeMetricFamily("fairway_proxy_troubled_services", "Services with problems", value=troubled)
         yield GaugeMetricFamily("fairway_proxy_frontends", "Frontends in the kernel", value=len(self._cache.frontends))
         yield GaugeMetricFamily("fairway_proxy_services", "Services known", value=self._cache.services)
         yield GaugeMetricFamily("fairway_proxy_endpointslices", "EndpointSlices known", value=self._cache.slices)
