@@ -167,6 +167,7 @@ def busy() -> Desk:
     """One that has seen everything there is to count."""
     desk = Desk()
     desk.metrics = Metrics(desk.cache, desk.clock, "nftables", {"AllowServiceExternalIPs": True})
+    desk.clock.advance(5)
     for kind in ("Service", "EndpointSlice"):
         desk.metrics.event(Cause(kind, KEY, "1", desk.clock.monotonic(), rfc3339(desk.clock.now())))
     causes = [Cause("EndpointSlice", KEY, "1", desk.clock.monotonic(), rfc3339(desk.clock.now()))]

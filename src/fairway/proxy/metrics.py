@@ -34,7 +34,6 @@ from fairway.runtime.clock import Clock, parse_rfc3339
 
 _SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
 _PROGRAMMING_BUCKETS = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
-_NONE: Mapping[str, bool] = {}
 _FAILURES = {
     "nftables": "nftables_sync_failures",
     "iptables": "iptables_restore_failures",
@@ -55,7 +54,7 @@ class Metrics(Listener):
     """A registry of its own for one proxy."""
 
     def __init__(
-        self, cache: Cache, clock: Clock, mode: str = "nftables", features: Mapping[str, bool] = _NONE
+        self, cache: Cache, clock: Clock, mode: str = "nftables", features: Mapping[str, bool] | None = None
     ) -> None:
         # kube-proxy has no such series, and dashboards do not expect them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -65,7 +64,7 @@ class Metrics(Listener):
         self._checked: Tally[tuple[str, str]] = Tally()
         self.health: Healthy | None = None
         self._reference_metrics(mode)
-        self._own_metrics(features)
+        self._own_metrics(features or {})
         self.registry.register(_FrontendCounts(cache))
         ProcessCollector(registry=self.registry)
 
