@@ -180,6 +180,7 @@ class _PortFrontends:
             relaying=relay,
             source_ranges=self._source_ranges(address) if kind is FrontendKind.LOAD_BALANCER else (),
             cuts_connections=cuts_connections(self.service, self.settings),
+            health_check_port=self._health_check_port() if kind is FrontendKind.CLUSTER_IP else 0,
         )
 
     def _relaying(self) -> Relaying | None:
@@ -203,6 +204,11 @@ class _PortFrontends:
         if client is Client.POD and self.detects:
             return _forward(pools, Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod")
         return _forward(pools, Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
+
+    def _health_check_port(self) -> int:
+        spec = self.service.spec
+        asked = spec.type == "LoadBalancer" and spec.external_traffic_policy == "Local"
+        return spec.health_check_node_port if asked else 0
 
     def _source_ranges(self, address: str) -> tuple[str, ...]:
         """The networks that may connect to the load-balancer IP ``address``; empty when everybody may."""

@@ -169,7 +169,8 @@ class Frontend(Struct, kw_only=True):
     wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means nothing, which counts as none.
     ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying`` is None where the kernel alone
     may bring packets to the backends. ``cuts_connections`` says that connections to a backend that has gone are to end
-    at once, not when their two ends notice.
+    at once, not when their two ends notice. ``health_check_port`` is where this node tells
+    load balancers whether it has backends of its own, said once a Service port, by its cluster IP; 0 for none.
     """
 
     kind: FrontendKind
@@ -189,6 +190,7 @@ class Frontend(Struct, kw_only=True):
     scheduler: str = ""
     relaying: Relaying | None = None
     source_ranges: tuple[str, ...] = ()
+    health_check_port: int = 0
     cuts_connections: bool = False
 
     @property

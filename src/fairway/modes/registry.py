@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairway.modes.contract import Mode
+from fairway.modes.iptables import IptablesMode
 from fairway.modes.nftables import NftablesMode
 from fairway.modes.userspace import UserspaceMode
 
@@ -16,6 +17,7 @@ MODES: dict[str, Mode[Any, Any, Any]] = {
     mode.name: mode
     for mode in (
         UserspaceMode(NftablesMode(), NftablesMode.name),
+        UserspaceMode(IptablesMode(), IptablesMode.name),
         UserspaceMode(NftablesMode(), USERSPACE),
     )
 }
