@@ -7,7 +7,7 @@ commits all of it or nothing.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -207,6 +207,8 @@ class Watcher:
     ours: int
     """Our process id, as this machine's kernel knows it."""
     table: str = TABLE
+    concerns: Callable[[Reply], bool] | None = None
+    """Which notifications are about what is ours; by default all those about our table."""
     deaf_to: int = 0
     """The port of the `Nftables` whose changes the kernel need not tell us: a full load would be megabytes of them."""
     lost: bool = False
@@ -236,10 +238,13 @@ class Watcher:
             return found
         for reply in replies:
             if reply.kind != codec.NEW_GENERATION:
-                self._touched = self._touched or string(attributes(reply.body).get(1, b"")) == self.table
+                self._touched = self._touched or (self.concerns or self._of_our_table)(reply)
                 continue
             generation = read_generation(reply)
             if self._touched and generation.process != self.ours:
                 found.append(Intrusion(generation))
             self._touched = False
         return found
+
+    def _of_our_table(self, reply: Reply) -> bool:
+        return string(attributes(reply.body).get(1, b"")) == self.table

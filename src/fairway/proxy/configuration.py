@@ -141,6 +141,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
     cluster = check("clusterCIDR", _dual_networks, document.cluster_cidr, nowhere)
     own = _Check(lambda flag: flag, check.problems)
     check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
+    check("iptables.variant", _variant, document.iptables.variant, "")
     check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
     check("nftables.minSyncPeriod", _period, document.nftables.min_sync_period, 0.0)
     node_ports = check("nodePortAddresses", _node_ports, document.node_port_addresses, None)
@@ -320,6 +321,12 @@ def _one_of(text: str, known: tuple[str, ...], reference: tuple[str, ...], noun:
 def _mode(text: str) -> str:
     # kube-proxy's empty mode means iptables, which nobody should get by surprise here: empty is our default.
     return _one_of(text or DEFAULT_MODE, tuple(MODES), REFERENCE_MODES, "mode")
+
+
+def _variant(text: str) -> str:
+    if text not in ("", "nft", "legacy"):
+        raise ValueError(f'"{text}" is no variant of iptables: nft or legacy')
+    return text
 
 
 def _local_mode(text: str) -> str:

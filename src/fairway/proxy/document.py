@@ -41,6 +41,10 @@ class ClientConnection(_Part, frozen=True, kw_only=True):
 
 
 class Iptables(_Part, frozen=True, kw_only=True):
+    """``flat`` and ``variant`` are Fairway's own: kube-proxy would not read a file that has them."""
+
+    flat: bool = False
+    variant: str = ""
     masquerade_bit: int = 14
     masquerade_all: bool = False
     localhost_node_ports: bool = True

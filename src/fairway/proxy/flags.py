@@ -62,6 +62,10 @@ class Flags:
     """Twice this long may a change wait for the kernel until /healthz says so."""
     iptables_min_sync_period: str = "1s"
     """Taken for kube-proxy's sake: changes go to the kernel at once."""
+    iptables_flat: bool = False
+    """In the iptables mode: kube-proxy's own rules, one after the other, instead of dispatch trees."""
+    iptables_variant: str = ""
+    """In the iptables mode: nft or legacy; by default the one that is in use here."""
     iptables_masquerade_bit: int = 14
     """The bit of the packet mark for what is masqueraded, in the modes that mark packets."""
     iptables_localhost_nodeports: bool | None = None
@@ -159,6 +163,8 @@ _PATHS = {
     "show_hidden_metrics_for_version": "showHiddenMetricsForVersion",
     "iptables_sync_period": "nftables.syncPeriod",
     "iptables_min_sync_period": "nftables.minSyncPeriod",
+    "iptables_flat": "iptables.flat",
+    "iptables_variant": "iptables.variant",
     "feature_gates": "featureGates",
     "pod_bridge_interface": "detectLocal.bridgeInterface",
     "pod_interface_name_prefix": "detectLocal.interfaceNamePrefix",

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from fairway.kernel.contract import Opened
+from fairway.kernel.iptables_mode import open_iptables_mode
 from fairway.kernel.nftables_mode import open_nftables
+from fairway.modes.iptables import Options
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration
 from fairway.relay.kernel import add_addresses, relaying
@@ -19,6 +21,7 @@ Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
 
 KERNELS: Mapping[str, Open] = {
     "nftables": lambda _: open_nftables(),
+    "iptables": lambda document: open_iptables_mode(_iptables_options(document), document.iptables.variant),
     USERSPACE: lambda _: open_nftables(),
 }
 """One for each mode of `fairway.modes.registry`; for the userspace mode, the one that leads clients to the relay."""
@@ -38,3 +41,8 @@ def open_mode(
         relaying(carrier, name, make_relay(prepare=add_addresses)) as opened,
     ):
         yield opened
+
+
+def _iptables_options(document: KubeProxyConfiguration) -> Options:
+    written = document.iptables
+    return Options(flat=written.flat, masquerade_bit=written.masquerade_bit, count=True)

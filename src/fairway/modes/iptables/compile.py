@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+from fairway.model.address import of_family
 from fairway.model.view import HASH, RANDOM, Action, ActionKind, Backend, Frontend, FrontendKind, NodeSettings
 from fairway.modes.iptables import names as n
 from fairway.modes.iptables.base import LOCALHOST_COUNTER, Options, pod_matches
 from fairway.modes.iptables.flat import FlatLines
 from fairway.modes.iptables.lines import Lines
 from fairway.modes.iptables.program import Fragment
-from fairway.modes.iptables.rules import comment, host
+from fairway.modes.iptables.rules import PING, comment, host
 from fairway.modes.iptables.tree import Line
 
 _LOCAL = "-m addrtype --src-type LOCAL"
@@ -34,6 +35,16 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings, options: Option
 
 def unsupported(frontend: Frontend) -> list[str]:
     """What the frontend asks for and iptables cannot do, as sentences for the user."""
+    return [*_balancing(frontend), *_scheduler(frontend)]
+
+
+def _scheduler(frontend: Frontend) -> list[str]:
+    if not frontend.scheduler:
+        return []
+    return [f"Service {frontend.service}: fairway.dev/ipvs-scheduler has no effect: only the ipvs mode has schedulers"]
+
+
+def _balancing(frontend: Frontend) -> list[str]:
     if frontend.balancing == HASH:
         return [
             f"Service {frontend.service}: fairway.dev/balancing=hash needs the nftables mode: iptables cannot look up "
@@ -49,8 +60,8 @@ class TreeLines(Lines):
     """The default form: found by dispatch trees, and exactly what `fairway.model.decide` says."""
 
     def lines(self) -> Iterator[Line]:
-        if self.frontend.kind is FrontendKind.OTHER_PORTS:
-            yield self._other_ports()
+        if self.frontend.kind in (FrontendKind.OTHER_PORTS, FrontendKind.PING):
+            yield from self._other_ports()
             return
         for pool in self.pools():
             yield from self.endpoints(pool)
@@ -157,10 +168,16 @@ class TreeLines(Lines):
         yield Line("filter", chain, 0, "1", "-j DROP")
         yield self.dispatched("filter", n.PROXY_FIREWALL, "0", f"{match} -j {chain}")
 
-    def _other_ports(self) -> Line:
-        says = comment(f"{self.frontend.service} has no such port")
-        rule = f"{self.to_service}{says} {self.refusal(ActionKind.REJECT)}"
-        return self.dispatched("filter", n.OTHER_PORTS, "0", rule)
+    def _other_ports(self) -> Iterator[Line]:
+        """An address as such: it answers pings, by way of one of this node's own, and refuses what no port takes."""
+        for address in of_family(self.settings.answers_ping, self.frontend.family):
+            protocol, echo = PING[self.family]
+            rule = f"{self.to_service}{protocol} {comment(f'ping {self.name}')} {echo}"
+            yield self.dispatched("nat", n.SERVICES, "0", f"{rule} -j DNAT --to-destination {address}")
+        if self.frontend.kind is FrontendKind.OTHER_PORTS:
+            says = comment(f"{self.frontend.service} has no such port")
+            rule = f"{self.to_service}{says} {self.refusal(ActionKind.REJECT)}"
+            yield self.dispatched("filter", n.OTHER_PORTS, "0", rule)
 
 
 def _differ(one: Action, other: Action) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from fairway.model.address import ANY
-from fairway.model.packet import Choice, Outcome, Packet, Step, Trace, Verdict
+from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Verdict
 from fairway.model.view import Backend, FrontendKey, Origin
 from fairway.modes.iptables.base import Place
 from fairway.modes.iptables.names import EXTERNAL_NODE_PORTS, NODE_PORTS, TREES, Family
@@ -19,6 +19,9 @@ from fairway.modes.iptables.program import Program
 from fairway.modes.iptables.rules import Parsed, parse
 
 _BY_PORT = (NODE_PORTS, EXTERNAL_NODE_PORTS, TREES["nat", NODE_PORTS], TREES["filter", EXTERNAL_NODE_PORTS])
+
+
+_PROTOCOLS = {"TCP": ("tcp",), "UDP": ("udp",), "SCTP": ("sctp",), ICMP: ("icmp", "ipv6-icmp")}
 
 
 class _End(Enum):
@@ -53,7 +56,9 @@ def evaluate(program: Program, packet: Packet, remembered: Backend | None = None
         ends.add(end)
         if end not in (_End.DROPPED, _End.REJECTED):
             passed.append(branch)
-    if rewritten and passed:
+    if rewritten and packet.protocol == ICMP:
+        outcome = Outcome(verdict=Verdict.ANSWER, because="a ping of a Service's address", frontend=walk.frontend)
+    elif rewritten and passed:
         outcome = walk.delivery(passed)
     elif _End.DROPPED in ends:
         outcome = Outcome(verdict=Verdict.DROP, because=walk.because, frontend=walk.frontend)
@@ -117,6 +122,8 @@ class _Walk:
                 yield _End.ACCEPTED, branch
             case "DROP" | "REJECT":
                 yield (_End.DROPPED if parsed.target == "DROP" else _End.REJECTED), branch
+            case "DNAT" if self.packet.protocol == ICMP:
+                yield _End.REWRITTEN, replace(branch, backend=(parsed.to, 0))
             case "DNAT":
                 address, _, port = parsed.to.rpartition(":")
                 yield _End.REWRITTEN, replace(branch, backend=(address.strip("[]"), int(port)))
@@ -135,6 +142,9 @@ class _Walk:
                 self.frontend = FrontendKey(str(parsed.destination.network_address), protocol, port)
             elif parsed.destination_is_local or name.startswith(_BY_PORT):
                 self.frontend = FrontendKey(ANY[self.packet.family], protocol, port)
+        elif self.packet.protocol == ICMP and parsed.target == "DNAT":
+            pinged = FrontendKey(self.packet.destination, ICMP, 0)
+            self.frontend = pinged if pinged in self.program.fragments else pinged._replace(protocol="")
         elif parsed.target == "REJECT" and parsed.destination and not parsed.ports:
             self.frontend = FrontendKey(str(parsed.destination.network_address), "", 0)
         elif parsed.target == "DROP" and parsed.destination and not parsed.ports:
@@ -159,13 +169,14 @@ class _Walk:
 
     def _fits(self, rule: Parsed, branch: _Branch, chain: str) -> bool:
         address, port = self._destination(branch)
-        if rule.unknown or rule.interface:
+        if rule.unknown:
             return False
         addresses = self.program.settings.addresses
         questions = (
             rule.source is None or (self.source in rule.source) is not rule.not_source,
             rule.destination is None or (ipaddress.ip_address(address) in rule.destination) is not rule.not_destination,
-            not rule.protocol or rule.protocol == self.packet.protocol.lower(),
+            not rule.interface or _is(rule.interface, self.packet.interface) is not rule.not_interface,
+            not rule.protocol or rule.protocol in _PROTOCOLS.get(self.packet.protocol, ()),
             rule.ports is None or rule.ports[0] <= port <= rule.ports[1],
             not rule.source_is_local or self.packet.local or self.packet.source in addresses,
             not rule.destination_is_local or address in addresses,
@@ -209,6 +220,11 @@ class _Walk:
         known = (*fragment.frontend.cluster, *fragment.frontend.local) if fragment else ()
         found = (one for one in known if (one.address, one.port) == (address, port))
         return next(found, Backend(address=address, port=port))
+
+
+def _is(wanted: str, name: str) -> bool:
+    """Whether an interface's name is the one, or begins as a plus says."""
+    return name.startswith(wanted[:-1]) if wanted.endswith("+") else name == wanted
 
 
 def _comment(rule: str) -> str:

@@ -23,7 +23,7 @@ class FlatLines(Lines):
 
     def lines(self) -> Iterator[Line]:
         kind = self.frontend.kind
-        if kind is FrontendKind.OTHER_PORTS:
+        if kind in (FrontendKind.OTHER_PORTS, FrontendKind.PING):
             return
         for pool in self.pools():
             yield from self.endpoints(pool)

@@ -28,7 +28,7 @@ class Lines:
     def __post_init__(self) -> None:
         one = self.frontend
         self.family = family_of_frontend(one)
-        self.hash = service_hash(one) if one.kind is not FrontendKind.OTHER_PORTS else ""
+        self.hash = service_hash(one)
         self.protocol = one.protocol.lower()
         self.name = one.service_port
         self.actions = {client: one.action(client) for client in Client}

@@ -19,6 +19,8 @@ _KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 _LOOPBACK = {"ip": "127.0.0.0/8", "ip6": "::1/128"}
 REJECTED = {"ip": "icmp-port-unreachable", "ip6": "icmp6-port-unreachable"}
 _MASK = {"ip": "255.255.255.255", "ip6": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+PING = {"ip": ("-p icmp", "-m icmp --icmp-type 8"), "ip6": ("-p ipv6-icmp", "-m icmp6 --icmpv6-type 128")}
+"""Asks for the protocol, and for an echo request."""
 _SCALE = 1 << 31
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -115,7 +117,20 @@ def parse(text: str) -> Parsed:
 
 
 _NO_VALUE = frozenset(("--reap", "--rsource", "--random-fully", "--set"))
-_IGNORED = frozenset(("-m", "--comment", "--mode", "--mask", "--seconds", "--reject-with", "--nfacct-name", "--name"))
+_IGNORED = frozenset(
+    (
+        "-m",
+        "--comment",
+        "--mode",
+        "--mask",
+        "--seconds",
+        "--reject-with",
+        "--nfacct-name",
+        "--name",
+        "--icmp-type",
+        "--icmpv6-type",
+    )
+)
 
 
 def _set(found: Parsed, word: str, value: str, negated: bool) -> None:

@@ -1,0 +1,247 @@
+"""The iptables mode's kernel, for the thread's network namespace: our chains, and word of who else changes them.
+
+nft variant       nf_tables tells of every commit, and numbers them: those of others that touch our chains are word
+legacy variant    the kernel tells nothing: rules and bytes of the tables are asked for every few seconds
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from fairway.kernel import nfacct
+from fairway.kernel.command import CommandFailed
+from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.iptables import Iptables, holds, open_iptables
+from fairway.kernel.links import sysctl
+from fairway.kernel.nfnetlink import Reply, attributes, string
+from fairway.kernel.nftables import Generation, Nftables, Watcher
+from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
+from fairway.model.view import NodeSettings
+from fairway.modes.iptables import IptablesMode, Options, Plan, Program
+from fairway.modes.iptables.base import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, TABLES
+from fairway.modes.iptables.names import FAMILIES, is_ours
+from fairway.modes.iptables.program import read_back
+
+T = TypeVar("T")
+_POLL_SECONDS = 5.0
+
+
+class Sentry(Protocol):
+    """Notices what others change."""
+
+    def fileno(self) -> int: ...
+
+    def at_work(self, tables: int = 0) -> AbstractContextManager[None]:
+        """For as long as we read the whole, or change so many tables."""
+
+    def others(self) -> list[str]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class IptablesKernel:
+    """`kernel.contract.ModeKernel`."""
+
+    iptables: Iptables
+    mode: IptablesMode
+    sentry: Sentry
+
+    def read_back(self) -> Program:
+        with self.sentry.at_work():
+            found = _or_fail(self.iptables.read)
+        return read_back(NodeSettings(name=""), self.mode.options, found)
+
+    def apply(self, plan: Plan) -> None:
+        with self.sentry.at_work(sum(1 for family in FAMILIES for table in TABLES if plan.of(family, table))):
+            self._restore(plan)
+
+    def check(self, plan: Plan) -> None:
+        self._restore(plan, test=True)
+
+    def fileno(self) -> int:
+        return self.sentry.fileno()
+
+    def others(self) -> list[str]:
+        return self.sentry.others()
+
+    def clean(self) -> str:
+        held = self.read_back()
+        if not holds(held.state().values()):
+            return ""
+        chains = sum(1 for state in held.state().values() for place in state if place.chain not in HOOKS)
+        self.apply(self.mode.plan(held, self.mode.empty()))
+        return f"{chains} chains of iptables ({self.iptables.variant})"
+
+    def _restore(self, plan: Plan, *, test: bool = False) -> None:
+        for family in self.iptables.families:
+            if text := plan.text(family):
+                _or_fail(partial(self.iptables.restore, family, text, test=test))
+
+
+@dataclass
+class Generations:
+    """Hears every commit; ours are known by their numbers, because another process does them for us."""
+
+    nftables: Nftables
+    watcher: Watcher
+    _ours: deque[range] = field(default_factory=lambda: deque(maxlen=64))
+    _busy: bool = False
+    _heard: list[Generation] = field(default_factory=list)
+    _doubt: bool = False
+
+    def fileno(self) -> int:
+        return self.watcher.fileno()
+
+    @contextmanager
+    def at_work(self, tables: int = 0) -> Iterator[None]:
+        self._busy = True
+        began = self.nftables.generation().number
+        try:
+            yield
+        finally:
+            now = self.nftables.generation().number
+            if now - began == tables:
+                self._ours.append(range(began + 1, now + 1))
+            elif tables:
+                # Somebody committed while we did, before or after: only the whole tells what is there now.
+                self._doubt = True
+            self._busy = False
+
+    def others(self) -> list[str]:
+        self._heard += [one.generation for one in self.watcher.wait(0)]
+        if self._busy:
+            return []  # which of them are ours is known when the round is done; this is asked again then
+        heard, self._heard = self._heard, []
+        foreign = [one for one in heard if not any(one.number in ours for ours in self._ours)]
+        found = [f"{one.program or 'a process'} (pid {one.process})" for one in foreign]
+        if self._doubt or self.watcher.lost:
+            found.append("somebody, perhaps (at the same time as we)")
+        self._doubt = self.watcher.lost = False
+        return found
+
+    def close(self) -> None:
+        self.watcher.close()
+        self.nftables.close()
+
+
+class Sizes:
+    """Asks now and then how much the tables hold, in a thread of its own."""
+
+    def __init__(self, measure: Callable[[], object]) -> None:
+        self._measure = measure
+        self._known = measure()
+        self._work = threading.Lock()
+        self._end = threading.Event()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A thread is in the network namespace of the one that starts it.
+        self._thread = threading.Thread(target=self._poll, name="iptables-sizes", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._event
+
+    @contextmanager
+    def at_work(self, tables: int = 0) -> Iterator[None]:
+        with self._work:
+            try:
+                yield
+            finally:
+                self._known = self._measure()
+
+    def others(self) -> list[str]:
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            return []
+        return ["somebody (the legacy variant does not tell who)"]
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+        os.close(self._event)
+
+    def look(self) -> None:
+        """Compare once."""
+        with self._work:
+            if (now := self._measure()) != self._known:
+                self._known = now
+                os.eventfd_write(self._event, 1)
+
+    def _poll(self) -> None:
+        while not self._end.wait(_POLL_SECONDS):
+            self.look()
+
+
+@contextmanager
+def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
+    """The variant in use, or the named one. Raises `Unsuitable`."""
+    try:
+        iptables = open_iptables(variant)
+        mode = IptablesMode(_able(options, iptables))
+        sentry = _sentry(iptables)
+    except (LookupError, CommandFailed, OSError) as error:
+        raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
+    with ExitStack() as stack:
+        stack.callback(sentry.close)
+        kernel = IptablesKernel(iptables, mode, sentry)
+        try:
+            kernel.read_back()
+        except ApplyFailed as error:
+            raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
+        yield Opened(mode, kernel)
+
+
+def _able(options: Options, iptables: Iptables) -> Options:
+    """The options as far as this kernel can do them."""
+    liberal = _setting("net.netfilter.nf_conntrack_tcp_be_liberal")
+    return replace(
+        options,
+        families=iptables.families,
+        drop_invalid=options.drop_invalid and liberal in ("", "0"),
+        count=options.count and nfacct.ensure((DROPPED_COUNTER, LOCALHOST_COUNTER)),
+    )
+
+
+def _setting(name: str) -> str:
+    """Empty when this kernel has no such setting, or not yet."""
+    try:
+        return sysctl(name)
+    except FileNotFoundError:
+        return ""
+
+
+def _sentry(iptables: Iptables) -> Sentry:
+    if iptables.variant == "legacy":
+        return Sizes(iptables.size)
+    nftables = Nftables()
+    return Generations(nftables, Watcher(0, concerns=touches_ours))
+
+
+def touches_ours(reply: Reply) -> bool:
+    """Whether a notification is about a chain of ours; in a hook's chain only what goes, which may have been ours."""
+    found = attributes(reply.body)
+    if string(found.get(1, b"")) not in TABLES:
+        return False
+    match reply.kind:
+        case x if x in (NEW_RULE, DELETE_RULE):
+            chain = string(found.get(2, b""))
+            return is_ours(chain) or (reply.kind == DELETE_RULE and chain in HOOKS)
+        case x if x in (NEW_CHAIN, DELETE_CHAIN):
+            return is_ours(string(found.get(3, b"")))
+        case _:
+            return reply.kind == DELETE_TABLE
+
+
+def _or_fail(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (CommandFailed, OSError) as error:
+        raise ApplyFailed(str(error)) from error
