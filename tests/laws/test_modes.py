@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -13,14 +14,16 @@ from fairway.model.packet import Packet
 from fairway.model.view import FrontendKey, NodeView
 from tests.laws.machines import Memory, Subject, every_mode
 from tests.laws.strategies import Cluster, changes, clusters, packets
+from tests.laws.strategies import settings as node_settings
 
 
 @st.composite
 def views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
-    view = draw(clusters()).view()
+    view = draw(clusters(node_settings(extras=True))).view()
     return view, draw(packets(view))
 
 
+@pytest.mark.reference("7.2 TestTracePacket and its kin")
 @every_mode
 @given(views_and_packets())
 def test_evaluate_ends_as_decide_does(subject: Subject, case: tuple[NodeView, Packet]) -> None:

@@ -1,15 +1,13 @@
-"""Laws of the nftables mode: it says what the model says, and a Plan leads where it says."""
+"""Laws of the nftables mode alone: hashing, slots that stay, messages that fit. Those of every mode: `test_modes`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nftables import requests
 from fairway.model.decide import decide
 from fairway.model.packet import Packet
@@ -29,31 +27,6 @@ def _views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
     return view, draw(packets(view))
 
 
-@pytest.mark.reference("7.2 TestTracePacket and its kin")
-@given(_views_and_packets())
-def test_evaluate_ends_as_decide_does(case: tuple[NodeView, Packet]) -> None:
-    view, packet = case
-    outcome, decided = MODE.evaluate(MODE.program(view), packet).outcome, decide(view, packet)
-    assert outcome.essence == decided.essence
-    assert outcome.shares == decided.shares
-
-
-@given(_views_and_packets())
-def test_evaluate_names_the_frontend_that_decide_names(case: tuple[NodeView, Packet]) -> None:
-    view, packet = case
-    assert MODE.evaluate(MODE.program(view), packet).outcome.frontend == decide(view, packet).frontend
-
-
-@given(_views_and_packets())
-def test_a_program_read_back_evaluates_as_the_one_that_was_written(case: tuple[NodeView, Packet]) -> None:
-    view, packet = case
-    wanted = MODE.program(view)
-    machine = FakeNftables()
-    machine.apply(MODE.plan(MODE.empty(), wanted))
-    read = Program(machine.read(), view.settings)
-    assert MODE.evaluate(read, packet).outcome.essence == decide(view, packet).essence
-
-
 @settings(max_examples=10)
 @given(_views_and_packets(), st.sampled_from([0, 600]))
 def test_a_hashed_client_gets_the_backend_that_decide_names(case: tuple[NodeView, Packet], affinity: int) -> None:
@@ -64,96 +37,6 @@ def test_a_hashed_client_gets_the_backend_that_decide_names(case: tuple[NodeView
     assert len(decided.choices) <= 1
     assert {one.backend for one in decided.choices} <= {one.backend for one in decide(view, packet).choices}
     assert MODE.evaluate(MODE.program(hashed), packet).outcome.essence == decided.essence
-
-
-def _remembering(view: NodeView) -> NodeView:
-    """The same with session affinity on every frontend."""
-    frontends = {key: replace(one, affinity_seconds=600) for key, one in view.frontends.items()}
-    return NodeView(settings=view.settings, frontends=frontends)
-
-
-@settings(max_examples=30)
-@given(_views_and_packets())
-def test_a_client_that_comes_back_gets_the_backend_it_had(case: tuple[NodeView, Packet]) -> None:
-    view, packet = _remembering(case[0]), case[1]
-    program = MODE.program(view)
-    machine = FakeNftables()
-    machine.apply(MODE.plan(MODE.empty(), program))
-    for choice in decide(view, packet).choices:
-        decided = decide(view, packet, choice.backend)
-        assert decided.choices == (choice,)
-        assert MODE.evaluate(program, packet, choice.backend).outcome.essence == decided.essence
-        read = Program(machine.read(), view.settings)
-        assert MODE.evaluate(read, packet, choice.backend).outcome.essence == decided.essence
-
-
-@given(changes(), st.data())
-def test_a_client_whose_backend_has_left_gets_any_other(change: tuple[Cluster, Cluster], data: st.DataObject) -> None:
-    before, after = (_remembering(one.view()) for one in change)
-    packet = data.draw(packets(before))
-    program = MODE.program(before)
-    MODE.accept(program, _changed(program, MODE.program(after)))
-    for choice in decide(before, packet).choices:
-        decided = decide(after, packet, choice.backend)
-        stays = choice.backend in [one.backend for one in decide(after, packet).choices]
-        assert not stays or decided.choices[0].backend == choice.backend
-        assert MODE.evaluate(program, packet, choice.backend).outcome.essence == decided.essence
-
-
-@given(_views_and_packets())
-def test_every_step_of_a_trace_is_a_line_of_the_program(case: tuple[NodeView, Packet]) -> None:
-    view, packet = case
-    program = MODE.program(view)
-    lines = {line.strip().partition(' comment "')[0] for line in MODE.render(program).splitlines()}
-    assert {step.what for step in MODE.evaluate(program, packet).steps} <= lines
-
-
-@given(clusters(), st.data())
-def test_the_order_of_frontends_does_not_matter(cluster: Cluster, data: st.DataObject) -> None:
-    view = cluster.view()
-    shuffled = dict(data.draw(st.permutations(list(view.frontends.items()))))
-    other = NodeView(settings=view.settings, frontends=shuffled)
-    assert MODE.program(view).tables() == MODE.program(other).tables()
-    assert MODE.render(MODE.program(view)) == MODE.render(MODE.program(other))
-
-
-@given(clusters())
-def test_nothing_is_to_be_done_when_nothing_changed(cluster: Cluster) -> None:
-    program = MODE.program(cluster.view())
-    assert not MODE.plan(program, program)
-    assert not MODE.plan_changes(program, dict(program.fragments))
-
-
-@given(clusters(), clusters())
-def test_a_plan_leads_from_any_program_to_any_other(before: Cluster, after: Cluster) -> None:
-    old, new = MODE.program(before.view()), MODE.program(after.view())
-    machine = FakeNftables()
-    machine.apply(MODE.plan(MODE.empty(), old))
-    machine.apply(MODE.plan(old, new))
-    assert machine.read() == new.tables()
-    machine.apply(MODE.plan(new, MODE.empty()))
-    assert machine.read() == {}
-
-
-@given(changes())
-def test_a_plan_of_changes_leads_to_the_changed_program(change: tuple[Cluster, Cluster]) -> None:
-    before, after = change[0].view(), change[1].view()
-    program = MODE.program(before)
-    machine = FakeNftables()
-    machine.apply(MODE.plan(MODE.empty(), program))
-    changed = _changed(program, MODE.program(after))
-    machine.apply(MODE.plan_changes(program, changed))
-    MODE.accept(program, changed)
-    assert machine.read() == program.tables()
-
-
-@given(changes(), st.data())
-def test_a_changed_program_evaluates_as_a_new_one(change: tuple[Cluster, Cluster], data: st.DataObject) -> None:
-    view = change[1].view()
-    program = MODE.program(change[0].view())
-    MODE.accept(program, _changed(program, MODE.program(view)))
-    packet = data.draw(packets(view))
-    assert MODE.evaluate(program, packet).outcome.essence == decide(view, packet).essence
 
 
 @given(changes())

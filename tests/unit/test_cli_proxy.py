@@ -14,8 +14,8 @@ from fairway.proxy.document import read_document
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--mode", "ipvs"], '--proxy-mode: mode "ipvs" does not exist in this version of Fairway; it has nftables'),
-        (["--proxy-mode=iptables"], "it has nftables"),
+        (["--mode", "ebpf"], '--proxy-mode: unknown mode "ebpf"; it must be nftables'),
+        (["--mode", "iptables", "--iptables-variant=old"], '--iptables-variant: "old" is no variant of iptables'),
         (["--cluster-cidr=10.244.0.0"], "--cluster-cidr: "),
         (["--nodeport-addresses=everywhere"], "--nodeport-addresses: "),
         (["--healthz-bind-address=:x"], "--healthz-bind-address: "),

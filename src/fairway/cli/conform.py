@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -20,6 +20,7 @@ def conform(
     *,
     mode: Annotated[str, Parameter(name="--mode")] = "nftables",
     scenario: Annotated[tuple[str, ...], Parameter(name="--scenario", consume_multiple=True)] = (),
+    iptables_variant: Literal["", "nft", "legacy"] = "",
     list_: Annotated[bool, Parameter(name="--list")] = False,
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -37,6 +38,8 @@ def conform(
         The proxy mode.
     scenario
         Only these scenarios, by name.
+    iptables_variant
+        In iptables mode: nft or legacy; by default the one that is in use here.
     list_
         Name the scenarios and send nothing.
     output
@@ -48,6 +51,7 @@ def conform(
     from fairway.conform.scenario import ScenarioError
     from fairway.kernel.contract import Unsuitable
     from fairway.lab.errors import LabError
+    from fairway.proxy.document import document_at
 
     if mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
@@ -57,7 +61,8 @@ def conform(
             names = [one.name for one in played]
             print_json(names) if output == "json" else print("\n".join(names))
             return 0
-        report = run(MODES[mode], played, _say if output == "text" else _be_silent)
+        document = document_at({"iptables.variant": iptables_variant})
+        report = run(MODES[mode], played, _say if output == "text" else _be_silent, document)
     except ScenarioError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     except PermissionError:

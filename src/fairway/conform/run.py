@@ -18,6 +18,7 @@ from fairway.kernel.contract import ApplyFailed
 from fairway.lab.network import Network
 from fairway.lab.running import RunningNetwork
 from fairway.lab.state import State
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration
 
 
 class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -52,14 +53,21 @@ def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
     return tuple(known[name] for name in wanted or known)
 
 
-def conform(mode: AnyMode, played: Iterable[Scenario], say: Callable[[str, Result], None]) -> Report:
+def conform(
+    mode: AnyMode,
+    played: Iterable[Scenario],
+    say: Callable[[str, Result], None],
+    document: KubeProxyConfiguration = DEFAULTS,
+) -> Report:
     """Play the scenarios on a stage made for it; ``say`` hears of each as it is done, with its list's name.
+
+    The document tunes the mode, as it does a proxy.
 
     Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode, and
     `fairway.lab.errors.LabError` when it cannot carry the stage.
     """
     report = Report(mode=mode.name)
-    with _network() as network, built(network, mode) as stage:
+    with _network() as network, built(network, mode, document) as stage:
         for scenario in played:
             kind, result = _result(stage, scenario)
             getattr(report, kind).append(result)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from fairway.model.decide import decide
 from fairway.model.packet import ICMP, PROTOCOLS, Outcome, Packet, Trace, Verdict
 from fairway.model.view import NodeView
 from fairway.modes.contract import Mode
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration
 from fairway.proxy.kernels import open_mode
 
 AnyMode = Mode[Any, Any, Any]
@@ -167,12 +168,12 @@ def protocols() -> frozenset[str]:
 
 
 @contextmanager
-def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
+def built(network: RunningNetwork, mode: AnyMode, document: KubeProxyConfiguration = DEFAULTS) -> Iterator[Stage]:
     """The stage on a network of the shape `STAGE`, for as long as the ``with`` block; everybody answers.
 
-    Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode.
+    The document tunes the mode, as it does a proxy. Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode.
     """
-    with opened(network, mode) as stage:
+    with opened(network, mode, document) as stage:
         for place in PLACES:
             for protocol, number in SERVED:
                 if protocol in stage.protocols:
@@ -184,21 +185,20 @@ def built(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
 
 
 @contextmanager
-def opened(network: RunningNetwork, mode: AnyMode) -> Iterator[Stage]:
+def opened(network: RunningNetwork, mode: AnyMode, document: KubeProxyConfiguration = DEFAULTS) -> Iterator[Stage]:
     """A network of any shape whose nodes have their kernels open, and hold nothing yet. Raises as `built` does."""
     with ExitStack() as stack:
         nodes: dict[str, Node] = {}
         for node in network.topology.nodes:
             namespace = network.network.node(node.name)
-            found = _entered(stack, namespace, mode)
+            found = _entered(stack, namespace, open_mode(mode.name, document))
             conntrack = stack.enter_context(namespace.run(Conntrack))
             nodes[node.name] = Node(node, namespace, found.mode, found.kernel, conntrack, mode.empty())
         yield Stage(network, mode, nodes)
 
 
-def _entered(stack: ExitStack, namespace: NetworkNamespace, mode: AnyMode) -> Opened:
+def _entered(stack: ExitStack, namespace: NetworkNamespace, opening: AbstractContextManager[Opened]) -> Opened:
     """The kernel of a node in this mode: opened, used and closed inside the node's namespace."""
-    opening = open_mode(mode.name)
     opened = namespace.run(opening.__enter__)
     stack.callback(lambda: namespace.run(lambda: opening.__exit__(None, None, None)))
     return opened

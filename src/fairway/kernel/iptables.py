@@ -18,9 +18,9 @@ from typing import Literal, TypeAlias
 
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.links import sysctl
-from fairway.modes.iptables.base import HOOKS, TABLES, Place, State
 from fairway.modes.iptables.names import FIREWALL, Family, is_ours
 from fairway.modes.iptables.rules import canonical, parse
+from fairway.modes.iptables.ruleset import HOOKS, TABLES, Place, State
 
 Variant: TypeAlias = Literal["nft", "legacy"]
 VARIANTS: tuple[Variant, ...] = ("nft", "legacy")

@@ -25,9 +25,9 @@ from fairway.kernel.nftables import Generation, Nftables, Watcher
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
 from fairway.model.view import NodeSettings
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
-from fairway.modes.iptables.base import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, TABLES
 from fairway.modes.iptables.names import FAMILIES, is_ours
 from fairway.modes.iptables.program import read_back
+from fairway.modes.iptables.ruleset import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, TABLES
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0

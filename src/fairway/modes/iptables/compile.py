@@ -15,11 +15,11 @@ from collections.abc import Generator, Iterator
 from fairway.model.address import of_family
 from fairway.model.view import HASH, RANDOM, Action, ActionKind, Backend, Frontend, FrontendKind, NodeSettings
 from fairway.modes.iptables import names as n
-from fairway.modes.iptables.base import LOCALHOST_COUNTER, Options, pod_matches
 from fairway.modes.iptables.flat import FlatLines
 from fairway.modes.iptables.lines import Lines
 from fairway.modes.iptables.program import Fragment
 from fairway.modes.iptables.rules import PING, comment, host
+from fairway.modes.iptables.ruleset import LOCALHOST_COUNTER, Options, pod_matches
 from fairway.modes.iptables.tree import Line
 
 _LOCAL = "-m addrtype --src-type LOCAL"

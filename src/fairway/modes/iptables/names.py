@@ -17,12 +17,14 @@ SERVICES, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
 EXTERNAL, EXTERNAL_NODE_PORTS = "KUBE-EXTERNAL-SERVICES", "KUBE-EXTERNAL-NODEPORTS"
 OTHER_PORTS, PROXY_FIREWALL = "KUBE-OTHER-PORTS", "KUBE-PROXY-FIREWALL"
 MARK, MARK_NOT_PODS, POSTROUTING = "KUBE-MARK-MASQ", "KUBE-MARK-NOT-PODS", "KUBE-POSTROUTING"
-FORWARD, FIREWALL, CANARY = "KUBE-FORWARD", "KUBE-FIREWALL", "KUBE-PROXY-CANARY"
+FORWARD, CANARY = "KUBE-FORWARD", "KUBE-PROXY-CANARY"
+FIREWALL, LOCALHOST = "KUBE-FIREWALL", "KUBE-LOCALHOST"
 
-_FIXED = frozenset(
+CONSTANT = frozenset(
     (SERVICES, NODE_PORTS, EXTERNAL, EXTERNAL_NODE_PORTS, OTHER_PORTS, PROXY_FIREWALL)
-    + (MARK, MARK_NOT_PODS, POSTROUTING, FORWARD, FIREWALL, CANARY)
+    + (MARK, MARK_NOT_PODS, POSTROUTING, FORWARD, FIREWALL, LOCALHOST, CANARY)
 )
+"""The chains that a node without Services has."""
 TREES = {
     ("nat", SERVICES): "KUBE-IP-",
     ("nat", NODE_PORTS): "KUBE-NP-",
@@ -39,7 +41,7 @@ _OURS = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-INT-", "KUBE-FW-", "KUBE-S
 
 def is_ours(chain: str) -> bool:
     """Whether a chain is one that this mode, or kube-proxy's, makes; the kubelet's and everybody else's are not."""
-    return chain in _FIXED or chain.startswith(_OURS)
+    return chain in CONSTANT or chain.startswith(_OURS)
 
 
 @lru_cache(maxsize=65536)

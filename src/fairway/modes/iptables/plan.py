@@ -18,9 +18,9 @@ from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
 from fairway.modes.iptables import names as n
-from fairway.modes.iptables.base import HOOKS, TABLES, Place, State
 from fairway.modes.iptables.names import FAMILIES, Family
 from fairway.modes.iptables.program import Chains, Fragment, Program
+from fairway.modes.iptables.ruleset import HOOKS, TABLES, Place, State
 from fairway.modes.iptables.tree import Changed, Line
 from fairway.modes.shares import Turnover
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
-from fairway.modes.iptables.base import HOOKS, TABLES, Base, Dispatch, Options, Place, State, base
-from fairway.modes.iptables.names import Family, endpoint_chain
+from fairway.modes.iptables.names import CONSTANT, Family, endpoint_chain
 from fairway.modes.iptables.rules import parse
+from fairway.modes.iptables.ruleset import HOOKS, TABLES, Base, Dispatch, Options, Place, State, base
 from fairway.modes.iptables.tree import Line, Tree
 from fairway.modes.shares import Shares
 
@@ -146,26 +146,34 @@ def read_back(settings: NodeSettings, options: Options, found: dict[Family, Stat
 
 
 def render(program: Program) -> str:
-    """The Program as `iptables-save` prints it, lines of frontends with their Origin before them; may be loaded."""
+    """The Program as `iptables-restore` reads it, a part for each chain, each line with its Origin before it."""
     origins = {(line.table, line.rule): origin for line, origin in program.origins().items()}
-    texts = []
+    parts = []
     for family, state in program.state().items():
-        texts.append(f"# {'ip6tables' if family == 'ip6' else 'iptables'}\n")
         for table in TABLES:
             chains = {place.chain: rules for place, rules in state.items() if place.table == table}
-            texts.append(f"*{table}\n")
-            texts += [f":{name} - [0:0]\n" for name in sorted(chains) if name not in HOOKS]
-            texts += _rules(table, chains, origins)
-            texts.append("COMMIT\n\n")
-    return "".join(texts).removesuffix("\n")
+            tool = "ip6tables-restore" if family == "ip6" else "iptables-restore"
+            constant = [name for name in chains if name in CONSTANT]
+            parts.append(f"# {tool}\n*{table}\n{_declared(constant)}")
+            parts.append(_declared(chains.keys() - {*constant, *HOOKS}))
+            parts += ["".join(_rules(table, name, chains[name], origins)) for name in sorted(chains, key=_hooks_first)]
+            parts.append("COMMIT\n")
+    return "\n".join(part for part in parts if part)
 
 
-def _rules(table: str, chains: dict[str, tuple[str, ...]], origins: dict[tuple[str, str], Origin]) -> Iterator[str]:
-    for name in sorted(chains, key=lambda one: (one not in HOOKS, one)):
-        said = None
-        for rule in chains[name]:
-            origin = origins.get((table, rule))
-            if origin is not None and origin != said:
-                yield f"# {origin}\n"
-            said = origin
-            yield f"-A {name} {rule}\n"
+def _hooks_first(chain: str) -> tuple[bool, str]:
+    return chain not in HOOKS, chain
+
+
+def _declared(chains: Iterable[str]) -> str:
+    return "".join(f":{name} - [0:0]\n" for name in sorted(chains))
+
+
+def _rules(table: str, chain: str, rules: Iterable[str], origins: dict[tuple[str, str], Origin]) -> Iterator[str]:
+    said = None
+    for rule in rules:
+        origin = origins.get((table, rule))
+        if origin is not None and origin != said:
+            yield f"# {origin}\n"
+        said = origin
+        yield f"-A {chain} {rule}\n"

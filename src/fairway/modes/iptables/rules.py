@@ -15,7 +15,7 @@ from fairway.modes.iptables.names import BITS, Family
 
 COMMENT_BYTES = 255
 """What the kernel keeps of a comment, without the byte that ends it."""
-_KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_./:>[];")
+_KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_./:>[];=,")
 _LOOPBACK = {"ip": "127.0.0.0/8", "ip6": "::1/128"}
 REJECTED = {"ip": "icmp-port-unreachable", "ip6": "icmp6-port-unreachable"}
 _MASK = {"ip": "255.255.255.255", "ip6": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}

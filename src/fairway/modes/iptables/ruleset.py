@@ -130,17 +130,20 @@ class _Base:
         return found
 
     def filter(self) -> State:
-        hooks = {
+        hooks: dict[str, tuple[str, ...]] = {
             "INPUT": (self._firewall(), self._health_checks(), self._external()),
             "FORWARD": (self._firewall(), self._forward(), self._services(), self._external()),
             "OUTPUT": (self._firewall(), self._services()),
         }
-        if not self.options.flat:
+        guard = n.FIREWALL if self.options.flat else n.LOCALHOST
+        if self.options.flat:
+            hooks = {hook: (*((f"-j {guard}",) if hook != "FORWARD" else ()), *some) for hook, some in hooks.items()}
+        else:
+            hooks["INPUT"] = (f"-j {guard}", *hooks["INPUT"])
             hooks["OUTPUT"] += (self._external(),)
-        local = (f"-j {n.FIREWALL}",)
         return {
-            **{Place("filter", hook): (*(local if hook != "FORWARD" else ()), *some) for hook, some in hooks.items()},
-            Place("filter", n.FIREWALL): tuple(self._localnet()),
+            **{Place("filter", hook): some for hook, some in hooks.items()},
+            Place("filter", guard): tuple(self._localnet()),
             Place("filter", n.FORWARD): tuple(self._forwarding()),
         }
 
@@ -160,12 +163,16 @@ class _Base:
         return f"{comment('kubernetes forwarding rules')} -j {n.FORWARD}"
 
     def _localnet(self) -> list[str]:
+        """Localhost's node ports need route_localnet, with which others could reach what listens on 127.0.0.1 only.
+
+        The kubelet has the reference's rule in the same chain, and leads its own output there, too.
+        """
         if self.family == "ip6" or not self.settings.localhost_node_ports:
             return []
         states = "-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT"
-        return [
-            f"! -s 127.0.0.0/8 -d 127.0.0.0/8 {comment('block incoming localnet connections')} {states} -j DROP",
-        ]
+        says = comment("block incoming localnet connections")
+        elsewhere = "! -s 127.0.0.0/8 -d 127.0.0.0/8" if self.options.flat else "-d 127.0.0.0/8 ! -i lo"
+        return [f"{elsewhere} {says} {states} -j DROP"]
 
     def _forwarding(self) -> list[str]:
         counted = f" -m nfacct --nfacct-name {DROPPED_COUNTER}" if self.options.count else ""
