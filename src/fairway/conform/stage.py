@@ -171,7 +171,8 @@ def protocols() -> frozenset[str]:
 def built(network: RunningNetwork, mode: AnyMode, document: KubeProxyConfiguration = DEFAULTS) -> Iterator[Stage]:
     """The stage on a network of the shape `STAGE`, for as long as the ``with`` block; everybody answers.
 
-    The document tunes the mode, as it does a proxy. Raises `fairway.kernel.contract.Unsuitable` when this machine's kernel cannot do the mode.
+    The document tunes the mode, as it does a proxy. Raises `fairway.kernel.contract.Unsuitable` when this machine's
+    kernel cannot do the mode.
     """
     with opened(network, mode, document) as stage:
         for place in PLACES:
