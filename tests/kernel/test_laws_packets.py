@@ -13,10 +13,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from fairway.conform.scenario import NODE_AT, PLACES, STAGE, Expectation
+from fairway.conform.scenario import (
+    NODE_AT,
+    PLACES,
+    POD_NETWORKS,
+    SERVICE_NETWORKS,
+    STAGE,
+    Expectation,
+    addresses_of,
+)
 from fairway.conform.stage import Journey, Stage, built
 from fairway.lab.running import RunningNetwork
-from fairway.lab.topology import POD_NETWORK, SERVICE_NETWORK, Topology
+from fairway.lab.topology import Topology
+from fairway.model.address import ANY, family_of
 from fairway.model.decide import decide
 from fairway.model.packet import Outcome, Packet, Verdict
 from fairway.model.resolve import resolve
@@ -31,7 +40,7 @@ PACKETS = 6
 _NODE_NAMES = dict(zip(NODES, (node.name for node in STAGE.nodes), strict=True))
 _ZONE_NAMES = dict(zip(ZONES, (node.zone for node in STAGE.nodes), strict=False))
 _PORTS = dict(zip(TARGET_PORTS, (8080, 5353), strict=True))
-_NODE_OF = {place.address: place.node for name, place in PLACES.items() if name != "outside"}
+_NODE_OF = {address: place.node for name, place in PLACES.items() if name != "outside" for address in place.addresses}
 
 
 @pytest.fixture(scope="module", params=sorted(MODES))
@@ -67,9 +76,9 @@ def _views(cluster: Cluster, *, masquerade_all: bool, detects_pods: bool) -> Map
             NodeSettings(
                 name=node.name,
                 zone=node.zone,
-                addresses=(node.address, node.gateway, "127.0.0.1", "::1"),
-                pod_networks=(str(POD_NETWORK),) if detects_pods else (),
-                service_networks=(str(SERVICE_NETWORK),),
+                addresses=(*addresses_of(node), "127.0.0.1", "::1"),
+                pod_networks=POD_NETWORKS if detects_pods else (),
+                service_networks=SERVICE_NETWORKS,
                 masquerade_all=masquerade_all,
             ),
         )
@@ -97,9 +106,9 @@ def _endpoint_on_stage(one: Endpoint) -> Endpoint:
 
 def _keys(view: NodeView) -> st.SearchStrategy[FrontendKey]:
     """Mostly frontends with somebody behind them; also the others, and one that nobody has."""
-    four = {key: one for key, one in view.frontends.items() if one.family == "IPv4"}
-    alive = sorted(key for key, one in four.items() if one.cluster or one.local)
-    anything = st.sampled_from([*sorted(four), FrontendKey("10.96.200.1", "TCP", 80)])
+    alive = sorted(key for key, one in view.frontends.items() if one.cluster or one.local)
+    nobodys = [FrontendKey("10.96.200.1", "TCP", 80), FrontendKey("fd00:10:96:200::1", "TCP", 80)]
+    anything = st.sampled_from([*sorted(view.frontends), *nobodys])
     return st.one_of(*([st.sampled_from(alive)] * 4 if alive else []), anything)
 
 
@@ -108,11 +117,17 @@ def _lines(draw: st.DrawFn, views: Mapping[str, NodeView]) -> Expectation:
     """A packet from anybody on the stage to a frontend, or nearly to one, and how the model says it ends."""
     client = draw(st.sampled_from(sorted(PLACES)))
     key = draw(_keys(views[PLACES[client].node]))
-    destination = draw(st.sampled_from(sorted(NODE_AT))) if key.address == "0.0.0.0" else key.address
+    family = family_of(key.address)
+    nodes = [address for address in sorted(NODE_AT) if family_of(address) == family]
+    destination = draw(st.sampled_from(nodes)) if key.address == ANY[family] else key.address
     protocol = key.protocol if key.protocol in ("TCP", "UDP") else draw(st.sampled_from(["TCP", "UDP"]))
     place = PLACES[client]
     packet = Packet(
-        source=place.address, destination=destination, protocol=protocol, port=key.port or 4321, local=place.local
+        source=place.facing(destination),
+        destination=destination,
+        protocol=protocol,
+        port=key.port or 4321,
+        local=place.local,
     )
     line = Expectation("law", client, packet, Verdict.PASS, frozenset())
     outcome = line.journey(lambda node, one: decide(views[node], one))
@@ -129,7 +144,7 @@ def _answers_find_their_way(stage: Stage, views: Mapping[str, NodeView], line: E
     journey = Journey(stage.mode, views)
     outcome: Outcome = line.journey(journey.answer)
     here = {name for name, place in PLACES.items() if place.node == journey.node and name != "outside"}
-    near = {PLACES[name].address for name in here}
+    near = {address for name in here for address in PLACES[name].addresses}
     return all(c.masquerade or line.packet.source in near or c.backend.address in near for c in outcome.choices)
 
 

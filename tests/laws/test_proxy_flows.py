@@ -43,7 +43,7 @@ def flows_that_can_be(now: Node, elsewhere: Iterable[FrontendKey]) -> list[Memor
 def other_places() -> st.SearchStrategy[list[FrontendKey]]:
     one = st.builds(
         FrontendKey,
-        st.sampled_from([*NODE_ADDRESSES, "10.96.0.7", "fd00:96::7", "198.51.100.1"]),
+        st.sampled_from([*NODE_ADDRESSES, "10.96.0.7", "fd00:10:96::7", "198.51.100.1"]),
         st.sampled_from(PROTOCOLS),
         st.sampled_from([*PORTS, *NODE_PORTS]),
     )
