@@ -249,6 +249,31 @@ def test_a_kernel_that_refuses_is_told_of_once_and_asked_again(world: World) -> 
             until(world.node, lambda: "the kernel follows again" in running.said(), "the log tells of the recovery")
 
 
+# Two more ports for the same API server; what goes to the first of them can be cut off.
+MORE_PORTS = """
+table ip doors {
+  chain in { type nat hook output priority -100; tcp dport { 6444, 6445 } redirect to :6443; }
+  chain out { type filter hook output priority 0; }
+}
+"""
+WALL = "tcp dport 6443 ct original proto-dst 6444 reject with tcp reset"
+
+
+def test_when_one_api_server_does_not_answer_it_follows_the_next(world: World) -> None:
+    """One server at three ports: nobody is at the first, and the second is cut off later."""
+    run(["nft", "-f", "-"], namespace=world.node, input=MORE_PORTS)
+    world.api.service("web")
+    servers = ",".join(f"https://127.0.0.1:{port}" for port in (1, 6444, 6445))
+    with world.proxy(f"--master={servers}") as running:
+        assert world.answers() == {"refused"}
+        nft(world.node, "add", "rule", "ip", "doors", "out", WALL)
+        world.api.endpoints("web", world.web[0])
+        moved = "https://127.0.0.1:6444 does not answer; using https://127.0.0.1:6445"
+        until(world.node, lambda: moved in running.said(), "the last one is used")
+        world.api.endpoints("web", world.web[1])
+        world.until_answers({"web-2"}, "what the last one tells is followed")
+
+
 @pytest.mark.reference("7.5 should work after restarting kube-proxy / restarting apiserver")
 def test_it_does_without_the_api_server_and_goes_on_when_that_is_back(world: World) -> None:
     world.api.service("web")

@@ -97,8 +97,11 @@ class Follower:
 
 
 @asynccontextmanager
-async def following() -> AsyncIterator[Follower]:
+async def following(silence: float = 0.0) -> AsyncIterator[Follower]:
+    """With ``silence`` it asks for a stream first."""
     follower = Follower()
+    if silence:
+        follower.informer.stream(silence)
     task = asyncio.create_task(follower.informer.run())
     try:
         async with asyncio.timeout(5):
@@ -225,3 +228,80 @@ async def test_it_can_read_less_than_the_whole_class() -> None:
     assert type(informer.cache[A]) is Slim
     task.cancel()
     await asyncio.wait([task])
+
+
+END = {"metadata": {"resourceVersion": "5", "annotations": {"k8s.io/initial-events-end": "true"}}}
+
+
+async def streamed(it: Follower) -> Any:
+    """The watch that begins with everything, begun."""
+    exchange = await it.server.next("GET /api/v1/namespaces/shop/services")
+    asked = {name: exchange.query.get(name) for name in ("watch", "sendInitialEvents", "resourceVersionMatch")}
+    assert asked == {"watch": "true", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+    assert "resourceVersion" not in exchange.query
+    return exchange
+
+
+async def test_one_watch_brings_everything_there_is_and_then_what_happens() -> None:
+    async with following(silence=5) as it:
+        watch = await streamed(it)
+        await watch.begin()
+        for name in "ab":
+            await watch.event("ADDED", service(name, 3))
+        await watch.event("DELETED", service("b", 4))
+        assert it.told.empty()
+        await watch.event("BOOKMARK", END)
+        await it.informer.synced()
+        assert it.informer.resource_version == "5"
+        await watch.event("MODIFIED", service("a", 6))
+        assert [await it.told.get(), await it.told.get()] == [("a", "", "3"), ("a", "3", "6")]
+        await watch.end()
+        await it.watch("6")
+
+
+async def test_an_expired_revision_is_streamed_again_and_only_the_differences_are_told() -> None:
+    async with following(silence=5) as it:
+        watch = await streamed(it)
+        await watch.begin()
+        await watch.event("ADDED", service("a", 3))
+        await watch.event("ADDED", service("b", 3))
+        await watch.event("BOOKMARK", END)
+        await watch.event("ERROR", failure(410, "Expired"))
+        it.clock.advance(await it.clock.sleeper())
+        again = await streamed(it)
+        await again.begin()
+        await again.event("ADDED", service("a", 3))
+        await again.event("BOOKMARK", END)
+        assert [await it.told.get() for _ in range(3)] == [("a", "", "3"), ("b", "", "3"), ("b", "3", "")]
+
+
+@pytest.mark.parametrize("code", [400, 422])
+async def test_a_server_that_does_not_stream_is_asked_for_a_list(code: int) -> None:
+    async with following(silence=5) as it:
+        await (await streamed(it)).answer(failure(code, "Invalid"), code)
+        await it.list(service_list(5, service("a", 3)))
+        watch = await it.watch("5")
+        await watch.event("ERROR", failure(410, "Expired"))
+        it.clock.advance(await it.clock.sleeper())
+        await it.list(service_list(9))
+
+
+async def test_a_server_that_never_says_that_this_was_everything_is_asked_for_a_list() -> None:
+    async with following(silence=0.01) as it:
+        watch = await streamed(it)
+        await watch.begin()
+        await watch.event("ADDED", service("a", 3))
+        await it.server.hung_up.wait()
+        await it.list(service_list(5, service("a", 3)))
+        await it.informer.synced()
+
+
+async def test_a_stream_that_breaks_off_before_the_end_counts_for_nothing() -> None:
+    async with following(silence=5) as it:
+        watch = await streamed(it)
+        await watch.begin()
+        await watch.event("ADDED", service("a", 3))
+        watch.break_off()
+        it.clock.advance(await it.clock.sleeper())
+        assert not it.informer.cache
+        await streamed(it)

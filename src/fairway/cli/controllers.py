@@ -98,7 +98,7 @@ def controllers(
 
 async def _serve(connection: Connection, descriptor: BinaryIO | None, options: Options) -> None:
     from fairway.client.http import Client
-    from fairway.client.network import NetworkTransport
+    from fairway.client.network import open_transport
     from fairway.controllers.runner import run_controllers
 
     def ready() -> None:
@@ -108,7 +108,7 @@ async def _serve(connection: Connection, descriptor: BinaryIO | None, options: O
             with contextlib.suppress(BrokenPipeError), descriptor:
                 descriptor.write(b"ready\n")
 
-    async with Client(NetworkTransport(connection), user_agent="fairway-controllers") as client:
+    async with Client(open_transport(connection), user_agent="fairway-controllers") as client:
         running = asyncio.create_task(run_controllers(client, on_ready=ready, options=options))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)

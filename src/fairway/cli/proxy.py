@@ -44,7 +44,8 @@ def proxy(
     kubeconfig
         How to reach the API server. Without it: a pod's service account, else $KUBECONFIG, else ~/.kube/config.
     master
-        The API server's address, instead of the one that the kubeconfig has.
+        The API server's address, instead of the one that the kubeconfig has; of several, with commas between them, the
+        next one is used when one does not answer.
     config
         A KubeProxyConfiguration file (kubeproxy.config.k8s.io/v1alpha1). It counts instead of the flags that it has
         a field for, but for --hostname-override, --kubeconfig and those about the log. When it changes, the process
@@ -111,22 +112,24 @@ def _serve(configuration: Configuration, connection: Connection, config: Path | 
 
 
 def _connection(kubeconfig: Path | None, master: str) -> Connection:
-    """As the kubeconfig says, but for the server when --master names one; that alone will do where there is no file."""
+    """As the kubeconfig says, but for the servers that --master names; that alone will do where there is no file."""
     import os
 
     from fairway.client.kubeconfig import Connection, KubeconfigError, find_connection
 
-    if master and not master.startswith(("http://", "https://")):
-        raise CommandError(
-            f"--master: {master!r} is no address of an API server, such as https://10.0.0.1:6443", EXIT_USAGE
-        )
+    servers = [one.strip() for one in master.split(",") if one.strip()]
+    for one in servers:
+        if not one.startswith(("http://", "https://")):
+            raise CommandError(
+                f"--master: {one!r} is no address of an API server, such as https://10.0.0.1:6443", EXIT_USAGE
+            )
     try:
         found = find_connection(kubeconfig, os.environ)
     except KubeconfigError:
-        if not master or kubeconfig is not None:
+        if not servers or kubeconfig is not None:
             raise
-        found = Connection(server=master, source="--master")
-    return replace(found, server=master) if master else found
+        found = Connection(server=servers[0], source="--master")
+    return replace(found, server=servers[0], others=tuple(servers[1:])) if servers else found
 
 
 def checked(flags: Flags, file: KubeProxyConfiguration | None = None) -> Configuration:

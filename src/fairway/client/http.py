@@ -34,6 +34,7 @@ _PATCH_MEDIA_TYPES = {
 }
 # A watch ends after this many seconds at the latest, so that the load moves on when servers come and go.
 WATCH_SECONDS = 480
+_ABOUT_OBJECTS = tuple(b'{"type":"%s",' % kind for kind in (b"ADDED", b"MODIFIED", b"DELETED"))
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +71,11 @@ class Event(Generic[T]):
     type: EventType
     metadata: ObjectMeta
     object: T | None
+
+    @property
+    def ends_initial(self) -> bool:
+        """Whether this is the bookmark after the last of the objects that there were at the beginning."""
+        return self.type == "BOOKMARK" and self.metadata.annotation("k8s.io/initial-events-end") == "true"
 
 
 class Client:
@@ -196,8 +202,12 @@ class Client:
         label_selector: str = "",
         field_selector: str = "",
         seconds: int = WATCH_SECONDS,
+        initial: bool = False,
     ) -> AsyncGenerator[Sequence[Event[T]], None]:
         """What happens after ``resource_version``, in batches as they arrive, until the server ends the watch.
+
+        With ``initial`` and no revision, it begins with all objects as ADDED and a bookmark that `Event.ends_initial`
+        (KEP-3157); servers may refuse that, as invalid.
 
         Raises `ApiError` when the server says no, at once or in between: 410 means that the revision is too old.
         """
@@ -205,6 +215,8 @@ class Client:
             watch="true",
             resourceVersion=resource_version,
             allowWatchBookmarks="true",
+            sendInitialEvents="true" if initial else "",
+            resourceVersionMatch="NotOlderThan" if initial else "",
             timeoutSeconds=str(seconds),
             labelSelector=label_selector,
             fieldSelector=field_selector,
@@ -302,7 +314,28 @@ def _readable(data: bytes, resource: Resource[T]) -> T | None:
         return None
 
 
+class _TypedEvent(msgspec.Struct, Generic[T], frozen=True):
+    type: str
+    object: T
+
+
+@functools.cache
+def _event_type(type_: type[KubernetesObject]) -> type[_TypedEvent[Any]]:
+    return cast("type[_TypedEvent[Any]]", _TypedEvent[type_])  # type: ignore[valid-type]
+
+
 def _decode_event(line: bytes, resource: Resource[T]) -> Event[T]:
+    """Nearly every line is an object that can be read: that one is decoded in one go."""
+    if line.startswith(_ABOUT_OBJECTS):
+        try:
+            found = decode(line, _event_type(resource.type))
+        except DecodeError:
+            return _decode_any_event(line, resource)
+        return Event(cast(EventType, found.type), found.object.metadata, found.object)
+    return _decode_any_event(line, resource)
+
+
+def _decode_any_event(line: bytes, resource: Resource[T]) -> Event[T]:
     event = decode(line, _RawEvent)
     data = bytes(event.object)
     match event.type:

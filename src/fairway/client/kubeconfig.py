@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,13 @@ class Connection:
     source: str = "kubeconfig"
     token_file: Path | None = None
     """Where ``token`` is from; whoever uses it long reads it again, because it is replaced before it expires."""
+    others: tuple[str, ...] = ()
+    """More servers of the same cluster, for when ``server`` does not answer."""
+
+    @property
+    def each(self) -> Sequence[Connection]:
+        """One connection for each server."""
+        return [replace(self, server=server, others=()) for server in (self.server, *self.others)]
 
 
 def load_kubeconfig(files: Iterable[str | Path], context: str = "") -> Connection:

@@ -16,11 +16,14 @@ from typing import Any
 import aiohttp
 from aiohttp.client import _RequestContextManager
 
+from fairway.client.failover import FailoverTransport
 from fairway.client.kubeconfig import Connection, KubeconfigError
-from fairway.client.transport import Request, Response, ServerUnreachable
+from fairway.client.transport import Request, Response, ServerUnreachable, Transport
 
 # A server that vanished without a word is noticed after this: 15 s of silence, then three unanswered questions.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+CONNECT_SECONDS = 5.0
+"""A server whose machine is gone answers nothing at all; there may be another one."""
 # Turns of the event loop in which a transport notices that its socket has ended.
 _TURNS_TO_CLOSE = 20
 
@@ -28,8 +31,14 @@ _TURNS_TO_CLOSE = 20
 log = logging.getLogger(__name__)
 
 
+def open_transport(connection: Connection) -> Transport:
+    """The way to the server, or the servers, of a connection. Call it inside a running event loop."""
+    found = [NetworkTransport(one) for one in connection.each]
+    return found[0] if len(found) == 1 else FailoverTransport(found)
+
+
 class NetworkTransport:
-    """Talks to the server of one `Connection`. Make it inside a running event loop, and close it."""
+    """Talks to the first server of a `Connection`. Make it inside a running event loop, and close it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -47,7 +56,9 @@ class NetworkTransport:
 
     async def request(self, request: Request, *, timeout: float) -> Response:
         with self.translated(timeout):
-            async with self._send(request, aiohttp.ClientTimeout(total=timeout)) as answer:
+            async with self._send(
+                request, aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+            ) as answer:
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 return Response(answer.status, headers, await answer.read())
 
@@ -55,7 +66,7 @@ class NetworkTransport:
     async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[_Answer]:
         with self.translated(timeout):
             async with asyncio.timeout(timeout):
-                answer = await self._send(request, aiohttp.ClientTimeout(total=None))
+                answer = await self._send(request, aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
         try:
             yield _Answer(answer, self)
         finally:

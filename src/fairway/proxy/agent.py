@@ -184,8 +184,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         When the API does not answer, that is what ``last`` remembers, if it does.
         """
         name = self.configuration.node_name
-        services = Informer(client, SERVICES.shrunk(compact_service), on_change=self._service_changed)
-        slices = Informer(client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=self._slice_changed)
+        services = Informer(client, SERVICES.shrunk(compact_service), on_change=self._service_changed).stream()
+        slices = Informer(client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=self._slice_changed).stream()
         nodes = Informer(client, NODES, on_change=self._node_changed, field_selector=f"metadata.name={name}")
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:

@@ -16,7 +16,7 @@ from typing import Any
 
 from fairway.client.http import Client
 from fairway.client.kubeconfig import Connection
-from fairway.client.network import NetworkTransport
+from fairway.client.network import open_transport
 from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
@@ -64,7 +64,7 @@ async def serve(
             if ready_fd is not None:
                 tell(ready_fd)
 
-        async with Client(NetworkTransport(connection), user_agent="fairway-proxy") as client:
+        async with Client(open_transport(connection), user_agent="fairway-proxy") as client:
             await until_signalled(_with_file(agent.run(client, on_ready, _last_state(configuration, connection)), file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 
