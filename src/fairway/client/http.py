@@ -307,11 +307,15 @@ def _readable(data: bytes, resource: Resource[T]) -> T | None:
     """One unreadable object must not hide the others from us, so it counts as absent."""
     try:
         found = decode(data, resource.type)
-        return found if resource.shrink is None else cast(T, resource.shrink(found))
+        return _shrunk(found, resource)
     except DecodeError as error:
         key = decode(data, _OnlyMeta).metadata.key
         log.warning("%s %s cannot be read and is ignored: %s", resource.kind, key, error)
         return None
+
+
+def _shrunk(found: T, resource: Resource[T]) -> T:
+    return found if resource.shrink is None else cast(T, resource.shrink(found))
 
 
 class _TypedEvent(msgspec.Struct, Generic[T], frozen=True):
@@ -331,7 +335,8 @@ def _decode_event(line: bytes, resource: Resource[T]) -> Event[T]:
             found = decode(line, _event_type(resource.type))
         except DecodeError:
             return _decode_any_event(line, resource)
-        return Event(cast(EventType, found.type), found.object.metadata, found.object)
+        kept = _shrunk(found.object, resource)
+        return Event(cast(EventType, found.type), kept.metadata, kept)
     return _decode_any_event(line, resource)
 
 
