@@ -358,6 +358,12 @@ def identity(world: World, address: str, client: socket.socket) -> bytes:
     return found.identity
 
 
+def backends(world: World) -> set[str]:
+    """Who the connections through the Service go to, as the kernel remembers them."""
+    with world.node.run(Conntrack) as table:
+        return {one.reply_source for one in table.flows(Match("TCP", VIP, 80))}
+
+
 def stale_flows(running: Proxy, protocol: str) -> int:
     """How many it says it has removed."""
     line = rf'^fairway_proxy_stale_flows_total{{ip_family="IPv4",protocol="{protocol}"}} (\d+)'
@@ -380,7 +386,8 @@ def test_a_connection_to_a_backend_that_left_is_kept_or_cut_as_its_service_says(
         if policy == "keep":
             assert talk.still_works()
         else:
-            until(world.node, lambda: stale_flows(running, "TCP") > 0, "the flow is gone")
+            until(world.node, lambda: world.network.address("talk-1") not in backends(world), "the flow is gone")
+            assert stale_flows(running, "TCP") > 0
             assert talk.client_is_refused()
 
 
