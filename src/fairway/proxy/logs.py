@@ -24,7 +24,9 @@ def configure_logging(verbosity: int, how: Logging | None = None) -> None:
     handler.setFormatter(JsonLines() if how.format == "json" else logging.Formatter(_TEXT))
     handler.addFilter(Chosen(verbosity, how.vmodule))
     logging.basicConfig(level=logging.DEBUG if verbosity >= _EVERYTHING else logging.INFO, handlers=[handler])
-    logging.getLogger("fairway").setLevel(logging.DEBUG)
+    # Each round has a line for those who want it; nobody else pays for making it.
+    wanted = verbosity >= _ROUNDS or how.vmodule
+    logging.getLogger("fairway").setLevel(logging.DEBUG if wanted else logging.INFO)
     # uvicorn tells of its own comings and goings, which are ours.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 

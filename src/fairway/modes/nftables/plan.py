@@ -249,14 +249,14 @@ Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 def plan_changes(program: Program, changes: Changes) -> Plan:
     """From a Program to the same with some Fragments replaced, or gone (None)."""
     counted = _Change.of(program, changes)
-    program.counted = (changes, counted)
+    program.counted = (dict(changes), counted)
     return counted.plan()
 
 
 def accept(program: Program, changes: Changes) -> None:
     """Record that the plan for these changes has been applied. What `plan_changes` counted out is not counted again."""
     known, program.counted = program.counted, None
-    change = known[1] if known is not None and known[0] is changes else _Change.of(program, changes)
+    change = known[1] if known is not None and _same(known[0], changes) else _Change.of(program, changes)
     for family, numbers in change.numbers.items():
         program.numbers[family] |= numbers
     for key, fragment in change.settled.items():
@@ -264,6 +264,11 @@ def accept(program: Program, changes: Changes) -> None:
             program.fragments.pop(key, None)
         else:
             program.fragments[key] = fragment
+
+
+def _same(one: Changes, other: Changes) -> bool:
+    """Whether they hold the very same Fragments."""
+    return one.keys() == other.keys() and all(one[key] is fragment for key, fragment in other.items())
 
 
 def build(program: Program, fragments: Iterable[Fragment]) -> Program:

@@ -135,7 +135,7 @@ class Program:
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     numbers: dict[Family, set[int]] = field(default_factory=lambda: {"ip": set(), "ip6": set()})
     """The numbers that have chains of their own. They stay when nobody needs them any more: structure costs."""
-    counted: tuple[object, Any] | None = field(default=None, compare=False, repr=False)
+    counted: tuple[dict[FrontendKey, Fragment | None], Any] | None = field(default=None, compare=False, repr=False)
     """What `plan.plan_changes` found for the changes it was last asked about, for `plan.accept`."""
 
     def tables(self) -> dict[Family, Table]:
