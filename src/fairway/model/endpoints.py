@@ -29,6 +29,7 @@ class Endpoints:
 
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
         self._slices = {one.metadata.name: one for one in slices if _counts(one)}
+        self._size = sum(len(one.endpoints or ()) for one in self._slices.values())
         self._ports: dict[tuple[str, str, str], _Port] = {}
 
     @property
@@ -37,17 +38,18 @@ class Endpoints:
 
     def put(self, name: str, slice_: EndpointSlice | None) -> None:
         """A slice is there, or has changed, or (None) is gone."""
+        before = self._slices.pop(name, None)
+        self._size -= len((before and before.endpoints) or ())
         if slice_ is not None and _counts(slice_):
             self._slices[name] = slice_
-        else:
-            self._slices.pop(name, None)
+            self._size += len(slice_.endpoints or ())
         for port in self._ports.values():
             port.stale.add(name)
 
     @property
     def size(self) -> int:
         """Endpoints in all slices, counted as they are written."""
-        return sum(len(one.endpoints or ()) for one in self._slices.values())
+        return self._size
 
     def contradictions(self) -> Iterator[tuple[Candidate, Candidate]]:
         """Two endpoints with one address and port, neither about to go, that are not the same: the used one first.

@@ -58,6 +58,8 @@ class Parts(Sequence[T], Generic[T]):
     def __getitem__(self, index: slice) -> tuple[T, ...]: ...
 
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        if index == 0 and self.parts:
+            return self.parts[0][0]
         return tuple(self)[index]
 
     def __eq__(self, other: object) -> bool:

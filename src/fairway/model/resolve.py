@@ -105,6 +105,9 @@ def _addresses(service: Service) -> dict[str, str]:
     return {family: found[family] for family in FAMILIES if family in found}
 
 
+_CLIENTS = (Client.POD, Client.NODE, Client.OUTSIDE)
+
+
 @dataclass(slots=True)
 class _PortFrontends:
     """One Service port in one family: where it listens, and what its clients get."""
@@ -155,12 +158,12 @@ class _PortFrontends:
     def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
         action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
         relay = self._relaying()
-        pod, node, outside = (
+        actions = [action(client, pools, local) for client in _CLIENTS]
+        if relay:
             # Whoever is relayed is a client of the relay, and the backend's client is this node.
-            _as_node(action(client, pools, local)) if relay else action(client, pools, local)
-            for client in (Client.POD, Client.NODE, Client.OUTSIDE)
-        )
-        uses = {one.pool for one in (pod, node, outside) if one.kind is ActionKind.FORWARD}
+            actions = [_as_node(one) for one in actions]
+        pod, node, outside = actions
+        uses = [one.pool for one in actions if one.kind is ActionKind.FORWARD]
         return Frontend(
             kind=kind,
             address=address,

@@ -75,7 +75,8 @@ class Weights(NamedTuple):
 
 def weights_of(service: Service, slices: Iterable[EndpointSlice]) -> Weights:
     """What can be read of the annotations counts."""
-    rules, _ = parse(service.metadata.annotation(WEIGHTS_ANNOTATION))
+    text = service.metadata.annotation(WEIGHTS_ANNOTATION)
+    rules = parse(text)[0] if text else ()
     said = {
         one.metadata.name: weight
         for one in slices

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from fairway.model.hashing import table
-from fairway.model.parts import derived, parts_of
+from fairway.model.parts import Parts, derived
 from fairway.model.view import (
     HASH,
     RANDOM,
@@ -59,6 +59,7 @@ _DAY = 86_400
 _UNPRINTED = re.compile(r"[^\w./:-]|_")
 _OF_CLIENT = {client: f"frontends-{client}" for client in Client}
 _MASQUERADE = {client: f"masquerade-{client}" for client in Client}
+_CLIENTS = tuple(Client)
 _NO_SLOTS: dict[int, Slots] = {}
 _NO_IDENTITIES: dict[bytes, int] = {}
 
@@ -73,7 +74,7 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
         address = Element("pinged", address_bytes(frontend.address), None, _comment(frontend))
         return Fragment(frontend, family, (address,), _NO_SLOTS, identities=_NO_IDENTITIES)
     key = frontend_bytes(frontend.key)
-    actions = {client: frontend.action(client) for client in Client}
+    actions = {client: frontend.action(client) for client in _CLIENTS}
     slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in _used_pools(frontend, actions)}
     numbers = {client: _number(frontend, action, slots) for client, action in actions.items()}
     identities = _identities(slots) if frontend.affinity_seconds else _NO_IDENTITIES
@@ -151,8 +152,8 @@ def _sticky(frontend: Frontend, key: bytes, slots: dict[int, Slots], identities:
 
 
 def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]:
-    used = {action.pool for action in actions.values() if action.kind is ActionKind.FORWARD}
-    return [pool for pool in Pool if pool in used and frontend.pool(pool)]
+    used = [action.pool for action in actions.values() if action.kind is ActionKind.FORWARD]
+    return [pool for pool in _FIRST_SLOT if pool in used and frontend.pool(pool)]
 
 
 def _number(frontend: Frontend, action: Action, slots: dict[int, Slots]) -> int:
@@ -199,13 +200,18 @@ def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> 
 
 def _hairpin(key: bytes, slots: Iterable[Slots]) -> Iterator[Element]:
     """Backends on this node that their own connection may be given to."""
-    here = {address for some in slots for part in parts_of(some.pool) for address in derived(part, _may_be_here)}
+    here = set[str]()
+    for some in slots:
+        if isinstance(some.pool, Parts):
+            here.update(address for part in some.pool.parts for address in derived(part, _may_be_here))
+        else:
+            here.update(_may_be_here(some.pool))
     for address in sorted(here):
         yield Element("hairpin", key + address_bytes(address) * 2)
 
 
-def _may_be_here(backends: Iterable[Backend]) -> tuple[str, ...]:
-    return tuple(one.address for one in backends if one.may_be_here)
+def _may_be_here(backends: Iterable[Backend]) -> list[str]:
+    return [one.address for one in backends if one.local or not one.node]
 
 
 def _source_ranges(frontend: Frontend, key: bytes) -> Iterator[Element]:

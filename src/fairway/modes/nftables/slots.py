@@ -31,7 +31,7 @@ class Slots(Sequence[bytes]):
     def __init__(self, pool: Sequence[Backend], rows: Iterable[bytes] | None = None) -> None:
         """In the pool's own order, each backend as often as it weighs; or as the rows say."""
         self._pool = pool
-        self._width = ADDRESS_BYTES["ip6" if pool and ":" in _first(pool).address else "ip"] + 4
+        self._width = ADDRESS_BYTES["ip6" if pool and ":" in pool[0].address else "ip"] + 4
         self._packed: bytes | bytearray | None = None
         self._where: dict[bytes, int] | None = None
         if rows is not None:
@@ -39,7 +39,7 @@ class Slots(Sequence[bytes]):
             self._size = len(self._packed) // self._width
         else:
             # Weights are given to whole pools, which have no parts then.
-            self._size = len(pool) if isinstance(pool, Parts) else sum(one.weight for one in pool)
+            self._size = len(pool) if isinstance(pool, Parts) else sum([one.weight for one in pool])
 
     @property
     def pool(self) -> Sequence[Backend]:
@@ -150,10 +150,6 @@ class Slots(Sequence[bytes]):
                 del where[self[number]]
         where.update((data, number) for number, data in moves.items() if data is not None)
         to._where = where
-
-
-def _first(pool: Sequence[Backend]) -> Backend:
-    return next(iter(pool))
 
 
 def _rows(pool: Iterable[Backend]) -> Iterator[bytes]:
