@@ -55,6 +55,7 @@ def test_no_more_writes_than_slices_that_have_to_change(before: dict[int, bool],
     assert store.writes - writes <= touched + (fresh + LIMIT - 1) // LIMIT + 1
 
 
+@pytest.mark.reference("6.1 packing")
 @settings(max_examples=50)
 @given(PODS, st.randoms())
 def test_the_order_of_pods_does_not_matter(numbers: dict[int, bool], draw: object) -> None:

@@ -186,6 +186,16 @@ async def test_a_wrong_event_is_told_what_is_wrong(changes: dict[str, Any], word
     assert words in refused.json["message"]
 
 
+async def test_an_event_about_nothing_in_a_namespace_lies_in_a_systems_one() -> None:
+    calls = await start()
+    await calls("POST", resources.NAMESPACES.path(), {"metadata": {"name": "shop"}})
+    about = {"kind": "Node", "name": "node-1"}
+    event = {**later_event(regarding=about), "metadata": {"name": "started", "namespace": "shop"}}
+    refused = await calls("POST", resources.EVENTS_V1.path("shop"), event)
+    assert refused.status == 422
+    assert 'involvedObject.namespace: Invalid value: "": does not match event.namespace' in refused.json["message"]
+
+
 async def test_an_event_of_the_later_form_only_counts_on() -> None:
     calls = await start()
     path = resources.EVENTS_V1.path("default")

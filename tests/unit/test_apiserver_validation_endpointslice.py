@@ -47,6 +47,12 @@ WRONG: list[tuple[str, Document, str, str]] = [
         "Too many: 1001: must have at most 1000 items",
     ),
     (
+        "too many ports",
+        slice_(ports=[{"name": f"p{number}", "port": 80, "protocol": "TCP"} for number in range(20001)]),
+        "ports",
+        "Too many: 20001: must have at most 20000 items",
+    ),
+    (
         "no address",
         slice_({"addresses": []}),
         "endpoints[0].addresses",

@@ -34,6 +34,21 @@ def raw(path: str, value: Any) -> Document:
     return found
 
 
+def mounts(*found: Document) -> Document:
+    return pod({"volumeMounts": list(found)}, volumes=[{"name": "data", "emptyDir": {}}])
+
+
+def container_without(*path: str, **container: Any) -> Document:
+    """A valid Pod whose container lost a field after the defaults were filled in."""
+    found = pod({"ports": [{"containerPort": 1}], **container})
+    here = found["spec"]["containers"][0]
+    for step in path[:-1]:
+        here = here[step][0] if isinstance(here[step], list) else here[step]
+    del here[path[-1]]
+    return found
+
+
+FIELD = {"fieldPath": "status.podIP"}
 C = "spec.containers[0]"
 WRONG: list[tuple[str, Document, str, str]] = [
     ("no containers", pod(containers=[]), "spec.containers", "Required value"),
@@ -64,6 +79,40 @@ WRONG: list[tuple[str, Document, str, str]] = [
         'Duplicate value: "a"',
     ),
     ("protocol", ports({"containerPort": 1, "protocol": "X"}), f"{C}.ports[0].protocol", 'Unsupported value: "X": sup'),
+    ("no protocol", container_without("ports", "protocol"), f"{C}.ports[0].protocol", "Required value"),
+    ("no pull policy", container_without("imagePullPolicy"), f"{C}.imagePullPolicy", "Required value"),
+    (
+        "two sources",
+        pod({"env": [{"name": "A", "valueFrom": {"fieldRef": FIELD, "secretKeyRef": {"name": "s", "key": "k"}}}]}),
+        f"{C}.env[0].valueFrom",
+        'Invalid value: "": may not have more than one field specified at a time',
+    ),
+    ("mount of nothing", mounts({"mountPath": "/a"}), f"{C}.volumeMounts[0].name", "Required value"),
+    ("mount nowhere", mounts({"name": "data"}), f"{C}.volumeMounts[0].mountPath", "Required value"),
+    (
+        "probe without path",
+        container_without("readinessProbe", "httpGet", "path", readinessProbe={"httpGet": {"port": 80}}),
+        f"{C}.readinessProbe.httpGet.path",
+        "Required value",
+    ),
+    (
+        "alias",
+        pod(hostAliases=[{"ip": "10.0.0.1", "hostnames": ["db", "A"]}]),
+        "spec.hostAliases[0].hostnames[1]",
+        'Invalid value: "A": a lowercase RFC 1123 subdomain',
+    ),
+    (
+        "toleration's operator",
+        pod(tolerations=[{"key": "a", "operator": "Is"}]),
+        "spec.tolerations[0].operator",
+        'Unsupported value: "Is": supported values: "Equal", "Exists"',
+    ),
+    (
+        "toleration of any value with one",
+        pod(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+        "spec.tolerations[0].operator",
+        'Invalid value: {"key":"a","operator":"Exists","value":"b"}: value must be empty when `operator` is',
+    ),
     ("host port", ports({"containerPort": 1, "hostPort": 70000}), f"{C}.ports[0].hostPort", "Invalid value: 70000"),
     ("host address", ports({"containerPort": 1, "hostIP": "x"}), f"{C}.ports[0].hostIP", 'Invalid value: "x": must be'),
     (
@@ -216,6 +265,12 @@ def test_a_few_fields_may_change(old: Document, new: Document) -> None:
 
 
 REFUSED: list[tuple[str, Document, Document, str]] = [
+    (
+        "no deadline any more",
+        pod(activeDeadlineSeconds=5),
+        pod(),
+        "spec.activeDeadlineSeconds: Invalid value: null: must not update from a positive integer to nil value",
+    ),
     ("restart policy", pod(), pod(restartPolicy="Never"), "changed: spec.restartPolicy"),
     ("ports", pod(), ports({"containerPort": 80}), "changed: spec.containers[0].ports"),
     ("another node", pod(nodeName="a"), pod(nodeName="b"), "changed: spec.nodeName"),

@@ -62,6 +62,10 @@ def test_only_a_cluster_role_is_about_paths_and_then_about_nothing_else() -> Non
     [
         (ANN, ""),
         ({"kind": "ServiceAccount", "name": "bot", "namespace": "shop"}, ""),
+        (
+            {"kind": "ServiceAccount", "name": "b", "namespace": "s", "apiGroup": "x"},
+            'subjects[0].apiGroup: Unsupported value: "x": supported values: ""',
+        ),
         ({**ANN, "name": ""}, "subjects[0].name: Required value"),
         ({**ANN, "kind": "Robot"}, 'subjects[0].kind: Unsupported value: "Robot": '),
         ({**ANN, "apiGroup": "x"}, 'subjects[0].apiGroup: Unsupported value: "x": '),
@@ -84,3 +88,17 @@ def test_a_binding_stays_one_to_the_same_role() -> None:
     found = rbac.validate_binding_update(binding(ANN, {**REFERENCE, "name": "cluster-admin"}), binding(ANN))
     assert [(one.path, one.detail) for one in found] == [("roleRef", "cannot change roleRef")]
     assert rbac.validate_binding_update(binding({**ANN, "name": "bob"}), binding(ANN)) == []
+
+
+@pytest.mark.parametrize(
+    "changes, error",
+    [
+        ({"apiGroup": "x"}, 'roleRef.apiGroup: Unsupported value: "x": supported values: "rbac.authorization.k8s.io"'),
+        ({"kind": "Role"}, 'roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"'),
+        ({"name": ""}, "roleRef.name: Required value"),
+        ({"name": "a/b"}, 'roleRef.name: Invalid value: "a/b": may not contain'),
+    ],
+)
+def test_a_binding_names_a_role(changes: dict[str, Any], error: str) -> None:
+    found = rbac.validate_binding(binding(ANN, REFERENCE | changes), namespaced=False)
+    assert [str(one)[: len(error)] for one in found] == [error]

@@ -48,6 +48,19 @@ def dual(**spec: Any) -> Document:
     return service(**{**both, **spec})
 
 
+def without_protocol() -> Document:
+    found = service()
+    del found["spec"]["ports"][0]["protocol"]
+    return found
+
+
+def undefaulted_affinity() -> Document:
+    """What only an object that never met the defaults can say."""
+    found = service()
+    found["spec"]["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": 60}}
+    return found
+
+
 VALID = {
     "the smallest": service(),
     "without selector": service(selector=None),
@@ -85,6 +98,19 @@ TOPOLOGY = "service.kubernetes.io/topology-"
 # what is wrong, the document, the field, the beginning of the message
 WRONG: list[tuple[str, Document, str, str]] = [
     ("no ports", service(ports=None), "spec.ports", "Required value"),
+    ("no protocol", without_protocol(), "spec.ports[0].protocol", "Required value"),
+    (
+        "configuration without affinity",
+        undefaulted_affinity(),
+        "spec.sessionAffinityConfig",
+        "Forbidden: must not be set when session affinity is None",
+    ),
+    (
+        "balancing",
+        service({"annotations": {"fairway.dev/balancing": "luck"}}),
+        "metadata.annotations[fairway.dev/balancing]",
+        'Unsupported value: "luck": supported values: "random", ',
+    ),
     (
         "port 0",
         service(ports=port(port=0)),

@@ -35,6 +35,12 @@ def expression(**fields: Any) -> Document:
 EXPRESSION = "spec.selector.matchExpressions[0]"
 UPDATE = "spec.strategy.rollingUpdate"
 WRONG: list[tuple[str, Document, str, str]] = [
+    (
+        "rolling without numbers",
+        {**deployment(), "spec": {**deployment()["spec"], "strategy": {"type": "RollingUpdate"}}},
+        UPDATE,
+        "Required value: this should be defaulted and never be nil",
+    ),
     ("replicas", deployment(replicas=-1), "spec.replicas", "Invalid value: -1: must be greater than or equal to 0"),
     ("no selector", deployment(selector=None), "spec.selector", "Required value"),
     (

@@ -65,13 +65,13 @@ def test_an_endpoint_says_where_it_is_and_which_pod_it_is() -> None:
     "hostname, subdomain, expected",
     [("web-0", "web", "web-0"), ("web-0", "other", None), ("web-0", "", None), ("", "web", None)],
 )
-@pytest.mark.reference("6.1 fields")
+@pytest.mark.reference("6.1 hostname")
 def test_a_hostname_only_in_the_governing_service(hostname: str, subdomain: str, expected: str | None) -> None:
     given = pod("p", "10.0.0.1", spec={"hostname": hostname, "subdomain": subdomain})
     assert endpoints(service(), given)[0].hostname == expected
 
 
-@pytest.mark.reference("6.1 pods")
+@pytest.mark.reference("6.1 unknown node")
 def test_a_pod_on_an_unknown_node_waits_for_the_node() -> None:
     lost = pod("p", "10.0.0.1", node="nowhere")
     found = find_endpoints(service(), [lost], nodes())
@@ -96,7 +96,7 @@ def test_address_types(spec: dict[str, Any], expected: tuple[str, ...]) -> None:
     assert address_types(service(**spec)) == expected
 
 
-@pytest.mark.reference("6.1 fields")
+@pytest.mark.reference("6.1 canonical")
 def test_addresses_are_canonical() -> None:
     given = pod("p", "FD00:0:0::1")
     assert endpoints(service(ipFamilies=["IPv6"]), given)[0].addresses == ("fd00::1",)
@@ -136,6 +136,7 @@ def test_target_ports(port: dict[str, Any], spec: dict[str, Any], expected: int 
     assert [one.port for one in ports] == ([] if expected is None else [expected])
 
 
+@pytest.mark.reference("6.1 ports")
 def test_a_port_keeps_its_name_protocol_and_application_protocol() -> None:
     given = service({"name": "g", "port": 9, "protocol": "UDP", "appProtocol": "kubernetes.io/h2c"})
     assert resolve_ports(given, pod("p", "10.0.0.1")) == (
@@ -143,7 +144,7 @@ def test_a_port_keeps_its_name_protocol_and_application_protocol() -> None:
     )
 
 
-@pytest.mark.reference("6.1 ports")
+@pytest.mark.reference("6.1 ports", "6.1 port groups")
 def test_pods_with_different_numbers_for_one_name_are_in_different_groups() -> None:
     old = {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 80}]}]}
     given = service({"port": 80, "targetPort": "http"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,9 @@ from fairway.controllers.endpointslices import CONTROLLER_NAME, TRIGGER_TIME, ha
 from fairway.controllers.triggers import TriggerTimes
 from fairway.objects.cluster import Pod
 from fairway.objects.meta import OwnerReference
+from fairway.objects.resources import EVENTS, PODS, Resource
 from tests.unit.cluster_parts import SliceStore, nodes, pod, service
+from tests.unit.controllers_world import world
 
 
 def pods(*numbers: int) -> list[Pod]:
@@ -123,6 +126,7 @@ def test_nothing_is_moved_to_make_slices_fuller() -> None:
     assert store.sizes() == [1, 1]
 
 
+@pytest.mark.reference("6.1 packing")
 def test_a_slice_that_becomes_empty_goes() -> None:
     store = SliceStore()
     store.reconcile(service(), pods(*range(8)), limit=4)
@@ -138,6 +142,7 @@ def test_new_ports_reuse_the_slices_of_the_old_ones() -> None:
     assert (len(changes.create), len(changes.update), len(changes.delete)) == (0, 1, 0)
 
 
+@pytest.mark.reference("6.1 few writes")
 def test_the_order_of_ports_is_no_reason_to_write() -> None:
     store = SliceStore()
     http, grpc = {"name": "http", "port": 80}, {"name": "grpc", "port": 90}
@@ -176,6 +181,7 @@ def test_slices_of_another_owner_of_that_name_go() -> None:
     ]
 
 
+@pytest.mark.reference("6.1 deletion")
 def test_a_service_that_is_being_deleted_gets_no_new_slices() -> None:
     going = service(meta={"deletionTimestamp": "2026-01-02T03:04:05Z"})
     assert not reconcile(going, pods(1), nodes(), [])
@@ -230,3 +236,30 @@ def test_the_address_type_is_always_written() -> None:
     given = service(clusterIP="None", ipFamilies=[])
     for one in SliceStore().reconcile(given, pods(1)).create:
         assert msgspec.to_builtins(one)["addressType"] == one.address_type
+
+
+@pytest.mark.reference("6.1 limit")
+def test_a_slice_holds_as_many_endpoints_as_we_are_told() -> None:
+    changes = reconcile(service(), pods(*range(7)), nodes(), (), limit=3)
+    assert sorted(len(one.endpoints or ()) for one in changes.create) == [1, 3, 3]
+
+
+@pytest.mark.reference("6.1 events")
+async def test_a_service_says_when_its_slices_cannot_be_written(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await it.nodes("n1")
+        await it.deploy("web", 1)
+        await it.expose("web")
+        (one,) = await it.pods(1)
+        # No kubelet says so, and no slice may.
+        status = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+        await it.client.patch_status(PODS, one.metadata.name, {"status": status}, "default")
+        seen: Resource[Any] = EVENTS
+        async for events in it.client.watch(seen, "0"):
+            for event in events:
+                told = await it.client.get_document(seen, event.metadata.name, event.metadata.namespace)
+                if told["reason"] == "FailedToUpdateEndpointSlices":
+                    assert told["type"] == "Warning"
+                    assert told["involvedObject"]["name"] == "web"
+                    assert told["message"].startswith("Error updating Endpoint Slices for Service default/web: ")
+                    return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from fairway.client.asgi import AsgiTransport
 from fairway.client.http import Client
@@ -30,6 +31,7 @@ def said(status: str, reason: str = "", **spec: Any) -> Node:
     return view({**msgspec.to_builtins(made), "status": {"conditions": [condition]}}, Node)
 
 
+@pytest.mark.reference("6.5 node lifecycle")
 def test_a_silent_node_is_unknown_and_tainted() -> None:
     changes = judge(said("True"), silent=True, now=NOW)
     assert changes.condition is not None
@@ -38,6 +40,7 @@ def test_a_silent_node_is_unknown_and_tainted() -> None:
     assert all(taint["timeAdded"] == "2026-01-02T03:04:05Z" for taint in changes.taints or ())
 
 
+@pytest.mark.reference("6.5 node lifecycle")
 def test_a_node_that_renews_again_is_ready_and_loses_our_taints_only() -> None:
     other = {"key": "team", "value": "a", "effect": "NoSchedule"}
     ours = [{"key": key, "effect": effect} for key, effect in TAINTS]
@@ -91,6 +94,7 @@ def is_ready(nodes: list[Node], name: str) -> bool:
     return next(one for one in nodes if one.metadata.name == name).ready
 
 
+@pytest.mark.reference("6.5 node lifecycle")
 async def test_a_silent_nodes_endpoints_leave_and_come_back_with_its_lease(tmp_path: Path) -> None:
     clock = FakeClock()
     async with world(tmp_path, Options(node_grace=10), clock) as it:

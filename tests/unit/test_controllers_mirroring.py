@@ -42,7 +42,7 @@ def written(changes: Changes) -> list[EndpointSlice]:
     ]
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 conditions", "6.3 slices")
 def test_each_family_has_a_slice_with_readiness_and_nothing_more() -> None:
     changes = reconcile(endpoints(subset("10.0.0.1", "fd00::1", other=("10.0.0.2",))), MINE, [])
     found = {one.address_type: one for one in changes.create}
@@ -51,13 +51,13 @@ def test_each_family_has_a_slice_with_readiness_and_nothing_more() -> None:
     assert conditions == [(("10.0.0.1",), True, None), (("10.0.0.2",), False, None)]
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 slices")
 def test_subsets_with_other_ports_have_slices_of_their_own() -> None:
     changes = reconcile(endpoints(subset("10.0.0.1"), subset("10.0.0.2", port=81)), MINE, [])
     assert [[port.port for port in one.ports or ()] for one in changes.create] == [[80], [81]]
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 copied")
 def test_a_mirror_carries_labels_and_annotations_but_those_that_are_not_its_business() -> None:
     given = endpoints(
         subset("10.0.0.1"),
@@ -81,11 +81,13 @@ def test_a_mirror_carries_labels_and_annotations_but_those_that_are_not_its_busi
     assert one.metadata.generate_name == "web-"
 
 
+@pytest.mark.reference("6.3 few writes")
 def test_what_is_right_is_not_written_again() -> None:
     given = endpoints(subset("10.0.0.1", "fd00::1"))
     assert reconcile(given, MINE, written(reconcile(given, MINE, []))) == Changes()
 
 
+@pytest.mark.reference("6.3 few writes")
 def test_a_change_of_ports_is_one_update() -> None:
     before = written(reconcile(endpoints(subset("10.0.0.1")), MINE, []))
     changes = reconcile(endpoints(subset("10.0.0.1", port=8080)), MINE, before)
@@ -102,13 +104,13 @@ def test_a_change_of_ports_is_one_update() -> None:
     ],
     ids=["skip-mirror", "an election", "on its way out"],
 )
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 not mirrored")
 def test_what_is_not_mirrored_loses_its_mirrors(meta: dict[str, Any]) -> None:
     before = written(reconcile(endpoints(subset("10.0.0.1")), MINE, []))
     assert reconcile(endpoints(subset("10.0.0.1"), **meta), MINE, before).delete == tuple(before)
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 not mirrored", "6.3 services")
 def test_endpoints_without_a_service_or_of_one_with_a_selector_are_not_mirrored() -> None:
     given = endpoints(subset("10.0.0.1"))
     assert not should_mirror(given, None)
@@ -116,7 +118,7 @@ def test_endpoints_without_a_service_or_of_one_with_a_selector_are_not_mirrored(
     assert should_mirror(given, MINE)
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 limit")
 def test_a_subset_has_a_thousand_addresses_at_most_and_the_rest_is_told() -> None:
     many = [f"10.0.{number // 250}.{number % 250 + 1}" for number in range(1003)]
     changes = reconcile(endpoints(subset(*many)), MINE, [])
@@ -126,14 +128,14 @@ def test_a_subset_has_a_thousand_addresses_at_most_and_the_rest_is_told() -> Non
     assert "3 addresses were skipped" in message
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 bad address")
 def test_a_text_that_is_no_address_is_left_out_and_told() -> None:
     changes = reconcile(endpoints(subset("10.0.0.1", "localhost")), MINE, [])
     assert [e.addresses for one in changes.create for e in one.endpoints or ()] == [("10.0.0.1",)]
     assert changes.warnings == (("InvalidIPAddress", "Skipping address localhost: it is not an IP address"),)
 
 
-@pytest.mark.reference("6.3 mirroring")
+@pytest.mark.reference("6.3 services")
 async def test_a_hand_written_backend_reaches_the_slices_and_leaves_them_again(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         spec = {"ports": [{"name": "http", "port": 80}]}

@@ -44,6 +44,7 @@ async def test_a_scale_goes_all_the_way_to_the_endpoints(tmp_path: Path) -> None
         await it.endpoints("web", 5)
 
 
+@pytest.mark.reference("6.1 own writes")
 async def test_a_restart_writes_nothing_when_nothing_has_changed(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.nodes("n1", "n2")

@@ -11,6 +11,7 @@ WEB, CART = Key("shop", "web"), Key("shop", "cart")
 POD = Key("shop", "pod")
 
 
+@pytest.mark.reference("6.1 selection")
 @pytest.mark.parametrize("service_first", [True, False])
 def test_a_pod_is_a_member_when_it_has_every_label(service_first: bool) -> None:
     selection = Selection()
@@ -25,6 +26,7 @@ def test_a_pod_is_a_member_when_it_has_every_label(service_first: bool) -> None:
     assert selection.selected_by(POD) == {WEB}
 
 
+@pytest.mark.reference("6.1 selection")
 def test_a_pod_moves_with_its_labels_and_leaves_with_itself() -> None:
     selection = Selection()
     selection.set_service(WEB, {"app": "web"})
@@ -38,6 +40,7 @@ def test_a_pod_moves_with_its_labels_and_leaves_with_itself() -> None:
     assert selection.selected_by(POD) == set()
 
 
+@pytest.mark.reference("6.1 selection")
 @pytest.mark.parametrize("selector", [None, {}])
 def test_a_service_without_a_selector_selects_nothing(selector: dict[str, str] | None) -> None:
     selection = Selection()

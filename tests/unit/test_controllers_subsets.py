@@ -40,7 +40,7 @@ def shape(endpoints: Endpoints) -> list[tuple[list[str], list[str], list[int]]]:
     ]
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 subsets")
 def test_ready_and_unready_pods_share_a_subset() -> None:
     pods = [pod("b", "10.0.0.2"), pod("a", "10.0.0.1"), pod("c", "10.0.0.3", ready=False)]
     assert shape(made(service(), pods)) == [(["10.0.0.1", "10.0.0.2"], ["10.0.0.3"], [80])]
@@ -59,13 +59,13 @@ def test_an_address_names_its_pod_and_node() -> None:
     assert (address.target_ref.kind, address.target_ref.namespace, address.target_ref.name) == ("Pod", "shop", "a")
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 family")
 def test_only_the_first_family_is_there() -> None:
     pods = [pod("a", "10.0.0.1", "fd00::1")]
     assert shape(made(service(ipFamilies=["IPv6", "IPv4"]), pods)) == [(["fd00::1"], [], [80])]
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 terminating")
 def test_pods_that_leave_are_out_unless_not_ready_addresses_are_published() -> None:
     pods = [pod("a", "10.0.0.1", meta=LEAVING), pod("b", "10.0.0.2", ready=False)]
     assert shape(made(service(), pods)) == [([], ["10.0.0.2"], [80])]
@@ -78,7 +78,7 @@ def test_finished_pods_and_pods_without_an_address_are_out() -> None:
     assert shape(made(service(), pods)) == []
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 subsets")
 def test_pods_with_other_ports_are_in_another_subset() -> None:
     def named(number: int) -> dict[str, Any]:
         return {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": number}]}]}
@@ -100,13 +100,13 @@ def test_a_headless_service_without_ports_has_addresses_only() -> None:
     assert new.metadata.label("service.kubernetes.io/headless", "absent") == ""
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 labels")
 def test_labels_are_the_services_and_say_who_manages() -> None:
     new = made(service(meta={"labels": {"team": "shop", "service.kubernetes.io/headless": ""}}), [])
     assert new.metadata.labels == {"team": "shop", MANAGED_BY: "endpoint-controller"}
 
 
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 capacity")
 def test_more_than_a_thousand_addresses_are_cut_ready_ones_last() -> None:
     pods = [pod(f"r{n}", f"10.1.{n // 250}.{n % 250 + 1}") for n in range(900)]
     pods += [pod(f"u{n}", f"10.2.{n // 250}.{n % 250 + 1}", ready=False) for n in range(300)]
@@ -117,6 +117,7 @@ def test_more_than_a_thousand_addresses_are_cut_ready_ones_last() -> None:
     assert OVER_CAPACITY not in (less.metadata.annotations or {})
 
 
+@pytest.mark.reference("6.4 labels")
 def test_other_peoples_annotations_stay() -> None:
     first = made(service(), [])
     noted = Endpoints(metadata=type(first.metadata)(annotations={"who": "me"}, labels=first.metadata.labels))
@@ -145,6 +146,7 @@ def pairs(subsets: Iterable[EndpointSubset]) -> set[tuple[str, str]]:
     }
 
 
+@pytest.mark.reference("6.4 subsets")
 @given(SUBSETS, st.randoms())
 def test_repacking_keeps_every_pair_and_is_one_form_whatever_the_order(subsets: Any, draw: Any) -> None:
     packed = repack(subsets)
@@ -155,7 +157,7 @@ def test_repacking_keeps_every_pair_and_is_one_form_whatever_the_order(subsets: 
     assert repack(shuffled) == packed
 
 
-@pytest.mark.reference("6.4 endpoints", "5.7 endpoints")
+@pytest.mark.reference("6.4 follow", "5.7 endpoints")
 async def test_endpoints_follow_pods_and_go_with_their_service(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
         await it.nodes("n1")
@@ -174,7 +176,7 @@ async def test_endpoints_follow_pods_and_go_with_their_service(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("annotation, stays", [({}, False), ({"control-plane.alpha.kubernetes.io/leader": "{}"}, True)])
-@pytest.mark.reference("6.4 endpoints")
+@pytest.mark.reference("6.4 orphans")
 async def test_what_a_service_left_behind_goes_at_the_start(
     tmp_path: Path, annotation: dict[str, str], stays: bool
 ) -> None:

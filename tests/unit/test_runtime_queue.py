@@ -137,6 +137,7 @@ async def test_workers_work_side_by_side_but_never_on_one_item() -> None:
     assert sorted(handled) == ["a", "a", "b"]
 
 
+@pytest.mark.reference("6.1 retries")
 async def test_a_failure_is_tried_again_after_growing_waits_and_its_end_is_told() -> None:
     clock, failures = FakeClock(), iter(["no luck", "still none"])
     log: asyncio.Queue[str] = asyncio.Queue()

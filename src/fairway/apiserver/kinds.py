@@ -63,8 +63,9 @@ class Kind:
 
     ``status`` says whether it has a status subresource, and who fills the status at creation: ``server`` for kinds
     whose creator may not say anything about it. ``generation`` says what change counts as one: of the ``spec``, or
-    of ``all`` but the metadata. ``selectable`` are the field selectors beside name and namespace. ``deprecated`` is
-    the warning that every answer about it carries. ``put_needs_version``: who replaces one must say which version.
+    of ``all`` but the metadata, of which the labels count. ``selectable`` are the field selectors beside name and
+    namespace. ``deprecated`` is the warning that every answer about it carries. ``put_needs_version``: who replaces one
+    must say which version.
     ``parts`` are subresources that somebody else serves than `verbs`. ``asked``: it is a question, answered and not
     stored. ``returns_deleted``: the answer to a DELETE is the object, and not a Status that says that it has gone.
     """

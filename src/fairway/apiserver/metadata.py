@@ -159,7 +159,9 @@ def _counts(kind: Kind, old: Document, new: Document) -> bool:
         case "spec":
             return old.get("spec") != new.get("spec")
         case "all":
-            return {**old, "metadata": None} != {**new, "metadata": None}
+            # Of a slice the labels count, too: they say whose it is.
+            labels = old["metadata"].get("labels") != new["metadata"].get("labels")
+            return labels or {**old, "metadata": None} != {**new, "metadata": None}
 
 
 def _keep(old: dict[str, Any], new: dict[str, Any], field: str) -> None:

@@ -7,7 +7,10 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from fairway.cli.durations import seconds
 from fairway.cli.output import EXIT_USAGE, CommandError
@@ -29,6 +32,7 @@ def controllers(
     leader_elect_resource_namespace: str = "kube-system",
     node_monitor_grace_period: str = "40s",
     root_ca_file: Path | None = None,
+    max_endpoints_per_slice: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 100,
     ready_fd: int | None = None,
     verbose: bool = False,
 ) -> None:
@@ -61,6 +65,8 @@ def controllers(
     root_ca_file
         What the ConfigMap kube-root-ca.crt of every namespace tells to trust the API server by, in PEM; the
         kubeconfig's authority by default.
+    max_endpoints_per_slice
+        How many endpoints an EndpointSlice may hold.
     ready_fd
         An inherited file descriptor that gets the line "ready" when all objects have been read, and is closed.
     verbose
@@ -91,9 +97,12 @@ def controllers(
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     connection = find_connection(kubeconfig, os.environ)
     root_ca = _authority(root_ca_file) if root_ca_file else connection.certificate_authority.decode("ascii", "replace")
+    options = Options(
+        node_grace=grace, election=election, root_ca=root_ca, max_endpoints_per_slice=max_endpoints_per_slice
+    )
     descriptor = None if ready_fd is None else _inherited(ready_fd)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(connection, descriptor, Options(node_grace=grace, election=election, root_ca=root_ca)))
+        runner.run(_serve(connection, descriptor, options))
 
 
 async def _serve(connection: Connection, descriptor: BinaryIO | None, options: Options) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fairway.client.http import Client
 from fairway.controllers.binder import Binder
 from fairway.controllers.election import Candidate, Election
+from fairway.controllers.endpointslices import MAX_ENDPOINTS
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.furnisher import Furnisher
 from fairway.controllers.membership import Membership
@@ -38,6 +39,7 @@ class Options:
 
     node_grace: float = GRACE_SECONDS
     root_ca: str = ""
+    max_endpoints_per_slice: int = MAX_ENDPOINTS
     election: Election | None = None
 
 
@@ -68,7 +70,14 @@ async def _work(client: Client, patience: Patience, options: Options, on_ready: 
     membership = Membership(feeds)
     tell = Recorders(client, patience)
     controllers: list[Controller] = [
-        Slicer(client, feeds, membership, tell.of("endpoint-slice-controller"), patience),
+        Slicer(
+            client,
+            feeds,
+            membership,
+            tell.of("endpoint-slice-controller"),
+            patience,
+            options.max_endpoints_per_slice,
+        ),
         Subsetter(client, feeds, membership, tell.of("endpoint-controller"), patience),
         Mirror(client, feeds, tell.of("endpoint-slice-mirroring-controller"), patience),
         Roller(client, feeds, tell.of("deployment-controller"), patience),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from fairway.client.http import Client
-from fairway.controllers.endpointslices import Changes, has_managed_slices, is_managed, reconcile
+from fairway.controllers.endpointslices import MAX_ENDPOINTS, Changes, has_managed_slices, is_managed, reconcile
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.hints import wants_topology_mode
 from fairway.controllers.membership import Membership
@@ -30,9 +30,17 @@ class Slicer(Controller):
     """Works on Services, by their keys."""
 
     def __init__(
-        self, client: Client, feeds: Feeds, membership: Membership, recorder: Recorder, patience: Patience
+        self,
+        client: Client,
+        feeds: Feeds,
+        membership: Membership,
+        recorder: Recorder,
+        patience: Patience,
+        limit: int = MAX_ENDPOINTS,
     ) -> None:
+        """``limit`` is how many endpoints a slice may hold."""
         super().__init__("endpointslices", patience)
+        self._limit = limit
         self._recorder = recorder
         self._client = client
         self._feeds = feeds
@@ -59,6 +67,7 @@ class Slicer(Controller):
             self._feeds.nodes.cache,
             [one for one in slices if one.metadata.deletion_timestamp is None and not self._feeds.slices.is_going(one)],
             trigger_time=self._triggers.next(service, pods),
+            limit=self._limit,
             cpus=self._cpus.zones(),
         )
         if changes.unknown_nodes:
