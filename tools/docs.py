@@ -19,6 +19,7 @@ from fairway.cli.main import app
 from fairway.model.view import NodeSettings
 from fairway.proxy.cache import Cache
 from fairway.proxy.metrics import Metrics
+from fairway.proxy.usage import Sources, Usage
 from fairway.runtime.clock import SystemClock
 
 ROOT = Path(__file__).parent.parent
@@ -62,7 +63,9 @@ def command_lines(of: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 
 def metrics_table() -> str:
     """One row for each metric of a proxy, with its labels."""
-    registry = Metrics(Cache(NodeSettings(name="node-1")), SystemClock()).registry
+    cache = Cache(NodeSettings(name="node-1"))
+    registry = Metrics(cache, SystemClock()).registry
+    registry.register(Usage(cache, Sources(lambda: (), dict), 1, SystemClock()))
     rows = []
     for metric in registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name

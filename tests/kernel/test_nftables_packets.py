@@ -27,6 +27,7 @@ from fairway.model.address import ANY, family_of
 from fairway.model.hashing import chosen
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView, Pool
 from fairway.modes.nftables import NftablesMode, Program
+from fairway.modes.nftables.tables import read_frontend
 
 pytestmark = pytest.mark.kernel
 
@@ -57,17 +58,21 @@ class Stage:
     kernel: Nftables
     held: Program = field(default_factory=MODE.empty)
 
-    def load(self, *frontends: Frontend) -> None:
+    def load(self, *frontends: Frontend, count_connections: bool = False) -> None:
         addresses = tuple(address(family, part, 1) for family in PREFIXES for part in ("client", "backend"))
         settings = NodeSettings(
             name="node",
             addresses=(*addresses, "127.0.0.1", "::1"),
             pod_networks=("10.11.0.0/24", "fd00:b::/64"),
             service_networks=("10.96.0.0/24", "fd00:96::/64"),
+            count_connections=count_connections,
         )
         wanted = MODE.program(NodeView(settings=settings, frontends={one.key: one for one in frontends}))
         self.kernel.apply(MODE.plan(self.held, wanted))
         self.held = wanted
+
+    def drift(self) -> str:
+        return MODE.plan(Program(self.kernel.read(), self.held.settings), self.held).render()
 
     def connect(self, where: NetworkNamespace, target: str, port: int) -> socket.socket:
         opened = where.socket(socket.AF_INET6 if ":" in target else socket.AF_INET)
@@ -377,3 +382,18 @@ def _replace_tables(stage: Stage) -> None:
     plan = MODE.plan(Program(shaped, stage.held.settings), stage.held)
     assert plan.render().startswith("delete table ip fairway\nadd table ip fairway\n")
     stage.kernel.apply(plan)
+
+
+@both
+def test_the_kernel_counts_the_connections_of_each_frontend(stage: Stage, family: str) -> None:
+    one = frontend(family, 2)
+    port = frontend(family, 2, action=HIDE, kind=FrontendKind.NODE_PORT, address=ANY[family], port=30080)
+    stage.load(one, port, count_connections=True)
+    assert stage.drift() == ""
+    for _ in range(3):
+        stage.ask(stage.client, one.address)
+    stage.ask(stage.client, address(family, "client", 1), 30080)
+    counted = {read_frontend(key): packets for _, key, packets in stage.kernel.counters("frontends")}
+    assert counted == {one.key: 3, port.key: 1}
+    stage.load(one, port)
+    assert list(stage.kernel.counters("frontends")) == []

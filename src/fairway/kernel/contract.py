@@ -9,9 +9,11 @@ One exists for each mode (`fairway.kernel.nftables_mode` and its neighbours); wh
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from fairway.model.view import FrontendKey
 from fairway.modes.contract import Mode
 
 HeldT = TypeVar("HeldT", covariant=True)
@@ -61,3 +63,6 @@ class Opened:
 
     mode: Mode[Any, Any, Any]
     kernel: ModeKernel[Any, Any]
+    connections: Callable[[], Mapping[FrontendKey, int]] | None = None
+    """How many connections each frontend has had since its rules were made, if `NodeSettings.count_connections` asks
+    for it and the mode can. Called in another thread than everything else; raises `ApplyFailed`."""

@@ -57,6 +57,7 @@ FAMILY_OF: dict[int, Family] = {number: family for family, number in NFPROTO.ite
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x1, 0x4, 0x8, 0x80
 _SET_DYNAMIC = 0x10 | 0x20  # timeouts, and packets that add elements
+_SET_EXPRESSION, _ELEMENT_EXPRESSION, _COUNTER, _COUNTER_PACKETS = 17, 7, "counter", 2
 _VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
 _INTERVAL_END = 1
 _LIST_BYTES = 60_000
@@ -233,6 +234,8 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
     if declared.comment:
         user.append(_tlv(_UD_SET_COMMENT, declared.comment.encode() + b"\0"))
     parts.append(attribute(13, b"".join(user)))
+    if declared.counted:
+        parts.append(nested(_SET_EXPRESSION, text(1, _COUNTER), nested(2)))
     says = f"add {'map' if declared.data else 'set'} {family} {table} {declared.name}"
     return request(NEW_SET, family, b"".join(parts), says, F_CREATE | F_EXCL)
 
@@ -271,7 +274,8 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
     other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT | _SET_DYNAMIC)
     capacity = number(attributes(at.get(9, b"")).get(1, b"\0")) if flags & _SET_DYNAMIC else 0
     comment = _comment_of(at.get(13, b""), _UD_SET_COMMENT)
-    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment, capacity)
+    counted = string(attributes(at.get(_SET_EXPRESSION, b"")).get(1, b"")) == _COUNTER
+    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment, capacity, counted)
     return string(at[1]), declared._replace(key=("?",)) if other else declared
 
 
@@ -416,6 +420,15 @@ def _read_element(name: str, item: bytes) -> tuple[Element, bool]:
     data = expressions.data_of(at[2]) if 2 in at else None
     end = bool(number(at.get(3, b"\0")) & _INTERVAL_END)
     return Element(name, key, data, _comment_of(at[6]) if 6 in at else ""), end
+
+
+def read_counters(body: bytes) -> Iterator[tuple[bytes, int]]:
+    """The keys of a counted set's elements, and the packets that each was found for."""
+    for _, item in each_attribute(attributes(body).get(3, b"")):
+        at = attributes(item)
+        counter = attributes(attributes(at.get(_ELEMENT_EXPRESSION, b"")).get(2, b""))
+        if 1 in at and _COUNTER_PACKETS in counter:
+            yield attributes(at[1])[1], int.from_bytes(counter[_COUNTER_PACKETS], "big")
 
 
 def join_intervals(elements: Iterable[tuple[Element, bool]]) -> Iterator[Element]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -11,7 +11,9 @@ from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
 from fairway.kernel.features import nftables_features
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.nftables import Nftables, Watcher
+from fairway.model.view import FrontendKey
 from fairway.modes.nftables import NftablesMode, Plan, Program
+from fairway.modes.nftables.tables import read_frontend
 
 T = TypeVar("T")
 
@@ -88,7 +90,13 @@ def open_nftables() -> Iterator[Opened]:
         # The kernel's number for us, which is another one than os.getpid() in a container.
         watcher = Watcher(nftables.generation().process, deaf_to=nftables.port)
         stack.callback(watcher.close)
-        yield Opened(MODE, NftablesKernel(nftables, watcher))
+        counting = stack.enter_context(Nftables())  # a socket of its own, because another thread asks by it
+
+        def connections() -> Mapping[FrontendKey, int]:
+            found = _or_fail(lambda: list(counting.counters("frontends")))
+            return {frontend: packets for _, key, packets in found if (frontend := read_frontend(key)) is not None}
+
+        yield Opened(MODE, NftablesKernel(nftables, watcher), connections)
 
 
 def _or_fail(work: Callable[[], T]) -> T:

@@ -243,7 +243,8 @@ class NodeSettings(Struct):
     ``node_port_addresses`` are the addresses that take node ports, None means all; loopback addresses take them only
     with ``localhost_node_ports``, and only those of IPv4. ``answers_ping`` are this node's own addresses, one a family
     at most, that answer a ping of a Service's address; without one of its family nobody answers. Without
-    ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707). With
+    ``external_ips`` nothing listens on those of Services (the reference's gate AllowServiceExternalIPs, KEP-5707).
+    ``count_connections`` has the kernel count each frontend's connections, where the mode can. With
     ``relays`` every Service is relayed, TCP and UDP, not only those that ask for it.
     ``cut_connections`` is about Services that do not say themselves what becomes of connections to a backend that left.
     """
@@ -258,6 +259,7 @@ class NodeSettings(Struct):
     localhost_node_ports: bool = False
     answers_ping: tuple[str, ...] = ()
     external_ips: bool = True
+    count_connections: bool = False
     masquerade_all: bool = False
     relays: bool = False
     cut_connections: bool = False

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -21,7 +20,6 @@ import msgspec
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.kernel.contract import ModeKernel
-from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
@@ -41,9 +39,17 @@ from fairway.proxy.health import Health
 from fairway.proxy.laststate import LastState, Remembered
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
-from fairway.proxy.pages import flag_page, status_page
+from fairway.proxy.pages import (
+    flag_page,
+    moment,
+    problem_document,
+    receipt_document,
+    round_document,
+    status_page,
+)
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import Listener, Sync
+from fairway.proxy.usage import Sources, Usage
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience
@@ -143,6 +149,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         *,
         tracking: Tracking[FlowT],
         addresses: LocalAddresses,
+        usage: Sources | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.configuration = configuration
@@ -156,6 +163,9 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.cache = Cache(settings_of(configuration, None, self._local), canary)
         on = gates.all_of_them(configuration.document.feature_gates)
         self.metrics = Metrics(self.cache, self._clock, configuration.mode, on)
+        self.usage = Usage(self.cache, usage, configuration.service_metrics, self._clock) if usage else None
+        if self.usage is not None:
+            self.metrics.registry.register(self.usage)
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
@@ -206,6 +216,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             on_ready()
             if self.canary is not None:
                 group.create_task(self.canary.run())
+            if self.usage is not None:
+                group.create_task(self.usage.run())
             if last is not None:
                 await known
                 await self._keep(last, _Followed(services, slices, nodes))
@@ -250,14 +262,14 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "healthy": self.health.healthy,
             "node": msgspec.to_builtins(self.cache.settings),
             "notes": [*self.configuration.notes, *self._doubts, *self.checks.problems],
-            "rememberedFrom": _moment(self._remembered) if self._remembered else None,
+            "rememberedFrom": moment(self._remembered) if self._remembered else None,
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
-            "problems": [_problem(one) for problems in self.sync.problems().values() for one in problems],
+            "problems": [problem_document(one) for problems in self.sync.problems().values() for one in problems],
             "refused": {str(key): reason for key, reason in self.sync.refused.items()},
-            "rounds": [_round(one) for one in self.sync.rounds],
-            "receipts": [_receipt(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
+            "rounds": [round_document(one) for one in self.sync.rounds],
+            "receipts": [receipt_document(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
         }
 
     def _servers(self) -> list[tuple[Bind | None, Routes, str]]:
@@ -366,38 +378,3 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         meta = one.metadata if one else None
         trigger = meta.annotation(TRIGGER_ANNOTATION) if meta and kind == "EndpointSlice" else ""
         return Cause(kind, key, meta.resource_version if meta else "", self._clock.monotonic(), trigger)
-
-
-def _problem(one: Problem) -> dict[str, Any]:
-    return {
-        "service": str(one.service),
-        "endpointSlice": one.slice or None,
-        "field": one.field or None,
-        "message": one.message,
-    }
-
-
-def _round(one: Round) -> dict[str, Any]:
-    return {
-        "kind": one.kind.value,
-        "at": _moment(one.at),
-        "seconds": round(one.seconds, 6),
-        "commands": one.commands,
-        "frontends": one.frontends,
-    }
-
-
-def _receipt(one: Receipt) -> dict[str, Any]:
-    return {
-        "kind": one.kind,
-        "object": str(one.key),
-        "resourceVersion": one.resource_version,
-        "at": _moment(one.at),
-        "seconds": round(one.seconds, 6),
-        "commands": one.commands,
-    }
-
-
-def _moment(at: float) -> str:
-    """With microseconds: several nodes' receipts are compared with each other."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

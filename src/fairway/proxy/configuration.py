@@ -20,6 +20,7 @@ DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNa
 _LONGEST_INTERFACE = 15
 _ANSWERING = ("nftables",)
 """The modes that answer pings by themselves."""
+_COUNTING = ("nftables", "userspace")
 
 _WITHOUT_EFFECT = {
     "clientConnection.acceptContentTypes": "this proxy speaks JSON",
@@ -40,6 +41,8 @@ _WITHOUT_EFFECT = {
 }
 """Fields that are taken and do nothing here, and why."""
 _TOO_GREAT = 1 << 31
+_MOST_SERVICES = 1000
+"""With metrics of their own: each is a few series for whoever stores them."""
 
 T = TypeVar("T")
 
@@ -96,6 +99,7 @@ class Configuration:
     localhost_node_ports: bool = False
     answer_ping: bool = False
     external_ips: bool = True
+    service_metrics: int = 0
     masquerade_all: bool
     cut_connections: bool = False
     healthz: Bind | None
@@ -156,6 +160,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         node_ports=node_ports,
         localhost_node_ports=_localhost(flags, document, mode, node_ports),
         answer_ping=flags.answer_ping and mode in _ANSWERING,
+        service_metrics=own("--service-metrics", lambda n: _within(n, 0, _MOST_SERVICES), flags.service_metrics, 0),
         external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
         masquerade_all=document.nftables.masquerade_all,
         cut_connections=own("--stale-connections", _stale_connections, flags.stale_connections, False),
@@ -192,6 +197,8 @@ def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Itera
     """What the command line says to no effect."""
     if file is not None:
         yield from (f"{flag}: has no effect beside --config, whose file counts" for flag in ignored(flags))
+    if flags.service_metrics and mode not in _COUNTING:
+        yield f"--service-metrics: the {mode} mode does not count connections: only flows are told"
     if flags.answer_ping and mode not in _ANSWERING:
         yield f"--answer-ping: has no effect: the {mode} mode does not answer pings"
 

@@ -74,6 +74,8 @@ class Flags:
     """Node ports answer this node's own processes at 127.0.0.1, too, which sets net.ipv4.conf.all.route_localnet."""
     answer_ping: bool = False
     """Answer pings of the cluster IPs and load-balancer IPs of Services."""
+    service_metrics: int = 0
+    """So many Services, the busiest, have metrics of their own: new connections and active flows; 0: none has."""
     ipvs_scheduler: str = ""
     """The scheduler of the ipvs mode; empty: rr."""
     ipvs_exclude_cidrs: str = ""

@@ -14,6 +14,7 @@ from fairway.kernel.addresses import Addresses
 from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.contract import Opened, Unsuitable
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
+from fairway.model.view import FrontendKey
 from fairway.proxy.agent import Agent
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
@@ -21,6 +22,7 @@ from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flows import Spot
 from fairway.proxy.forgetting import TrackingFailed
 from fairway.proxy.kernels import KERNELS, open_mode
+from fairway.proxy.usage import Sources
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Machine:
     opened: Opened
     conntrack: Conntrack
     addresses: Addresses
+    usage: Sources | None = None
 
     def agent(self, configuration: Configuration) -> Agent[Any, Any, Any]:
         """A proxy for this machine; it must not outlive what it stands on."""
@@ -61,6 +64,7 @@ class Machine:
             self.opened.kernel,
             tracking=KernelTracking(self.conntrack),
             addresses=self.addresses,
+            usage=self.usage,
         )
 
 
@@ -70,7 +74,20 @@ def open_machine(configuration: Configuration) -> Iterator[Machine]:
     with ExitStack() as stack:
         stack.enter_context(_claimed())
         opened = stack.enter_context(open_mode(configuration.mode, configuration.document))
-        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()))
+        usage = _sources(opened, stack) if configuration.service_metrics else None
+        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()), usage)
+
+
+def _sources(opened: Opened, stack: ExitStack) -> Sources:
+    """Over sockets of their own, because another thread asks."""
+    conntrack = stack.enter_context(Conntrack())
+
+    def flows() -> Iterator[FrontendKey]:
+        for one in _or_fail(lambda: [*conntrack.flows(Match("TCP")), *conntrack.flows(Match("UDP"))]):
+            if (one.reply_source, one.reply_port) != (one.destination, one.port):
+                yield FrontendKey(one.destination, one.protocol, one.port)
+
+    return Sources(flows, opened.connections)
 
 
 def clean_everything(document: KubeProxyConfiguration) -> list[str]:

@@ -44,6 +44,7 @@ def settings_of(
         localhost_node_ports=configuration.localhost_node_ports,
         answers_ping=_answers_ping(configuration, node, addresses),
         external_ips=configuration.external_ips,
+        count_connections=configuration.service_metrics > 0,
         masquerade_all=configuration.masquerade_all,
         relays=configuration.mode in RELAYING_MODES,
         cut_connections=configuration.cut_connections,

@@ -1,14 +1,17 @@
-"""Two pages for people on the metrics port, in the reference's form: /flagz and /statusz."""
+"""Pages on the metrics port: /flagz and /statusz for people, in the reference's form, and the parts of /status."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from fairway import __version__
+from fairway.model.problems import Problem
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, changed_fields
 from fairway.proxy.flags import FLAG_OF
+from fairway.proxy.receipts import Receipt, Round
 
 
 def flag_page(document: KubeProxyConfiguration) -> str:
@@ -41,3 +44,38 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={_text(one)}" for name, one in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def problem_document(one: Problem) -> dict[str, Any]:
+    return {
+        "service": str(one.service),
+        "endpointSlice": one.slice or None,
+        "field": one.field or None,
+        "message": one.message,
+    }
+
+
+def round_document(one: Round) -> dict[str, Any]:
+    return {
+        "kind": one.kind.value,
+        "at": moment(one.at),
+        "seconds": round(one.seconds, 6),
+        "commands": one.commands,
+        "frontends": one.frontends,
+    }
+
+
+def receipt_document(one: Receipt) -> dict[str, Any]:
+    return {
+        "kind": one.kind,
+        "object": str(one.key),
+        "resourceVersion": one.resource_version,
+        "at": moment(one.at),
+        "seconds": round(one.seconds, 6),
+        "commands": one.commands,
+    }
+
+
+def moment(at: float) -> str:
+    """With microseconds: several nodes' receipts are compared with each other."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

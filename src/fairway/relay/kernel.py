@@ -61,7 +61,7 @@ def relaying(carrier: Opened, name: str, relay: Relay) -> Iterator[Opened]:
     """The mode of ``carrier`` with a relay for the Services that ask for one; it stops when the block ends."""
     kernel = RelayingKernel(carrier.kernel, relay)
     try:
-        yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel)
+        yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections)
     finally:
         relay.stop()
 

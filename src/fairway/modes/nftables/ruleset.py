@@ -79,14 +79,14 @@ def number_bytes(number: int) -> bytes:
 
 def _table(family: Family, settings: NodeSettings) -> Table:
     chains = _Chains(Words(family), settings).all()
-    sets = _sets(family)
+    sets = _sets(family, settings.count_connections)
     elements: dict[str, dict[bytes, Element]] = {one.name: {} for one in sets}
     for element in (*_constant_elements(), *_settings_elements(family, settings)):
         elements[element.set][element.key] = element
     return Table(family, {one.name: one for one in chains}, {one.name: one for one in sets}, elements)
 
 
-def _sets(family: Family) -> tuple[Set, ...]:
+def _sets(family: Family, counted: bool) -> tuple[Set, ...]:
     source, destination = f"{family} saddr", f"{family} daddr"
     frontend = (destination, "meta l4proto", "th dport")
     number = (NUMBER,)
@@ -96,6 +96,7 @@ def _sets(family: Family) -> tuple[Set, ...]:
             frontend,
             number,
             comment="frontend : number of backends (+1000000: of this node), or what else actions says",
+            counted=counted,
         ),
         *(Set(f"frontends-{c}", frontend, number, comment=f"the same, for clients: {c}") for c in Client),
         Set("slots", (*frontend, NUMBER), (destination, "th dport"), comment="frontend . number drawn : backend"),

@@ -52,6 +52,8 @@ class Set(NamedTuple):
     comment: str = ""
     capacity: int = 0
     """Not 0 for a map that packets themselves fill, with so many elements at most, each for a time."""
+    counted: bool = False
+    """Whether each element counts the packets that it was found for."""
 
     @property
     def key_words(self) -> int:
@@ -71,6 +73,8 @@ class Set(NamedTuple):
             found += [f"size {self.capacity}", "flags dynamic,timeout"]
         if self.interval:
             found.append("flags interval")
+        if self.counted:
+            found.append("counter")
         if self.comment:
             found.append(f'comment "{self.comment}"')
         return found
