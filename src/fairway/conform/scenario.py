@@ -156,7 +156,8 @@ class Step:
 
     def in_mode(self, mode: str) -> Step:
         """The step as a node's mode makes it."""
-        return replace(self, relays=mode in RELAYING_MODES)
+        relays = mode in RELAYING_MODES
+        return self if relays is self.relays else replace(self, relays=relays)
 
     def settings(self, node: LabNode) -> NodeSettings:
         """The node of the stage, as the scenario's node.yaml configures all of them."""
