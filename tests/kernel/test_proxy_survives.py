@@ -1,0 +1,132 @@
+"""Under load no established connection is lost: the proxy killed, its table an earlier version's, all rules gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairway.kernel.command import run
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology, cluster
+from tests.kernel.proxy_world import NODE, VIP, Api, Proxy, nft, proxy, until
+from tests.kernel.under_load import Load, echo
+
+pytestmark = pytest.mark.kernel
+
+DNS_VIP = "10.96.7.8"
+PORT = 8080
+# What a version before this one may have left: a table of our name, with a set and a chain of our names that are of
+# other kinds, one chain and one set that are not ours any more, and rules for each Service.
+EARLIER = """
+delete table ip fairway
+table ip fairway {{
+  set frontends {{ type inet_service; elements = {{ 80 }} }}
+  set endpoints-of-yesterday {{ type ipv4_addr; elements = {{ {one}, {two} }} }}
+  chain services {{
+    ip daddr {vip} tcp dport @frontends dnat to numgen random mod 2 map {{ 0 : {one}, 1 : {two} }} : {port}
+    ip daddr {dns} udp dport 80 dnat to numgen random mod 2 map {{ 0 : {one}, 1 : {two} }} : {port}
+  }}
+  chain prerouting {{ type nat hook prerouting priority -90; jump services; }}
+  chain leave {{
+    type nat hook postrouting priority 90; ip saddr @endpoints-of-yesterday ip daddr 192.0.2.1 masquerade;
+  }}
+}}
+"""
+
+
+@dataclass
+class World:
+    """A node with a Service of each protocol, both with two backends that echo, and a proxy that may be replaced."""
+
+    node: NetworkNamespace
+    api: Api
+    directory: Path
+    backends: tuple[str, str]
+
+    def proxy(self) -> Any:
+        networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
+        return proxy(self.node, self.api.kubeconfig, self.directory / "proxy.log", *networks)
+
+
+@pytest.fixture(scope="module")
+def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
+    return make_network(cluster(nodes=1, pods=[(name, NODE) for name in ("one", "two", "shell")]))
+
+
+@pytest.fixture
+def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
+    place = network.network.place
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(echo(place(name), name, PORT))
+        api = stack.enter_context(Api(place(NODE), tmp_path / "api"))
+        api.node()
+        backends = (network.address("one"), network.address("two"))
+        for name, address, protocol in (("web", VIP, "TCP"), ("dns", DNS_VIP, "UDP")):
+            api.service(name, address, protocol=protocol)
+            api.endpoints(name, *backends, protocol=protocol)
+        nft(place(NODE), "flush", "ruleset")
+        yield World(place(NODE), api, tmp_path, backends)
+
+
+@contextmanager
+def load(world: World, network: RunningNetwork) -> Iterator[Load]:
+    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80)) as found:
+        found.go_round()
+        yield found
+        found.go_round()
+
+
+def test_a_proxy_that_is_killed_and_started_again_is_noticed_by_nobody(world: World, network: RunningNetwork) -> None:
+    with ExitStack() as stack:
+        first: Proxy = stack.enter_context(world.proxy())
+        clients = stack.enter_context(load(world, network))
+        first.kill()
+        clients.go_round()
+        second: Proxy = stack.enter_context(world.proxy())
+        assert "it held all of it already" in second.said()
+        clients.go_round()
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
+def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: World, network: RunningNetwork) -> None:
+    with ExitStack() as stack:
+        first: Proxy = stack.enter_context(world.proxy())
+        todays = nft(world.node, "list", "table", "ip", "fairway")
+        clients = stack.enter_context(load(world, network))
+        assert first.stop() == 0
+        one, two = world.backends
+        earlier = EARLIER.format(vip=VIP, dns=DNS_VIP, one=one, two=two, port=PORT)
+        run(["nft", "-f", "-"], namespace=world.node, input=earlier)
+        clients.go_round()
+        stack.enter_context(world.proxy())
+        assert nft(world.node, "list", "table", "ip", "fairway") == todays
+        clients.go_round()
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
+def test_a_flush_of_all_rules_ends_no_connection_and_keeps_out_newcomers_only_until_they_are_back(
+    world: World, network: RunningNetwork
+) -> None:
+    with ExitStack() as stack:
+        running: Proxy = stack.enter_context(world.proxy())
+        clients = stack.enter_context(load(world, network))
+        began = time.monotonic()
+        nft(world.node, "flush", "ruleset")
+        until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
+        ended = time.monotonic()
+        clients.go_round()
+    took = (ended - began) * 1000
+    print(f"the rules were back after {took:.0f} ms; {len(clients.failed)} newcomers failed")
+    assert clients.lost == []
+    assert [one for one in clients.failed if one[0] > ended or one[1] < began] == []
+    assert clients.arrived > 0
