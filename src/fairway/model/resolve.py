@@ -76,8 +76,14 @@ def resolve_service(service: Service, slices: Iterable[EndpointSlice], settings:
 
 def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSettings) -> tuple[Frontend, ...]:
     """The same from endpoints that are kept from one change to the next: what did not change costs nothing then."""
+    return tuple(frontends_of(service, endpoints, settings).values())
+
+
+def frontends_of(service: Service, endpoints: Endpoints, settings: NodeSettings) -> dict[FrontendKey, Frontend]:
+    """The same by their keys."""
     if PROXY_NAME_LABEL in (service.metadata.labels or ()):
-        return ()
+        return {}
+    name = service.key
     weights = weights_of(service, endpoints.slices)
     found: dict[FrontendKey, Frontend] = {}
     room = ports_with_room(endpoints.size)
@@ -85,14 +91,14 @@ def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSett
         for index, port in enumerate(service.spec.ports or ()):
             if port.protocol in PROTOCOLS and is_port(port.port) and len(found) < MOST_FRONTENDS:
                 groups = endpoints.groups(family, port, settings) if index < room else []
-                listening = _PortFrontends(service, port, index, family, cluster_ip, settings, weights)
+                listening = _PortFrontends(service, name, port, index, family, cluster_ip, settings, weights)
                 for one in islice(listening.frontends(groups), MOST_FRONTENDS - len(found)):
                     found.setdefault(one.key, one)
-        others = _other_ports(service, cluster_ip)
+        others = _other_ports(name, cluster_ip)
         found[others.key] = others
         if settings.answers_pings(family):
             found.update((one.key, one) for one in _pings(service, family))
-    return tuple(found.values())
+    return found
 
 
 def _addresses(service: Service) -> dict[str, str]:
@@ -113,6 +119,7 @@ class _PortFrontends:
     """One Service port in one family: where it listens, and what its clients get."""
 
     service: Service
+    name: Key
     port: ServicePort
     index: int
     family: str
@@ -169,7 +176,7 @@ class _PortFrontends:
             address=address,
             protocol=self.port.protocol,
             port=port,
-            service=self.service.key,
+            service=self.name,
             port_name=self.port.name,
             field=cause,
             cluster=pools.cluster if Pool.CLUSTER in uses else (),
@@ -302,13 +309,13 @@ def _load_balancer_addresses(service: Service, family: str) -> Iterator[tuple[st
             yield address, f"status.loadBalancer.ingress[{index}]"
 
 
-def _other_ports(service: Service, cluster_ip: str) -> Frontend:
+def _other_ports(service: Key, cluster_ip: str) -> Frontend:
     return Frontend(
         kind=FrontendKind.OTHER_PORTS,
         address=cluster_ip,
         protocol="",
         port=0,
-        service=service.key,
+        service=service,
         field="spec.clusterIPs",
         pod=_REFUSE_PORT,
         node=_REFUSE_PORT,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem
-from fairway.model.resolve import cuts_connections, resolve_endpoints
+from fairway.model.resolve import cuts_connections, frontends_of
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
@@ -209,7 +209,7 @@ class Cache:
         check: HealthCheck | None = None
         if service is not None:
             slices = self._slices.get(key, {}).values()
-            new = {one.key: one for one in self._resolve(service, slices)}
+            new = self._resolve(key, service, slices)
             cuts = cuts_connections(service, self.settings)
             serving = serving_endpoints(service, slices, self.settings.name, cuts=cuts)
             lingering = lingering_endpoints(serving, new.values())
@@ -227,14 +227,14 @@ class Cache:
             if old.get(frontend_key) != frontend:
                 self._publish(frontend_key, batch)
 
-    def _resolve(self, service: Service, slices: Collection[EndpointSlice]) -> tuple[Frontend, ...]:
+    def _resolve(self, key: Key, service: Service, slices: Collection[EndpointSlice]) -> dict[FrontendKey, Frontend]:
         """The endpoints of a Service with many slices are kept, so that a change costs as much as the one slice."""
-        endpoints = self._endpoints.get(service.key)
+        endpoints = self._endpoints.get(key)
         if endpoints is None:
             endpoints = Endpoints(slices)
             if len(slices) > _FEW_SLICES:
-                self._endpoints[service.key] = endpoints
-        found = resolve_endpoints(service, endpoints, self.settings)
+                self._endpoints[key] = endpoints
+        found = frontends_of(service, endpoints, self.settings)
         self.troubles.put_endpoints(service, endpoints)
         return found
 

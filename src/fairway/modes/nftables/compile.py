@@ -87,8 +87,8 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
             *_masquerade(key, actions),
             *_on_node_address(frontend, key, settings),
             *_hairpin(key, slots.values()),
-            *_source_ranges(frontend, key),
-            *_sticky(frontend, key, slots, identities),
+            *(_source_ranges(frontend, key) if frontend.source_ranges else ()),
+            *(_sticky(frontend, key, slots, identities) if identities else ()),
         ),
         slots=slots,
         numbers=_structure_of(*numbers.values(), *draws),
@@ -186,19 +186,22 @@ def _dispatch(frontend: Frontend, key: bytes, numbers: dict[Client, int]) -> Ite
         yield Element(_OF_CLIENT[client], key, number_bytes(number), comment)
 
 
-def _masquerade(key: bytes, actions: dict[Client, Action]) -> Iterator[Element]:
-    for client, action in actions.items():
-        if action.kind is ActionKind.FORWARD and action.masquerade:
-            yield Element(_MASQUERADE[client], key)
+def _masquerade(key: bytes, actions: dict[Client, Action]) -> list[Element]:
+    return [
+        Element(_MASQUERADE[client], key)
+        for client, action in actions.items()
+        if action.masquerade and action.kind is ActionKind.FORWARD
+    ]
 
 
-def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> Iterator[Element]:
+def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> tuple[Element, ...]:
     """Keeps such a frontend from being masqueraded because a node port with its number is."""
     if frontend.kind is not FrontendKind.NODE_PORT and settings.takes_node_ports(frontend.address):
-        yield Element("node-address-frontends", key)
+        return (Element("node-address-frontends", key),)
+    return ()
 
 
-def _hairpin(key: bytes, slots: Iterable[Slots]) -> Iterator[Element]:
+def _hairpin(key: bytes, slots: Iterable[Slots]) -> list[Element]:
     """Backends on this node that their own connection may be given to."""
     here = set[str]()
     for some in slots:
@@ -206,8 +209,7 @@ def _hairpin(key: bytes, slots: Iterable[Slots]) -> Iterator[Element]:
             here.update(address for part in some.pool.parts for address in derived(part, _may_be_here))
         else:
             here.update(_may_be_here(some.pool))
-    for address in sorted(here):
-        yield Element("hairpin", key + address_bytes(address) * 2)
+    return [Element("hairpin", key + address_bytes(address) * 2) for address in sorted(here)]
 
 
 def _may_be_here(backends: Iterable[Backend]) -> list[str]:
