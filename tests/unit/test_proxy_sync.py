@@ -207,6 +207,7 @@ async def test_what_somebody_else_removed_is_put_back_and_the_log_says_who(caplo
 async def test_somebody_elses_change_of_something_else_is_looked_at_and_left_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, logger="fairway")  # what an operator reads; whoever asks for more gets more
     world = World()
     async with world.running():
         world.sync.kernel_changed("firewalld (pid 7)")

@@ -57,6 +57,12 @@ class Node(KubernetesObject):
         return tuple(a.address for a in self.status.addresses or () if a.type == "InternalIP")
 
 
+class Secret(KubernetesObject):
+    """``data`` by name, in base64."""
+
+    data: dict[str, str] | None = None
+
+
 class ContainerPort(Value):
     name: str = ""
     container_port: int = 0

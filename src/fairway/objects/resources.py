@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from fairway.objects.cluster import Namespace, Node, Pod
+from fairway.objects.cluster import Namespace, Node, Pod, Secret
 from fairway.objects.endpoints import Endpoints
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.lease import Lease
@@ -85,9 +85,9 @@ NODES = Resource("", "v1", "Node", "nodes", False, Node, ("no",))
 PODS = Resource("", "v1", "Pod", "pods", True, Pod, ("po",))
 SERVICES = Resource("", "v1", "Service", "services", True, Service, ("svc",))
 ENDPOINTS = Resource("", "v1", "Endpoints", "endpoints", True, Endpoints, ("ep",))
+SECRETS = Resource("", "v1", "Secret", "secrets", True, Secret)
 # Nobody in the house reads more of these than their metadata: they are served for those who do.
 CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True, KubernetesObject, ("cm",))
-SECRETS = Resource("", "v1", "Secret", "secrets", True, KubernetesObject)
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True, KubernetesObject, ("sa",))
 EVENTS = Resource("", "v1", "Event", "events", True, KubernetesObject, ("ev",))
 NETWORK_POLICIES = Resource(_NETWORKING, "v1", "NetworkPolicy", "networkpolicies", True, KubernetesObject, ("netpol",))

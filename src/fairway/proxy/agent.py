@@ -48,6 +48,8 @@ from fairway.proxy.pages import (
     status_page,
 )
 from fairway.proxy.receipts import Receipt, Round
+from fairway.proxy.relayed import RelaySide
+from fairway.proxy.secrets import SecretFollower
 from fairway.proxy.sync import Listener, Sync
 from fairway.proxy.usage import Sources, Usage
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
@@ -149,6 +151,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         *,
         tracking: Tracking[FlowT],
         addresses: LocalAddresses,
+        relay: RelaySide,
         usage: Sources | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -171,6 +174,9 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows)
+        self._certificates = relay.certificates
+        self.secrets = SecretFollower(self.cache, relay.certificates)
+        self.metrics.registry.register(relay)
         self.sync = Sync(
             mode,
             kernel,
@@ -181,6 +187,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
                 self.metrics,
                 self.health,
                 _CheckFollower(self.checks, self.cache),
+                self.secrets,
                 _Afterwards(self._kernel_changed),
             ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
@@ -211,6 +218,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             group.create_task(self.sync.run())
             group.create_task(self._forgetting.run())
             group.create_task(self.checks.run())
+            group.create_task(self.secrets.run(client))
             self._listen(stack)
             await self.sync.ready()
             on_ready()
@@ -261,7 +269,12 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
             "node": msgspec.to_builtins(self.cache.settings),
-            "notes": [*self.configuration.notes, *self._doubts, *self.checks.problems],
+            "notes": [
+                *self.configuration.notes,
+                *self._doubts,
+                *self.checks.problems,
+                *self._certificates.problems.values(),
+            ],
             "rememberedFrom": moment(self._remembered) if self._remembered else None,
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,

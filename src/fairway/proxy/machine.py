@@ -5,6 +5,7 @@ Everything belongs to the network namespace of the thread that opens it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,9 +23,13 @@ from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flows import Spot
 from fairway.proxy.forgetting import TrackingFailed
 from fairway.proxy.kernels import KERNELS, open_mode
+from fairway.proxy.relayed import RelaySide
 from fairway.proxy.usage import Sources
+from fairway.relay.accesslog import AccessLog
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Machine:
     opened: Opened
     conntrack: Conntrack
     addresses: Addresses
+    relay: RelaySide
     usage: Sources | None = None
 
     def agent(self, configuration: Configuration) -> Agent[Any, Any, Any]:
@@ -64,6 +70,7 @@ class Machine:
             self.opened.kernel,
             tracking=KernelTracking(self.conntrack),
             addresses=self.addresses,
+            relay=self.relay,
             usage=self.usage,
         )
 
@@ -73,9 +80,11 @@ def open_machine(configuration: Configuration) -> Iterator[Machine]:
     """This thread's network namespace, for this process alone. Raises `Unsuitable`."""
     with ExitStack() as stack:
         stack.enter_context(_claimed())
-        opened = stack.enter_context(open_mode(configuration.mode, configuration.document))
+        relay = RelaySide(AccessLog(configuration.access_log, log.warning))
+        stack.callback(relay.log.close)
+        opened = stack.enter_context(open_mode(configuration.mode, configuration.document, relay.make))
         usage = _sources(opened, stack) if configuration.service_metrics else None
-        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()), usage)
+        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()), relay, usage)
 
 
 def _sources(opened: Opened, stack: ExitStack) -> Sources:
