@@ -33,11 +33,13 @@ def program(
     output
         text, or json with the same text in it.
     """
-    from fairway.modes.registry import MODES
+    from fairway.modes.registry import MODES, RELAYING_MODES
 
     if mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
     cluster = source.read()
+    if mode in RELAYING_MODES:
+        cluster.relays = frozenset(cluster.nodes)
     if node is None and len(cluster.nodes) == 1:
         node = next(iter(cluster.nodes))
     if not cluster.nodes:

@@ -59,7 +59,7 @@ def trace(
     from fairway.diagnose.journey import travel
     from fairway.diagnose.places import UnknownPlace, find_start, find_target
     from fairway.lab.follow import place_names
-    from fairway.modes.registry import MODES
+    from fairway.modes.registry import MODES, RELAYING_MODES
 
     if mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
@@ -68,6 +68,8 @@ def trace(
         raise CommandError("--send needs a lab on this machine (fairway lab up)", EXIT_USAGE)
     aliases = place_names(lab.topology) if lab else {}
     cluster = source.read()
+    if mode in RELAYING_MODES:
+        cluster.relays = frozenset(cluster.nodes)
     try:
         target = find_target(cluster, to, protocol)
         start = find_start(cluster, aliases.get(from_, from_), target, via)

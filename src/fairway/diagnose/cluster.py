@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fairway.model.address import canonical, contains, merged
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
@@ -48,6 +50,8 @@ class Cluster:
     networks: Networks = Networks()
     told: dict[str, NodeSettings] = field(default_factory=dict)
     """What the proxies of some nodes say themselves that they are set to."""
+    relays: frozenset[str] = frozenset()
+    """The nodes on which every Service is relayed, in the userspace mode; the API does not know it."""
 
     def add(self, one: Member) -> None:
         match one:
@@ -77,7 +81,8 @@ class Cluster:
         The API does not know the proxy's flags: node ports are taken on the internal addresses then, as by default.
         """
         if name in self.told:
-            return self.told[name]
+            told = self.told[name]
+            return msgspec.structs.replace(told, relays=told.relays or name in self.relays)
         node = self.nodes[name]
         addresses = tuple(one for text in node.internal_addresses if (one := canonical(text)))
         return NodeSettings(
@@ -87,6 +92,7 @@ class Cluster:
             pod_networks=self.pod_networks,
             service_networks=merged(service_cidrs(self.service_cidrs)) or self.networks.services,
             node_port_addresses=addresses,
+            relays=name in self.relays,
         )
 
     def view(self, node: str) -> NodeView:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from fairway.client.http import Client
 from fairway.diagnose.cluster import Cluster, Networks
 from fairway.diagnose.read import from_api
+from fairway.diagnose.told import ask as proxy_settings
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.network import Network
 from fairway.lab.probe import Answer, ask
@@ -96,9 +97,11 @@ async def check(client: Client, network: Network, *, patience: float = 10.0) -> 
     started = loop.time()
     findings = _Findings()
     networks = Networks(services=(str(SERVICE_NETWORK),))
+    relays = await asyncio.to_thread(_relaying_nodes, network)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
         while True:
             cluster = await from_api(client, networks)
+            cluster.relays = relays
             current = questions(cluster, network.topology)
             findings.keep_only(current)
             due = [one for one in current if one in findings.wrong or one not in findings.answers]
@@ -109,6 +112,12 @@ async def check(client: Client, network: Network, *, patience: float = 10.0) -> 
             if not findings.wrong or elapsed > patience:
                 return Report(tuple(_reports(cluster, network.topology, findings)), findings.connections, elapsed)
             await asyncio.sleep(_PAUSE)
+
+
+def _relaying_nodes(network: Network) -> frozenset[str]:
+    """Those whose proxies say so: their backends see the node where those of others see the client."""
+    told = {node.name: proxy_settings(network.place(node.name)) for node in network.topology.nodes}
+    return frozenset(name for name, settings in told.items() if settings and settings.relays)
 
 
 def _ask(namespace: NetworkNamespace, question: Question) -> list[Answer]:
