@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ from fairway.objects.service import (
     CONNECTION_RATE_PER_CLIENT_ANNOTATION,
     MAX_CONNECTIONS_ANNOTATION,
     MAX_CONNECTIONS_PER_CLIENT_ANNOTATION,
+    OWN_ANNOTATIONS,
     PROXY_PROTOCOL_ANNOTATION,
     RELAY_ANNOTATION,
     TLS_PORTS_ANNOTATION,
@@ -65,23 +66,53 @@ def relaying(service: Service, port: ServicePort) -> Relaying | None:
     return found
 
 
-def problems(service: Service) -> list[str]:
-    """A sentence for each of the annotations that does not count, and why."""
-    reader = _Reader(service.metadata.annotations or {})
+class Mistake(NamedTuple):
+    """An annotation that does not count, and why."""
+
+    annotation: str
+    value: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.annotation}: {self.value[:63]!r} {self.why}"
+
+
+def mistakes(service: Service) -> list[Mistake]:
+    """All that is wrong with what a Service asks of the relay."""
+    annotations = service.metadata.annotations
+    if not annotations or not any(one.startswith(OWN_ANNOTATIONS) for one in annotations):
+        return []
+    reader = _Reader(annotations)
     found = reader.read(service.key.namespace)
     ports = service.spec.ports or ()
+    written = reader.annotations.get(TLS_PORTS_ANNOTATION, "")
     known = {text for one in ports for text in (one.name, str(one.port)) if text}
-    for unknown in sorted(_ports(reader.annotations.get(TLS_PORTS_ANNOTATION, "")) - known):
-        reader.problems.append(f"{TLS_PORTS_ANNOTATION}: the Service has no port {unknown[:63]!r}")
-    if found is not None:
-        for one in ports:
-            if one.protocol not in RELAYED:
-                reader.problems.append(
-                    f"port {one.name or one.port}: SCTP is never relayed; it goes its way in the kernel"
-                )
-            if one.protocol == "UDP" and (found.tls or found.proxy_protocol):
-                reader.problems.append(f"port {one.name or one.port}: TLS and the PROXY protocol are for TCP only")
-    return reader.problems
+    reader.mistakes += [
+        Mistake(TLS_PORTS_ANNOTATION, unknown, "is the name or number of no port of the Service")
+        for unknown in sorted(_ports(written) - known)
+    ]
+    streams = any(one.protocol == "TCP" for one in ports)
+    for annotation in (TLS_SECRET_ANNOTATION, PROXY_PROTOCOL_ANNOTATION):
+        if annotation in reader.annotations and found is not None and not streams:
+            why = "is for TCP, and the Service has no TCP port"
+            reader.mistakes.append(Mistake(annotation, reader.annotations[annotation], why))
+    return reader.mistakes
+
+
+def kept(service: Service, before: Service | None) -> Service:
+    """The Service with what it asked for before in the place of annotations that do not count, so that a slip of the
+    pen does not open what was closed; without any of them when there was nothing before."""
+    wrong = {one.annotation for one in mistakes(service)}
+    if not wrong:
+        return service
+    annotations = dict(service.metadata.annotations or {})
+    old = (before.metadata.annotations or {}) if before else {}
+    for name in wrong:
+        annotations.pop(name, None)
+        if name in old:
+            annotations[name] = old[name]
+    metadata = msgspec.structs.replace(service.metadata, annotations=annotations)
+    return msgspec.structs.replace(service, metadata=metadata)
 
 
 class _Reader:
@@ -89,7 +120,7 @@ class _Reader:
 
     def __init__(self, annotations: Mapping[str, str]) -> None:
         self.annotations = annotations
-        self.problems: list[str] = []
+        self.mistakes: list[Mistake] = []
 
     def read(self, namespace: str) -> Relaying | None:
         """None when nothing is asked for."""
@@ -116,7 +147,7 @@ class _Reader:
             return None
         value = read(text.strip())
         if value is None:
-            self.problems.append(f"{name}: {text[:63]!r} {rule}")
+            self.mistakes.append(Mistake(name, text, rule))
         return value
 
 

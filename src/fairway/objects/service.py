@@ -13,6 +13,7 @@ TRAFFIC_POLICIES = ("Cluster", "Local")
 NO_CLUSTER_IP = "None"
 
 # What a user may ask of Fairway's proxy beyond Kubernetes.
+OWN_ANNOTATIONS = "fairway.dev/"
 BALANCING_ANNOTATION = "fairway.dev/balancing"
 BALANCINGS = ("random", "hash", "round-robin", "least-connections")
 WEIGHTS_ANNOTATION = "fairway.dev/weights"

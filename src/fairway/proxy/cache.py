@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem
+from fairway.model.relaying import kept
 from fairway.model.resolve import cuts_connections, frontends_of
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
@@ -127,12 +128,15 @@ class Cache:
         return bool(self._dirty) or self._rebased
 
     def put_service(self, key: Key, service: Service | None, cause: Cause) -> None:
-        """A Service is there, or has changed, or (None) is gone."""
+        """A Service is there, or has changed, or (None) is gone.
+
+        What it asks of the relay in words that mean nothing stays as it was.
+        """
         if service is None:
             self._services.pop(key, None)
             self._endpoints.pop(key, None)
         else:
-            self._services[key] = service
+            self._services[key] = kept(service, self._services.get(key))
         self.troubles.put_service(key, service)
         self._dirty[key] = None
         self._causes.append(cause)

@@ -66,8 +66,12 @@ class AccessLog:
         except queue.Full:
             self.lost += 1
 
+    def flush(self) -> None:
+        """Wait until what was added is written, or lost."""
+        self._waiting.join()
+
     def close(self) -> None:
-        """Write what waits."""
+        """Write what waits, and no more."""
         if self._thread is not None:
             self._waiting.put(None)
             self._thread.join()
@@ -91,6 +95,8 @@ class AccessLog:
                 if not failing:
                     self._complain(f"the access log cannot be written to {self._path}: {error.strerror or error}")
                 failing = True
+            for _ in lines:
+                self._waiting.task_done()
         if file is not None and file is not sys.stdout:
             file.close()
 

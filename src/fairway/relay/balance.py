@@ -20,6 +20,9 @@ from fairway.model.view import HASH, LEAST_CONNECTIONS, RANDOM, Backend
 MOST_REMEMBERED = 65_536
 """Clients with affinity for each listener; the one that came longest ago is forgotten first (as nf_tables' sets)."""
 
+_MOST_SKIPPED = 32
+"""Turns left out before the first; each looks at every backend."""
+
 Address = tuple[str, int]
 
 
@@ -55,7 +58,8 @@ class Balancer:
         if fresh and self._credit:
             # Many proxies start at the same moment: they must not all begin with the same backend.
             self._turn = self._draw(len(self._credit))
-            self._credit[list(self._credit)[self._turn]] += sum(self._weights.values())
+            for _ in range(min(self._turn, _MOST_SKIPPED)):
+                self._in_turn(list(self._credit))
         self._balancing, self._affinity = balancing, affinity_seconds
         if not affinity_seconds:
             self._memory.clear()
@@ -73,22 +77,29 @@ class Balancer:
             return None
         return self._backends[self._next(free, client)]
 
-    def connected(self, client: str, backend: Backend, now: float) -> None:
-        """The backend has answered: it is the client's for as long as affinity lasts."""
+    def begin(self, backend: Backend) -> None:
+        """A connection to it is being made: it counts from now on, or all that come at once would go to one."""
         address = (backend.address, backend.port)
         self.active[address] = self.active.get(address, 0) + 1
-        self._remember(client, address, now)
 
-    def left(self, client: str, backend: Backend, now: float) -> None:
-        """A connection has ended; affinity counts from the last use."""
+    def connected(self, client: str, backend: Backend, now: float) -> None:
+        """The backend has answered: it is the client's for as long as affinity lasts."""
+        self._remember(client, (backend.address, backend.port), now)
+
+    def end(self, backend: Backend) -> None:
+        """What began has ended, or never came about."""
         address = (backend.address, backend.port)
-        remaining = self.active.get(address, 0) - 1
-        if remaining > 0:
+        remaining = self.active[address] - 1
+        if remaining:
             self.active[address] = remaining
         else:
-            self.active.pop(address, None)
-        if (memory := self._memory.get(client)) and memory.backend == address:
-            self._remember(client, address, now)
+            del self.active[address]
+
+    def left(self, client: str, backend: Backend, now: float) -> None:
+        """A connection that was made has ended; affinity counts from the last use."""
+        self.end(backend)
+        if (memory := self._memory.get(client)) and memory.backend == (backend.address, backend.port):
+            self._remember(client, memory.backend, now)
 
     def _remember(self, client: str, address: Address, now: float) -> None:
         if not self._affinity:

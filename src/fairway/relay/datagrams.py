@@ -172,6 +172,7 @@ class DatagramListener:
             limits.leave(client[0])
             self._refused(client, "no backend answered")
             return None
+        self.balancer.begin(backend)
         self.balancer.connected(client[0], backend, now)
         flow = self.flows[client] = Flow(self, client, backend, sock)
         shared.open += 1

@@ -107,14 +107,18 @@ class Connection:
         began = self._shared.clock.monotonic()
         tried: list[Address] = []
         for seconds in DIAL_SECONDS:
-            backend = self._listener.balancer.pick(self.client[0], began, tried)
+            balancer = self._listener.balancer
+            # When all have been tried, the same again, with more patience.
+            backend = balancer.pick(self.client[0], began, tried) or balancer.pick(self.client[0], began)
             if backend is None or self._stream.client.lost:
                 break
             self._attempts += 1
             tried.append((backend.address, backend.port))
-            if await self._dial(backend, seconds):
-                if self._stream.client.lost:
-                    break
+            self._listener.balancer.begin(backend)
+            answered = await self._dial(backend, seconds)
+            if not answered or self._stream.client.lost:
+                self._listener.balancer.end(backend)
+            else:
                 self._backend = backend
                 now = self._shared.clock.monotonic()
                 self._connect_seconds = now - began

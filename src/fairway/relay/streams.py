@@ -37,8 +37,9 @@ class Half(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        # Anything that waits in the buffer stops the other side: memory is one chunk a direction.
-        self.transport.set_write_buffer_limits(high=0)
+        # Anything that waits in the buffer stops the other side: memory is one chunk a direction. (0 would stop a TLS
+        # transport for ever: it asks whether as much as that waits, not more.)
+        self.transport.set_write_buffer_limits(high=1)
         # Nothing is read before there is somebody to pass it on to.
         self.transport.pause_reading()
         tune(self.transport.get_extra_info("socket"))

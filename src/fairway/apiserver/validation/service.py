@@ -17,15 +17,18 @@ from fairway.apiserver.validation.metadata import (
     metadata_update,
 )
 from fairway.apiserver.validation.service_addresses import address_errors, address_update, family_update
+from fairway.model.relaying import mistakes
 from fairway.model.weights import parse as parse_weights
-from fairway.objects.codec import Document
+from fairway.objects.codec import Document, view
 from fairway.objects.service import (
     BALANCING_ANNOTATION,
     BALANCINGS,
+    OWN_ANNOTATIONS,
     PROTOCOLS,
     SERVICE_TYPES,
     TRAFFIC_POLICIES,
     WEIGHTS_ANNOTATION,
+    Service,
 )
 from fairway.objects.status import FieldError, duplicate, forbidden_field, invalid, not_supported, required
 
@@ -45,7 +48,7 @@ def validate(service: Document) -> Errors:
     """The errors of a Service as it would be stored."""
     spec = service["spec"]
     errors = metadata(service, namespaced=True, name_format=formats.dns_label)
-    errors += _topology(service) + _balancing(service) + _weights(service)
+    errors += _topology(service) + _balancing(service) + _weights(service) + _relaying(service)
     errors += _ports_wanted(spec)
     errors += _for_type(spec)
     errors += _ports(spec)
@@ -142,6 +145,14 @@ def _weights(service: Document) -> Errors:
     written = service.get("metadata", {}).get("annotations", {}).get(WEIGHTS_ANNOTATION, "")
     _, problems = parse_weights(written)
     return [invalid(f"metadata.annotations[{WEIGHTS_ANNOTATION}]", written, words) for words in problems]
+
+
+def _relaying(service: Document) -> Errors:
+    """Ours, too: a limit or a certificate that is mistyped must not be left out in silence."""
+    if not any(name.startswith(OWN_ANNOTATIONS) for name in service["metadata"].get("annotations") or ()):
+        return []  # as nearly always: what follows reads the whole Service
+    found = mistakes(view(service, Service))
+    return [invalid(f"metadata.annotations[{one.annotation}]", one.value, one.why) for one in found]
 
 
 def _ports_wanted(spec: Document) -> Errors:

@@ -1,0 +1,180 @@
+"""One namespace with a relay, its carrier's rules, and backends that do as they are told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fairway.kernel.contract import Opened
+from fairway.kernel.links import Links
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.kernel.nftables_mode import open_nftables
+from fairway.model.view import (
+    ROUND_ROBIN,
+    Action,
+    ActionKind,
+    Backend,
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    Key,
+    NodeSettings,
+    NodeView,
+    Relaying,
+)
+from fairway.relay.accesslog import Line
+from fairway.relay.certificates import Certificates
+from fairway.relay.kernel import add_addresses, relaying
+from fairway.relay.relay import Relay
+
+VIP, SERVICE = "10.96.0.1", Key("shop", "web")
+ONE, TWO, NOBODY = "10.244.0.1", "10.244.0.2", "10.244.0.3"
+PATIENCE = 10.0
+PLAIN = Relaying()
+_FORWARD = Action(kind=ActionKind.FORWARD, masquerade=True)
+
+
+def backends(*addresses: str) -> tuple[Backend, ...]:
+    return tuple(Backend(address=one, port=8080) for one in addresses)
+
+
+def frontend(*addresses: str, protocol: str = "TCP", relaying: Relaying = PLAIN, **more: object) -> Frontend:
+    made = Frontend(
+        kind=FrontendKind.CLUSTER_IP,
+        address=VIP,
+        protocol=protocol,
+        port=80,
+        service=SERVICE,
+        cluster=backends(*addresses),
+        pod=_FORWARD,
+        node=_FORWARD,
+        outside=_FORWARD,
+        balancing=ROUND_ROBIN,
+        relaying=relaying,
+    )
+    return msgspec.structs.replace(made, **more)
+
+
+@dataclass
+class RelayWorld:
+    """Everything happens in one network namespace; ``load`` says what the node should do."""
+
+    place: NetworkNamespace
+    opened: Opened
+    relay: Relay
+    certificates: Certificates
+    lines: list[Line] = field(default_factory=list)
+    _heard: threading.Condition = field(default_factory=threading.Condition)
+
+    def log(self, line: Line) -> None:
+        with self._heard:
+            self.lines.append(line)
+            self._heard.notify_all()
+
+    def load(self, *frontends: Frontend) -> None:
+        mode, kernel = self.opened.mode, self.opened.kernel
+        settings = NodeSettings(name="node-1", addresses=(ONE, TWO))
+        wanted = mode.program(NodeView(settings=settings, frontends={one.key: one for one in frontends}))
+        plan = mode.plan(self.place.run(kernel.read_back), wanted)
+        self.place.run(lambda: kernel.apply(plan))
+
+    def connect(self, address: str = VIP, port: int = 80) -> socket.socket:
+        """Raises `ConnectionResetError` when the relay was quick to refuse."""
+        with ExitStack() as stack:
+            sock = stack.enter_context(closing(self.place.socket()))
+            sock.settimeout(PATIENCE)
+            sock.connect((address, port))
+            stack.pop_all()
+        return sock
+
+    def ask(self, words: bytes = b"hello") -> bytes:
+        """What comes back on a connection of its own, until its end."""
+        with closing(self.connect()) as sock:
+            sock.sendall(words)
+            sock.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+
+    def until_logged(self, count: int) -> list[Line]:
+        """That many lines of the access log."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: len(self.lines) >= count, PATIENCE), f"only {self.lines}"
+            return list(self.lines)
+
+    def listener(self, key: FrontendKey) -> int:
+        return next(one.port for listener, one in self.relay.held().items() if listener.frontend == key)
+
+
+@contextmanager
+def built(place: NetworkNamespace) -> Iterator[RelayWorld]:
+    """In a namespace that has nothing yet."""
+    with Links(place) as links:
+        links.set_up("lo")
+        for address in (ONE, TWO):
+            links.add_address("lo", f"{address}/32")
+        links.add_route("10.96.0.0/16", link="lo")
+    certificates = Certificates()
+    worlds: list[RelayWorld] = []
+
+    def make() -> Relay:
+        return Relay(contexts=certificates.context, log=lambda line: worlds[0].log(line), prepare=add_addresses)
+
+    with ExitStack() as stack:
+        carrier = open_nftables()
+        opened = place.run(carrier.__enter__)
+        stack.callback(lambda: place.run(lambda: carrier.__exit__(None, None, None)))
+        relay = place.run(make)
+        world = RelayWorld(place, stack.enter_context(relaying(opened, "nftables", relay)), relay, certificates)
+        worlds.append(world)
+        yield world
+
+
+@contextmanager
+def backend(
+    place: NetworkNamespace, address: str, serve: Callable[[socket.socket], None], port: int = 8080
+) -> Iterator[None]:
+    """A TCP server: each connection in a thread, given to ``serve``, then closed."""
+    listening = place.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((address, port))
+    listening.listen(1024)
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=_serve, args=(sock, serve), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        thread.join(PATIENCE)
+
+
+def _serve(sock: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+    with closing(sock):
+        sock.settimeout(PATIENCE)
+        serve(sock)
+
+
+def says(name: bytes) -> Callable[[socket.socket], None]:
+    """Reads to the end, then answers with its name and what it got."""
+
+    def serve(sock: socket.socket) -> None:
+        words = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        sock.sendall(name + b" got " + words)
+
+    return serve
+
+
+NAMES: Mapping[str, bytes] = {ONE: b"one", TWO: b"two"}
