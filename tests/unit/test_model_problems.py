@@ -109,11 +109,17 @@ def test_an_affinity_that_cannot_be_counts_as_the_nearest(seconds: int, counts: 
 
 
 def test_annotations_that_mean_nothing_are_told() -> None:
-    one = service({"fairway.dev/weights": "web=many", "fairway.dev/balancing": "x" * 100})
-    first, second = told(one)
+    one = service(
+        {"fairway.dev/weights": "web=many", "fairway.dev/balancing": "x" * 100, "fairway.dev/proxy-protocol": "v9"}
+    )
+    first, second, third = told(one)
     assert first.startswith("metadata.annotations[fairway.dev/weights]: 'web=many' must be WHOM=WEIGHT")
     assert second == (
-        f"metadata.annotations[fairway.dev/balancing]: '{'x' * 60}...' must be random or hash; it is random"
+        f"metadata.annotations[fairway.dev/balancing]: '{'x' * 60}...' must be one of random, hash, round-robin, "
+        "least-connections, and counts as none of them"
+    )
+    assert third == (
+        "metadata.annotations[fairway.dev/proxy-protocol]: 'v9' must be v1 or v2; what it said before counts"
     )
 
 

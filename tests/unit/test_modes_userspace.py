@@ -113,7 +113,6 @@ def test_changes_listen_before_they_lead_there_and_close_afterwards() -> None:
     assert plan.render().splitlines()[-1] == "close 10.96.0.1:80/TCP (cluster pool)"
     MODE.accept(program, gone)
     assert program.listeners == {}
-    assert not MODE.plan(program, MODE.program(view()))
 
 
 def test_a_word_that_is_no_balancing_is_said() -> None:

@@ -19,7 +19,8 @@ from fairway.model.limits import (
     is_usual,
     ports_with_room,
 )
-from fairway.model.view import HASH, RANDOM, Frontend, Key, Struct
+from fairway.model.relaying import mistakes
+from fairway.model.view import BALANCINGS, RANDOM, Frontend, Key, Struct
 from fairway.model.weights import parse, slice_weight
 from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import (
@@ -161,9 +162,11 @@ def _annotations(service: Service) -> Iterator[_Found]:
     _, problems = parse(meta.annotation(WEIGHTS_ANNOTATION))
     yield from ((f"metadata.annotations[{WEIGHTS_ANNOTATION}]", problem) for problem in problems)
     balancing = meta.annotation(BALANCING_ANNOTATION, RANDOM)
-    if balancing not in (RANDOM, HASH):
+    if balancing not in BALANCINGS:
         where = f"metadata.annotations[{BALANCING_ANNOTATION}]"
-        yield where, f"{_shown(balancing)} must be {RANDOM} or {HASH}; it is {RANDOM}"
+        yield where, f"{_shown(balancing)} must be one of {', '.join(BALANCINGS)}, and counts as none of them"
+    for one in mistakes(service):
+        yield f"metadata.annotations[{one.annotation}]", f"{_shown(one.value)} {one.why}; what it said before counts"
 
 
 def _affinity(service: Service) -> Iterator[_Found]:
