@@ -153,11 +153,10 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         addresses: LocalAddresses,
         relay: RelaySide,
         usage: Sources | None = None,
-        clock: Clock | None = None,
     ) -> None:
         self.configuration = configuration
         self._kernel, self._addresses = kernel, addresses
-        self._clock = clock or SystemClock()
+        self._clock: Clock = SystemClock()
         self._node: Node | None = None
         self._networks: dict[Key, ServiceCIDR] = {}
         self._local = addresses.list()
