@@ -89,7 +89,7 @@ async def test_a_refused_write_and_a_rehearsal_are_lines_too(world: World) -> No
     refused, rehearsed, wrong = await world.lines()
     assert (refused["user"], refused["verb"], refused["name"], refused["code"]) == ("ann", "delete", "kubernetes", 403)
     assert (rehearsed["dryRun"], rehearsed["code"]) == (True, 201)
-    assert wrong["code"] == 422
+    assert wrong["code"] == 400
 
 
 async def test_reads_and_questions_are_not_written_down(world: World) -> None:

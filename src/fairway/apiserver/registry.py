@@ -22,6 +22,7 @@ from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
 from fairway.apiserver.changes import note
 from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
+from fairway.apiserver.fit import fits
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
 from fairway.apiserver.schema import UNKNOWN, pruned, shape, type_errors
@@ -163,7 +164,6 @@ class Registry:
         return {self._namespaces.key("", namespace): found.revision}
 
     def _apply_create_rules(self, kind: Kind, document: Document, entries: Entries | None, write: Write) -> Allocation:
-        check_types(kind, document)
         _refuse(kind, document, metadata.validate_metadata(document))
         defaulted = kind.strategy.default(document)
         # Before anything is allocated: what the server chooses belongs to nobody.
@@ -215,7 +215,6 @@ class Registry:
 
     def _apply_update_rules(self, kind: Kind, old: Document, new: Document, entries: Any, write: Write) -> Allocation:
         rules = kind.strategy
-        check_types(kind, new)
         _refuse(kind, new, metadata.validate_metadata(new) + metadata.validate_metadata_update(old, new))
         if write.author.subresource != "finalize":
             new = rules.default(new)
@@ -360,9 +359,16 @@ def _refuse(kind: Kind, document: Document, errors: list[FieldError]) -> None:
 
 
 def _read(kind: Kind, document: Document) -> Document:
-    """What the kind has of a document: neither nulls nor unknown fields. Raises `ApiError` for a value too deep."""
+    """What the kind has of a document: neither nulls nor unknown fields, and values of the right types.
+
+    Raises `ApiError` for a value that is of another type, or too deep.
+    """
     read: Document = metadata.without_nulls(document)
-    return pruned(kind.resource.api_version, kind.name, read)
+    root = shape(kind.resource.api_version, kind.name)
+    if root is None or not fits(root, read):
+        read = pruned(kind.resource.api_version, kind.name, read)
+        check_types(kind, read)
+    return read
 
 
 def _own(document: Document, entries: Entries | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -25,16 +25,16 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer; a ``body`` in pieces is sent as the client takes it, without ever being put together."""
+    """An answer. After its ``body`` come ``pieces``: sent as the client takes them, without ever being put together."""
 
     status: int
-    body: bytes | list[bytes | memoryview]
+    body: bytes
     content_type: str = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    pieces: Sequence[bytes | memoryview] = ()
 
     async def send(self, send: Send) -> None:
-        whole, pieces = (self.body, []) if isinstance(self.body, bytes) else (b"", self.body)
-        size = len(whole) + sum(map(len, pieces))
+        size = len(self.body) + sum(map(len, self.pieces))
         headers = [
             (b"content-type", self.content_type.encode("latin-1")),
             (b"content-length", str(size).encode()),
@@ -43,9 +43,11 @@ class Response(msgspec.Struct, frozen=True):
         if not any(name == b"cache-control" for name, _ in self.headers):
             headers.append((b"cache-control", b"no-cache, private"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        for part in _parts(pieces):
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": whole})
+        await send({"type": "http.response.body", "body": self.body, "more_body": bool(self.pieces)})
+        if self.pieces:
+            for part in _parts(self.pieces):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
 
 def _parts(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:

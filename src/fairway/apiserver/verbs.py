@@ -217,7 +217,7 @@ class Verbs:
         head = {"kind": f"{kind.name}List", "apiVersion": kind.resource.api_version, "metadata": metadata}
         if form.yaml:
             return _json(200, {**head, "items": [stored.document() for stored in page.objects]}, form)
-        return Response(200, [encode(head)[:-1] + b',"items":[', *joined(page.objects), b"]}"])
+        return Response(200, encode(head)[:-1] + b',"items":[', pieces=[*joined(page.objects), b"]}"])
 
     def _table(
         self,

@@ -103,12 +103,14 @@ def _run(settings: Settings, sockets: list[socket.socket], ready_fd: int | None)
 
 async def _serve(settings: Settings, sockets: list[socket.socket], ready_fd: int | None) -> None:
     from fairway.apiserver.server import ApiServer
+    from fairway.runtime.garbage import settle
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with ApiServer(settings, sockets) as server:
+        settle()
         print(f"fairway apiserver: ready on {server.url}; kubeconfig {server.kubeconfig}", flush=True)
         if ready_fd is not None:
             _notify(ready_fd)

@@ -38,6 +38,7 @@ from fairway.proxy.machine import open_machine
 from fairway.proxy.main import until_signalled
 from fairway.proxy.tuning import open_localhost
 from fairway.runtime.clock import rfc3339
+from fairway.runtime.garbage import settle
 
 log = logging.getLogger("fairway.up")
 
@@ -126,6 +127,7 @@ async def stand(
                     log.warning("%s", sentence)
                 kubeconfig = str(server.kubeconfig)
                 node = configuration.node_name
+                settle()
                 on_ready(Standing(settings, node, addresses, server.url, kubeconfig, seconds, unrouted, _forwards()))
 
             async with (
