@@ -461,3 +461,20 @@ def test_a_free_address_in_a_full_million_is_found_without_looking_at_each() -> 
     numbers.discard(base + 1000)
     assert ledger.free("IPv4", base, base + 2**20 - 1, base + 5000) == base + 1000
     assert len(numbers._pages) == 1024
+
+
+def test_what_is_promised_is_given_to_nobody_else_and_comes_free_again() -> None:
+    ledger = Ledger(["port/30001"])
+    with ledger.promised(["port/30000", "port/30001"]):
+        assert ledger.free("port", 30000, 30002, 30000) == 30002
+    assert ledger.free("port", 30000, 30002, 30000) == 30000
+    assert ledger.port(30001)
+
+
+def test_what_is_claimed_in_the_meantime_stays_claimed() -> None:
+    ledger = Ledger()
+    with pytest.raises(ZeroDivisionError), ledger.promised(["port/30000", "port/30001"]):
+        ledger.claim(["port/30000"])
+        raise ZeroDivisionError
+    assert ledger.port(30000)
+    assert not ledger.port(30001)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fairway.apiserver.claims import PORTS, Claims, claim_key
+from fairway.apiserver.server import create_app
+from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.contract import Conflict, Entry, Event, Transaction
 from fairway.apiserver.storage.memory import MemoryStorage
+from fairway.apiserver.storage.sqlite import SqliteStorage
+from fairway.objects import resources
 from fairway.runtime.clock import SystemClock
 
 OWNER: dict[str, Any] = {"metadata": {"namespace": "shop", "name": "cart"}}
@@ -74,3 +82,15 @@ async def test_a_list_begins_anew() -> None:
     assert await claims.load(PORTS) == revision
     assert "port/30080" in claims.ledger
     assert "port/30099" not in claims.ledger
+
+
+async def test_many_at_once_get_the_first_addresses_there_are_each_its_own(tmp_path: Path) -> None:
+    """They are committed together, so none of them has written anything when the next one chooses."""
+    with contextlib.closing(SqliteStorage(tmp_path / "db")) as storage:
+        settings = Settings(data_directory=tmp_path, cluster_ip_allocation="sequential")
+        registry = (await create_app(storage, settings)).registry
+        services = registry.kinds[resources.SERVICES]
+        documents = ({"metadata": {"name": f"s{number}"}, "spec": {"ports": [{"port": 80}]}} for number in range(150))
+        made = await asyncio.gather(*(registry.create(services, "default", one) for one in documents))
+        taken = sorted(int(ip_address(one.document()["spec"]["clusterIP"])) for one in made)
+        assert taken == list(range(taken[0], taken[0] + 150))

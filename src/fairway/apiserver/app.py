@@ -81,7 +81,7 @@ class App:
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             response = error_response(internal("an unexpected error; the server's log tells more"))
-        if response is not None and not started:
+        if response is not None and not started and not response.send_at_once(scope):
             await response.send(send)
 
     @property

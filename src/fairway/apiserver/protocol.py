@@ -10,14 +10,15 @@ The head and the body of an answer go out together: one TLS record and one syste
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 15.0
 # The URL and all headers: tokens are 2 KiB, selectors some hundred bytes.
 HEAD_BYTES = 64 * 1024
-_HEAD = b"HTTP/"
+_HEAD, _HEAD_END = b"HTTP/", b"\r\n\r\n"
 # More than this is not copied to go with the head.
 _MUCH = 64 * 1024
 _TOO_LARGE = (
@@ -49,7 +50,7 @@ class _Gathering:
                 self._transport.writelines((head, data))
             else:
                 self._transport.write(head + data)
-        elif data.startswith(_HEAD):
+        elif data.startswith(_HEAD) and data.endswith(_HEAD_END):
             self._head = data
             self._loop.call_soon(self._flush)
         else:
@@ -109,7 +110,27 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Asked for when the application runs: by then most bodies have come with their heads.
         cycle.scope["fairway.body_is_here"] = lambda: not cycle.more_body  # type: ignore[typeddict-unknown-key]
+        cycle.scope["fairway.answer"] = partial(self._answer, cycle)  # type: ignore[typeddict-unknown-key]
         super()._start_asgi_task(cycle, app)
+
+    def _answer(self, cycle: RequestResponseCycle, status: int, headers: bytes, body: bytes) -> bool:
+        """Send a whole answer at once, without the application waiting; False where that is not possible.
+
+        ``headers`` are lines that need no check, each with its end; those about the connection are added.
+        """
+        if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        head = [STATUS_LINE[status], *(b"%b: %b\r\n" % one for one in self.server_state.default_headers), headers]
+        if not cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        cycle.transport.write(b"".join((*head, b"\r\n", b"" if cycle.scope["method"] == "HEAD" else body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(self.patience, self.transport.close)

@@ -140,12 +140,15 @@ class Registry:
                 kind, _read(kind, document), uid=self._uid(), now=self._time(0), suffix=self._suffix
             )
             allocation = self._apply_create_rules(kind, attempt, entries, self.write(kind, author))
-            key = kind.key(namespace, allocation.document["metadata"]["name"])
-            if await self.storage.get(key) is not None:
-                if generated:
-                    continue
-                raise already_exists(kind.resource, allocation.document["metadata"]["name"])
-            stored = await self._commit(kind, key, {**expect, key: 0}, allocation, dry_run)
+            name = allocation.document["metadata"]["name"]
+            key = kind.key(namespace, name)
+            with self.ledger.promised(allocation.claims):
+                if await self.storage.get(key) is None:
+                    stored = await self._commit(kind, key, {**expect, key: 0}, allocation, dry_run)
+                elif generated:
+                    stored = None
+                else:
+                    raise already_exists(kind.resource, name)
             if stored is not None:
                 note(kind, None, allocation.document, dry_run=dry_run)
                 return stored
@@ -207,7 +210,8 @@ class Registry:
                 continue
             if allocation.document == old:
                 return current
-            stored = await self._commit(kind, key, {key: current.revision}, allocation, dry_run)
+            with self.ledger.promised(allocation.claims):
+                stored = await self._commit(kind, key, {key: current.revision}, allocation, dry_run)
             if stored is not None:
                 note(kind, old, allocation.document, dry_run=dry_run)
                 return stored

@@ -10,7 +10,8 @@ costs one step a page, never one a Service.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,14 +76,15 @@ class Rest:
 class Ledger:
     """Which addresses and ports are taken: the `Taken` of the allocator.
 
-    It is fed with the claims that were written (``ip/10.96.0.7``, ``port/30080``) and forgets those given up. An
-    address may rest for a while before it is given to another Service: it counts as taken for all but the one that
-    had it.
+    It is fed with the claims that were written (``ip/10.96.0.7``, ``port/30080``) and forgets those given up. What is
+    promised counts as taken until it is written, or is not: several are on their way at the same time. An address may
+    rest for a while before it is given to another Service: it counts as taken for all but the one that had it.
     """
 
     def __init__(self, claims: Iterable[str] = ()) -> None:
         self._numbers = {"IPv4": Numbers(), "IPv6": Numbers(), "port": Numbers()}
         self._resting: dict[str, Rest] = {}
+        self._promised: set[str] = set()
         self.claim(claims)
 
     def __contains__(self, claim: str) -> bool:
@@ -97,6 +99,21 @@ class Ledger:
             space, number = _place(one)
             self._numbers[space].add(number)
             self._resting.pop(one, None)
+            self._promised.discard(one)
+
+    @contextmanager
+    def promised(self, claims: Iterable[str]) -> Iterator[None]:
+        """Keep what is about to be claimed from everybody else while the block runs."""
+        found = [one for one in claims if one not in self]
+        for one in found:
+            space, number = _place(one)
+            self._numbers[space].add(number)
+        self._promised.update(found)
+        try:
+            yield
+        finally:
+            # What has been claimed in the meantime is promised no longer.
+            self.release([one for one in found if one in self._promised])
 
     def forget(self, kind: str) -> None:
         """Everything of one kind of claims, ``ip`` or ``port``."""
@@ -114,6 +131,7 @@ class Ledger:
             space, number = _place(one)
             self._numbers[space].discard(number)
             self._resting.pop(one, None)
+            self._promised.discard(one)
 
     @property
     def resting(self) -> Mapping[str, Rest]:

@@ -8,8 +8,8 @@ Every version of a key is a row; the newest has no ``superseded``, a deletion is
     /b   4         3        4           NULL      /b was deleted
 
 What there is now is kept in memory too, so that reading it costs the database nothing, and a write one statement for
-each key. A list of the past and a watch from the past are queries over the rows, and compaction deletes those whose
-``superseded`` is old enough.
+each key. Writes that come in the same turn of the event loop are committed together (`group`). A list of the past and a
+watch from the past are queries over the rows, and compaction deletes those whose ``superseded`` is old enough.
 
 The file belongs to one process: it is locked exclusively, so that a second server says so instead of diverging.
 Durability (docs/adr/0004): a commit is handed to the operating system before it is acknowledged, so it survives the
@@ -20,6 +20,7 @@ again instead of believing in changes that are gone.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,6 @@ from pathlib import Path
 
 from fairway.apiserver.storage.contract import (
     Compacted,
-    Conflict,
     Entry,
     Event,
     FutureRevision,
@@ -37,7 +37,8 @@ from fairway.apiserver.storage.contract import (
     Watch,
 )
 from fairway.apiserver.storage.feed import Feed
-from fairway.apiserver.storage.versions import Newest, end_of, put
+from fairway.apiserver.storage.group import Group
+from fairway.apiserver.storage.versions import Newest, end_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (
@@ -80,6 +81,7 @@ class SqliteStorage:
     def __init__(self, path: Path, *, boot_id: str | None = None) -> None:
         self._path = path
         self._closed = False
+        self._group: Group | None = None
         with self._explained():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
@@ -124,6 +126,9 @@ class SqliteStorage:
         return self._compacted
 
     async def get(self, key: str) -> Entry | None:
+        while (group := self._group) is not None and key in group:
+            # What is about to be written is what the reader will have to go by.
+            await group.settled()
         return self._newest.get(key)
 
     async def list(self, prefix: str, *, revision: int = 0, after: str = "", limit: int = 0) -> Listing:
@@ -141,23 +146,32 @@ class SqliteStorage:
         return Listing(entries, revision, remaining)
 
     async def transact(self, transaction: Transaction) -> int:
-        newest, revision = self._newest, self.revision + 1
-        for key, expected in transaction.expect.items():
-            entry = newest.get(key)
-            if (entry.revision if entry else 0) != expected:
-                raise Conflict(key, entry)
-        events = [put(key, value, revision, newest.get(key)) for key, value in transaction.puts.items()]
-        gone = ((key, newest.get(key)) for key in sorted(transaction.deletes))
-        events += [Event(key, revision, None, entry) for key, entry in gone if entry]
-        if not events:
-            return self.revision
-        with self._explained(), self._transaction():
-            for event in events:
-                self._write(event)
-        for event in events:
-            newest.apply(event)
-        self._feed.publish(revision, events)
-        return revision
+        if self._closed:
+            raise StorageError(f"the database {self._path} is closed")
+        if self._group is None:
+            self._group = Group(self._newest, self.revision)
+            asyncio.get_running_loop().call_soon(self._commit)
+        return await self._group.add(transaction)
+
+    def _commit(self) -> None:
+        """Write what has come together, in one transaction of the database."""
+        group, self._group = self._group, None
+        if group is None:
+            return
+        try:
+            if group.writes:
+                with self._explained(), self._transaction():
+                    for write in group.writes:
+                        for event in write.events:
+                            self._write(event)
+        except Exception as error:
+            group.fail(error)
+            return
+        for write in group.writes:
+            for event in write.events:
+                self._newest.apply(event)
+            self._feed.publish(write.revision, write.events)
+        group.succeed()
 
     def _write(self, event: Event) -> None:
         key, revision, entry, previous = event.key, event.revision, event.entry, event.previous
@@ -189,6 +203,7 @@ class SqliteStorage:
     def close(self) -> None:
         if self._closed:
             return
+        self._commit()
         self._closed = True
         self._feed.close()
         try:
