@@ -473,8 +473,7 @@ def test_what_is_promised_is_given_to_nobody_else_and_comes_free_again() -> None
 
 def test_what_is_claimed_in_the_meantime_stays_claimed() -> None:
     ledger = Ledger()
-    with pytest.raises(ZeroDivisionError), ledger.promised(["port/30000", "port/30001"]):
+    with ledger.promised(["port/30000", "port/30001"]):
         ledger.claim(["port/30000"])
-        raise ZeroDivisionError
     assert ledger.port(30000)
     assert not ledger.port(30001)

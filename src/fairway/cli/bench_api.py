@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fairway.bench.api import Report, Shape
 
 
+_CONNECT_SECONDS = 5
+
+
 def api(
     *,
     storage: Literal["sqlite", "memory", "etcd"] = "sqlite",
@@ -68,7 +71,31 @@ def _server_flags(storage: str, etcd_servers: str) -> tuple[str, ...]:
         raise CommandError("--storage etcd and --etcd-servers need each other", EXIT_USAGE)
     if storage != "etcd":
         return ("--storage", storage)
+    _require_listener(etcd_servers)
     return ("--etcd-servers", etcd_servers, "--etcd-prefix", f"/fairway-bench-{secrets.token_hex(4)}")
+
+
+def _require_listener(etcd_servers: str) -> None:
+    """A server waits for its etcd, which may still be starting; who measures one has started it. Raises `CommandError`
+    when nobody listens at any of its addresses.
+    """
+    import socket
+    from urllib.parse import urlsplit
+
+    from fairway.apiserver.storage.etcd_address import DEFAULT_PORT, endpoints_of, target_of
+
+    problem = "no address is given"
+    for endpoint in endpoints_of(etcd_servers):
+        try:
+            target_of(endpoint)
+            url = urlsplit(endpoint)
+            with socket.create_connection((url.hostname or "", url.port or DEFAULT_PORT), _CONNECT_SECONDS):
+                return
+        except ValueError as error:
+            raise CommandError(str(error), EXIT_USAGE) from None
+        except OSError as error:
+            problem = f"{endpoint}: {error.strerror or error}"
+    raise CommandError(f"no etcd to measure at {problem}; start it first")
 
 
 def _measure(storage: str, flags: tuple[str, ...], shape: Shape) -> Report:
