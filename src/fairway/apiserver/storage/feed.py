@@ -7,8 +7,8 @@ The changes under one prefix are a chain that only grows at its end; every reade
            a slow reader           all the others   what nobody holds any more goes by itself
 
 A commit costs one dictionary lookup for each level of its keys, plus one wake-up for each watch that waits, however
-many watches there are on other prefixes. Readers that were at the same place get the very same tuple of events, so that
-who encodes them can see that it has been done.
+many watches there are on other prefixes. While many are woken, changes are merged. Readers that were at the same place
+get the very same tuple of events, so that who encodes them can see that it has been done.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from fairway.apiserver.storage.contract import Event, WatchClosed
 MAXIMUM_LAG = 10_000
 # How many changes under a prefix come between two looks for readers that are too far behind.
 _LOOK_EVERY = 1_000
+# With this many readers, what comes in while they are told, and as long again, is told to all of them together: later
+# for the first, much sooner for the last, and half of the time is left for requests.
+_MANY = 50
 
 
 class _Link:
@@ -46,18 +49,37 @@ class _Chain:
         self.waiting: dict[FedWatch, None] = {}
         self._read: tuple[Event, ...] = ()
         self._from, self._to = self.last, self.last
+        self._merging = False
+        self._told = self.last
 
     def add(self, event: Event) -> None:
         link = _Link(self.last.number + 1, event)
         self.last.next = link
         self.last = link
-        if self.waiting:
-            waiting, self.waiting = self.waiting, {}
-            for watch in waiting:
-                watch.poke()
+        if self.waiting and not self._merging:
+            self._wake()
         if link.number % _LOOK_EVERY == 0:
             for watch in tuple(self.watches):
                 watch.drop_if_slow()
+
+    def _wake(self) -> None:
+        waiting, self.waiting = self.waiting, {}
+        for watch in waiting:
+            watch.poke()
+        if len(waiting) >= _MANY:
+            loop = asyncio.get_running_loop()
+            self._merging, self._told = True, self.last
+            # Behind all of those who were woken.
+            loop.call_soon(self._all_told, loop, loop.time())
+
+    def _all_told(self, loop: asyncio.AbstractEventLoop, began: float) -> None:
+        loop.call_later(loop.time() - began, self._go_on)
+
+    def _go_on(self) -> None:
+        """Tell together what has come since the last were woken."""
+        self._merging = False
+        if self.waiting and self._told is not self.last:
+            self._wake()
 
     def after(self, link: _Link) -> tuple[Event, ...]:
         """The changes behind a link, up to now."""
