@@ -67,10 +67,12 @@ class Iptables:
 
 
 def read_saved(text: str) -> State:
-    """What `iptables-save` prints, as far as it is ours."""
+    """What `iptables-save` prints, with counters or without, as far as it is ours."""
     found: dict[Place, list[str]] = {}
     table = ""
     for line in text.splitlines():
+        if line.startswith("["):
+            line = line.partition("] ")[2]
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":") and table in TABLES:
