@@ -11,6 +11,7 @@ need() { # need COMMAND PACKAGE
 }
 need ip iproute2
 need nft nftables
+need iptables-nft-restore iptables
 need conntrack conntrack
 need curl curl
 need kubectl kubernetes-client

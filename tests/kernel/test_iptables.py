@@ -1,4 +1,4 @@
-"""iptables on a machine that others use too: their rules stay, their changes to ours are noticed, locks are waited for."""
+"""iptables beside other users of it: their rules stay, what they change of ours is noticed, locks are waited for."""
 
 from __future__ import annotations
 

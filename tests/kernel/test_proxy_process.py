@@ -95,6 +95,25 @@ def test_what_is_applied_answers_and_what_goes_stops_answering(world: World) -> 
         world.until_answers({"timed out"}, "nobody has the address", times=1)
 
 
+@pytest.mark.reference("7.5 KubeProxy: recreate its iptables rules if they are deleted")
+def test_the_iptables_mode_follows_repairs_and_is_cleaned_up(world: World) -> None:
+    world.api.service("web")
+    with world.proxy("--proxy-mode=iptables", "--iptables-variant=nft") as running:
+        world.until_answers({"refused"}, "a Service without endpoints refuses")
+        world.api.endpoints("web", *world.web)
+        world.until_answers({"web-1", "web-2"}, "both answer")
+        run(["iptables-nft", "-t", "nat", "-F"], namespace=world.node)
+        until(world.node, lambda: "put back with" in running.said(), "the flush is noticed")
+        world.until_answers({"web-1", "web-2"}, "both answer again")
+        world.api.endpoints("web", world.web[1])
+        world.until_answers({"web-2"}, "only the second answers")
+        assert "changed by iptables" in running.said()
+    with world.proxy("--proxy-mode=iptables", "--iptables-variant=nft") as second:
+        assert "it held all of it already" in second.said()
+    assert "chains of iptables (nft)" in world.cleanup()
+    assert "KUBE" not in run(["iptables-nft-save"], namespace=world.node)
+
+
 def test_a_node_port_answers_at_the_nodes_own_address(world: World) -> None:
     world.api.service("web", node_port=30080)
     world.api.endpoints("web", *world.web)

@@ -1,6 +1,6 @@
 """In the flat form our rules are those that the real kube-proxy wrote for the same objects.
 
-Five small clusters, two nodes each, both variants and both families (`tests.scenarios.test_dumps` says where they lie).
+Five small clusters, two nodes each, both variants and both families (`tests.scenarios.dumps` says where they lie).
 Counters and the order of rules that do not compete are left out; every difference that is left is on the list below.
 """
 
@@ -21,7 +21,7 @@ from fairway.modes.iptables import IptablesMode, Options
 from fairway.modes.iptables.names import Family
 from fairway.modes.iptables.ruleset import HOOKS, State
 from fairway.objects.codec import read_yaml
-from tests.scenarios.test_dumps import DUMPS
+from tests.scenarios.dumps import DUMPS
 
 MODE = IptablesMode(Options(flat=True, count=True))
 FILES: dict[Family, str] = {"ip": "iptables-save.txt", "ip6": "ip6tables-save.txt"}

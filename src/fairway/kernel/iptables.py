@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.links import sysctl
-from fairway.modes.iptables.names import FIREWALL, Family, is_ours
+from fairway.modes.iptables.names import FIREWALL, OTHER_PORTS, Family, is_ours
 from fairway.modes.iptables.rules import canonical, parse
 from fairway.modes.iptables.ruleset import HOOKS, TABLES, Place, State
 
@@ -128,13 +128,10 @@ def _families(variant: Variant) -> tuple[Family, ...]:
     return ("ip", "ip6") if six and shutil.which(f"ip6tables-{variant}-restore") else ("ip",)
 
 
-def holds(states: Iterable[State]) -> bool:
-    """Whether anything of ours is there; what the kubelet keeps for itself as well does not count."""
-    return any(
-        (is_ours(place.chain) and place.chain != FIREWALL) or (place.chain in HOOKS and rules)
-        for state in states
-        for place, rules in state.items()
-    )
+def holds(states: Iterable[State], *, flat: bool) -> bool:
+    """Whether rules of ours are there; in the flat form, those of any kube-proxy, but not what the kubelet has too."""
+    chains = {place.chain for state in states for place in state}
+    return bool(chains - {FIREWALL, *HOOKS}) if flat else OTHER_PORTS in chains
 
 
 def _with_line(error: CommandFailed, text: str) -> CommandFailed:

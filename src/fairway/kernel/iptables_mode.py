@@ -74,7 +74,8 @@ class IptablesKernel:
 
     def clean(self) -> str:
         held = self.read_back()
-        if not holds(held.state().values()):
+        # In the flat form nothing tells our chains from kube-proxy's: they count as ours when the user says that form.
+        if not holds(held.state().values(), flat=self.mode.options.flat):
             return ""
         chains = sum(1 for state in held.state().values() for place in state if place.chain not in HOOKS)
         self.apply(self.mode.plan(held, self.mode.empty()))
