@@ -97,3 +97,34 @@ async def test_a_field_that_an_earlier_version_stored_goes_with_the_next_write_o
     answer = await calls("PATCH", f"{HERE}/cart?fieldValidation=Strict", patch, content_type=MERGE)
     assert answer.status == 200, answer.json
     assert "odd" not in answer.json["spec"]
+
+
+TWICE = b'{"metadata":{"name":"web"},"spec":{"ports":[{"port":80,"port":81}],"type":"NodePort","type":"ClusterIP"}}'
+TWICE_SAID = ['duplicate field "spec.type"', 'duplicate field "spec.ports[0].port"']
+
+
+@pytest.mark.reference("API unknown fields")
+async def test_a_field_that_is_there_twice_is_told_and_the_last_one_counts() -> None:
+    calls = await start()
+    answer = await calls("POST", f"{HERE}?fieldValidation=Warn", raw=TWICE)
+    assert answer.status == 201
+    assert "duplicate field" in told(answer)
+    assert (answer.json["spec"]["type"], answer.json["spec"]["ports"][0]["port"]) == ("ClusterIP", 81)
+
+
+@pytest.mark.reference("API unknown fields")
+async def test_a_field_that_is_there_twice_is_refused_by_who_is_strict() -> None:
+    calls = await start()
+    answer = await calls("POST", f"{HERE}?fieldValidation=Strict", raw=TWICE)
+    assert answer.status == 400
+    assert answer.json["message"].endswith("strict decoding error: " + ", ".join(TWICE_SAID))
+    assert (await calls("POST", f"{HERE}?fieldValidation=Ignore", raw=TWICE)).status == 201
+
+
+async def test_in_yaml_a_key_that_is_there_twice_is_named_by_its_line() -> None:
+    calls = await start()
+    text = b"metadata: {name: web}\nspec:\n  ports: [{port: 80}]\n  type: NodePort\n  type: ClusterIP\n"
+    yaml = "application/yaml"
+    answer = await calls("POST", f"{HERE}?fieldValidation=Strict", raw=text, content_type=yaml)
+    assert (answer.status, 'line 5: key "type" already set in map' in answer.json["message"]) == (400, True)
+    assert (await calls("POST", HERE, raw=text, content_type=yaml)).status == 201

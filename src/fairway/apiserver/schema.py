@@ -203,9 +203,9 @@ def _pruned(here: Shape, value: Any) -> Any:
     return value
 
 
-def strict_error(paths: list[str]) -> str:
-    """What the server says about unknown fields when they are refused."""
-    return "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in paths)
+def strict_error(problems: list[str]) -> str:
+    """What the server says about fields that are unknown, or there twice, when they are refused."""
+    return "strict decoding error: " + ", ".join(problems)
 
 
 def _unknown(here: Shape, value: Any, path: str, found: list[str]) -> None:

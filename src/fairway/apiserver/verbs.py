@@ -87,7 +87,7 @@ class Verbs:
     async def _create(self, request: Request, target: Target) -> Response:
         form = wanted(request)
         document = await request.document()
-        notes = check_fields(request, target.kind, document)
+        notes = check_fields(request, target.kind, document, await request.body())
         namespace = target.namespace or _namespace_of(target.kind, document)
         stored = await self._registry.create(
             target.kind, namespace, document, author=author(request, target), dry_run=request.dry_run
@@ -99,7 +99,7 @@ class Verbs:
         document = await request.document()
         if target.subresource == "scale":
             return await self._change_scale(request, target, lambda _: document)
-        notes = check_fields(request, target.kind, document)
+        notes = check_fields(request, target.kind, document, await request.body())
         try:
             stored = await self._update(request, target, lambda _: _replacement(target.kind, document))
             return self._written(200, stored, request, form, notes)
