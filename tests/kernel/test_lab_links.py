@@ -166,3 +166,14 @@ def test_a_program_runs_inside_the_namespace(left: NetworkNamespace) -> None:
     assert "only-here" in run(["ip", "link"], namespace=left)
     with pytest.raises(CommandFailed, match="does not exist"):
         run(["ip", "link", "show", "only-here"])
+
+
+def test_a_link_is_up_when_its_other_end_is(left: NetworkNamespace, right: NetworkNamespace) -> None:
+    with Links(left) as links, Links(right) as others:
+        links.add_veth("cable", "eth0", right)
+        links.set_up("cable")
+        with pytest.raises(LinkError, match=r"cable is still down after 0\.01 s"):
+            links.wait_until_up("cable", timeout=0.01)
+        others.set_up("eth0")
+        links.wait_until_up("cable")
+        assert shown(left, "link", "show", "cable")[0]["operstate"] == "UP"

@@ -63,8 +63,10 @@ def measure(programs: Sequence[Program], sizes: Sequence[int], traffic: Traffic,
                 found.append(_Measured(path, report))
         say("connections …")
         _connect(found, traffic.connections)
-        say("streams …")
-        tool = _stream(found, traffic) if traffic.seconds else ""
+        tool = ""
+        if traffic.seconds:
+            say("streams …")
+            tool = _stream(found, traffic)
     return {
         "connections": traffic.connections,
         "proxies": [_of_proxy(one, [m for m in found if m.path.program == one]) for one in programs],

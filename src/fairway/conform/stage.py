@@ -114,7 +114,7 @@ class Stage:
     def check(self, views: Mapping[str, NodeView], lines: Iterable[Expectation]) -> list[str]:
         """Send every packet that can be sent; for each that did not end as its line says, the trace."""
         sent = [line for line in lines if line.packet.protocol in self.protocols]
-        with ThreadPoolExecutor(max_workers=8) as pool:
+        with ThreadPoolExecutor(max_workers=16) as pool:
             return [one for one in pool.map(lambda line: self._problem(views, line), sent) if one]
 
     def _problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:

@@ -13,6 +13,8 @@ import errno
 import os
 import socket
 import struct
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -31,6 +33,8 @@ _NEWROUTE, _DELROUTE = 24, 25
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 12, 4
+_IFLA_OPERSTATE, _OPERSTATE_UP = 16, b"\x06"
+_LOOK_SECONDS = 0.001
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH = 1, 4, 5, 9
 _NESTED = 0x8000
@@ -114,6 +118,19 @@ class Links:
 
     def set_down(self, name: str) -> None:
         self._change(_SETLINK, 0, _LINK.pack(0, 0, self.index(name), 0, _IFF_UP), f"take {name} down")
+
+    def wait_until_up(self, name: str, timeout: float = 5.0) -> None:
+        """Until packets can pass a link whose both ends are up, which the kernel sees to when it finds the time.
+
+        Before that a bridge loses what is sent by its port. Raises `LinkError` (ETIMEDOUT).
+        """
+        body = _LINK.pack(0, 0, 0, 0, 0) + _named(name)
+        give_up = time.monotonic() + timeout
+        pause = threading.Event()
+        while not any(_is_up(answer) for answer in self._request(_GETLINK, 0, body, f"find the link {name}")):
+            if time.monotonic() > give_up:
+                raise LinkError(errno.ETIMEDOUT, f"the link {name} is still down after {timeout:g} s")
+            pause.wait(_LOOK_SECONDS)
 
     def add_port(self, bridge: str, name: str, *, hairpin: bool = False) -> None:
         """Plug a link into a bridge. ``hairpin``: frames may leave by the port they came from.
@@ -256,6 +273,10 @@ def _raise_refusal(body: bytes, flags: int, what: str) -> None:
         said = dict(_attributes(body, 4 + _HEADER.size)).get(_ACK_MESSAGE)
         words += f" ({_c_string(said)})" if said else ""
     raise LinkError(-number, f"cannot {what}: {words}")
+
+
+def _is_up(answer: bytes) -> bool:
+    return dict(_attributes(answer, _LINK.size)).get(_IFLA_OPERSTATE) == _OPERSTATE_UP
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

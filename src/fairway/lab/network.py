@@ -7,7 +7,7 @@ killed process leaves can be found and removed by another (`fairway.lab.remains`
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from types import TracebackType
@@ -128,6 +128,9 @@ class Network:
             self._build_node(node)
         for node in topology.nodes:
             self._wire_pods(node, [pod for pod in topology.everybody if pod.node == node.name])
+        with Links(self.router) as links:
+            for node in topology.nodes:
+                links.wait_until_up(_cable(node))
 
     def remove(self) -> None:
         """Remove every namespace of the lab, whoever made it; the cables go with them."""
@@ -184,7 +187,7 @@ class Network:
         namespace = self.node(node.name)
         _require_bridge_rules(namespace)
         set_sysctls({**_QUIET, **_FORWARDING, **_BRIDGE_SEES_RULES}, namespace)
-        cable = f"to-{node.address}"
+        cable = _cable(node)
         with Links(self.router) as links:
             links.add_veth(cable, "eth0", namespace)
             links.add_port(_SWITCH, cable)
@@ -202,7 +205,7 @@ class Network:
                 if other != node:
                     self.add_route(links, other.pod_cidr, other.address)
 
-    def _wire_pods(self, node: LabNode, pods: Iterable[LabPod]) -> None:
+    def _wire_pods(self, node: LabNode, pods: Collection[LabPod]) -> None:
         network = IPv4Network(node.pod_cidr)
         with Links(self.node(node.name)) as on_node:
             for pod in pods:
@@ -216,6 +219,8 @@ class Network:
                     self._add_address(links, "eth0", pod.address, network)
                     links.set_up("eth0")
                     self.add_route(links, "default", node.gateway)
+            for pod in pods:
+                on_node.wait_until_up(pod.link)
 
     def add_route(self, links: Links, destination: str, gateway: str) -> None:
         """A route of one namespace (``destination``: an IPv4 network, or ``default``), in each family there is."""
@@ -228,6 +233,11 @@ class Network:
         links.add_address(name, f"{address}/{network.prefixlen}")
         if self.topology.dual_stack:
             links.add_address(name, f"{ipv6(address)}/64")
+
+
+def _cable(node: LabNode) -> str:
+    """The router's end of a node's cable."""
+    return f"to-{node.address}"
 
 
 def mac(address: str) -> str:
