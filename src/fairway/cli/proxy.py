@@ -55,7 +55,8 @@ def proxy(
     mode
         Another name of --proxy-mode.
     cleanup
-        Remove the rules that Fairway made on this node, in whatever mode, nobody else's, and end.
+        Remove the rules that Fairway made on this node, and end: its nftables tables, and with --proxy-mode=iptables
+        the chains of that mode, which have kube-proxy's names.
     init_only
         Check that this machine can do it, set what needs more than CAP_NET_ADMIN, and end.
     ready_fd
@@ -88,7 +89,7 @@ def _prepare(configuration: Configuration, *, cleanup: bool) -> None:
 
     try:
         if cleanup:
-            removed = clean_everything(configuration.document)
+            removed = clean_everything(configuration)
             print(f"removed Fairway's {' and '.join(removed)}" if removed else "there was nothing of Fairway's here")
         else:
             with open_machine(configuration):

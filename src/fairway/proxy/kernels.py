@@ -27,6 +27,10 @@ KERNELS: Mapping[str, Open] = {
 """One for each mode of `fairway.modes.registry`; for the userspace mode, the one that leads clients to the relay."""
 
 
+OURS_ALONE = "nftables"
+"""The mode whose state nobody else could have made: the chains of the iptables mode have kube-proxy's names."""
+
+
 @contextmanager
 def open_mode(
     name: str, document: KubeProxyConfiguration = DEFAULTS, make_relay: Callable[..., Relay] = Relay

@@ -16,13 +16,13 @@ from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.contract import Opened, Unsuitable
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.model.view import FrontendKey
+from fairway.modes.registry import USERSPACE
 from fairway.proxy.agent import Agent
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
-from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flows import Spot
 from fairway.proxy.forgetting import TrackingFailed
-from fairway.proxy.kernels import KERNELS, open_mode
+from fairway.proxy.kernels import KERNELS, OURS_ALONE, open_mode
 from fairway.proxy.relayed import RelaySide
 from fairway.proxy.usage import Sources
 from fairway.relay.accesslog import AccessLog
@@ -99,23 +99,31 @@ def _sources(opened: Opened, stack: ExitStack) -> Sources:
     return Sources(flows, opened.connections)
 
 
-def clean_everything(document: KubeProxyConfiguration) -> list[str]:
-    """Remove what is ours in every mode, nobody else's; returns what it was.
+def clean_everything(configuration: Configuration) -> list[str]:
+    """Remove what the configured mode made, and what none but us could have made in another; returns what it was.
 
-    Raises `Unsuitable` when no mode can be looked into, and `ApplyFailed`.
+    Raises `Unsuitable` when the mode cannot be looked into, and `ApplyFailed`.
     """
-    removed: list[str] = []
-    closed: list[Unsuitable] = []
     with _claimed():
-        for name in KERNELS:
-            try:
-                with open_mode(name, document) as opened:
-                    removed.append(opened.kernel.clean())
-            except Unsuitable as error:  # what a machine cannot do it does not hold either
-                closed.append(error)
-    if len(closed) == len(KERNELS):
-        raise closed[0]
-    return [one for one in removed if one]
+        with open_mode(configuration.mode, configuration.document) as opened:
+            removed = opened.kernel.clean()
+        return [one for one in (removed, *clean_other_modes(configuration)) if one]
+
+
+def clean_other_modes(configuration: Configuration) -> list[str]:
+    """Remove the rules that a mode before this one left, when they can only be ours; returns what it was.
+
+    They would lead clients to the backends of that time. Call it when this mode's rules are there; raises
+    `ApplyFailed`.
+    """
+    if configuration.mode in (OURS_ALONE, USERSPACE):
+        return []
+    try:
+        with KERNELS[OURS_ALONE](configuration.document) as opened:
+            removed = opened.kernel.clean()
+    except Unsuitable:  # what a machine cannot do it does not hold either
+        return []
+    return [removed] if removed else []
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from typing import Any
 from fairway.client.http import Client
 from fairway.client.kubeconfig import Connection
 from fairway.client.network import open_transport
+from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
-from fairway.proxy.machine import open_machine
+from fairway.proxy.machine import clean_other_modes, open_machine
 from fairway.proxy.tuning import open_localhost, prepare
 from fairway.runtime.clock import Clock, SystemClock
 
@@ -58,6 +59,7 @@ async def serve(
             gc.freeze()  # what is here now stays: no later collection looks through all of it
             gc.enable()
             give_back()
+            tidy(configuration)
             for sentence in open_localhost(configuration):
                 log.warning("%s", sentence)
             log.info("%s", ready())
@@ -73,6 +75,15 @@ def _last_state(configuration: Configuration, connection: Connection) -> LastSta
     where, node = configuration.state_file, configuration.node_name
     path = DIRECTORY / f"{node}.json" if where == "default" else Path(where)
     return LastState(path, cluster_of(connection, node)) if where else None
+
+
+def tidy(configuration: Configuration) -> None:
+    """Remove what another mode of ours left."""
+    try:
+        for removed in clean_other_modes(configuration):
+            log.info("removed what another mode had left: %s", removed)
+    except ApplyFailed as error:
+        log.warning("rules that another mode had left stay, and may lead clients astray: %s", error)
 
 
 def set_up(configuration: Configuration) -> None:
