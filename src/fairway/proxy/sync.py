@@ -172,7 +172,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             except ApplyFailed as error:
                 await self._retry_later(error)
             else:
-                self._pacer.finished(started, self._clock.monotonic())
+                if self._ready.is_set():  # nobody waits for the first load's sake: what comes after it is small
+                    self._pacer.finished(started, self._clock.monotonic())
                 self._recovered()
                 self._ready.set()
 
