@@ -111,8 +111,8 @@ class Slots(Sequence[bytes]):
         """The same where everybody has one slot: nobody who stays is looked at twice."""
         gone, come = difference(self._pool, pool)
         left, new = _places(gone), _places(come)
-        where = self._index()
-        free = sorted(where[backend_bytes(*one)] for one in left.keys() - new.keys())
+        where = self._index().__getitem__ if isinstance(self._pool, Parts) else self._find
+        free = sorted(where(backend_bytes(*one)) for one in left.keys() - new.keys())
         coming = [backend_bytes(*one) for one in new if one not in left]
         size = self._size - len(free) + len(coming)
         holes = set(free)
@@ -133,13 +133,18 @@ class Slots(Sequence[bytes]):
         return packed
 
     def _index(self) -> dict[bytes, int]:
-        """Where everybody is. That of a long pool is made once and goes along from one change to the next."""
-        if self._where is not None:
-            return self._where
-        where = {data: number for number, data in enumerate(self)}
-        if isinstance(self._pool, Parts):
-            self._where = where
-        return where
+        """Where everybody of a long pool is. It is made once and goes along from one change to the next."""
+        if self._where is None:
+            self._where = {data: number for number, data in enumerate(self)}
+        return self._where
+
+    def _find(self, data: bytes) -> int:
+        """Where one of a short pool is. Raises ValueError for a stranger."""
+        packed = self._bytes()
+        at = packed.index(data)
+        while at % self._width:  # the end of one row and the start of the next
+            at = packed.index(data, at + 1)
+        return at // self._width
 
     def _hand_on(self, to: Slots, moves: Moves) -> None:
         if self._where is None or not isinstance(to._pool, Parts):
