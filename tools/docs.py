@@ -19,7 +19,9 @@ from fairway.cli.main import app
 from fairway.model.view import NodeSettings
 from fairway.proxy.cache import Cache
 from fairway.proxy.metrics import Metrics
+from fairway.proxy.relayed import RelaySide
 from fairway.proxy.usage import Sources, Usage
+from fairway.relay.accesslog import AccessLog
 from fairway.runtime.clock import SystemClock
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,7 @@ def metrics_table() -> str:
     cache = Cache(NodeSettings(name="node-1"))
     registry = Metrics(cache, SystemClock()).registry
     registry.register(Usage(cache, Sources(lambda: (), dict), 1, SystemClock()))
+    registry.register(RelaySide(AccessLog("-", print)))
     rows = []
     for metric in registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
