@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from fairway.client.http import Client
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.objects.resources import SERVICE_CIDRS
+from fairway.objects.resources import EVENTS_V1, SERVICE_CIDRS
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Conversation, Proxy, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
@@ -276,6 +277,21 @@ table ip doors {
 }
 """
 WALL = "tcp dport 6443 ct original proto-dst 6444 reject with tcp reset"
+
+
+def test_what_is_wrong_with_a_service_is_an_event_of_it(world: World) -> None:
+    world.api.service("web", stale_connections="perhaps")
+
+    async def read(client: Client) -> list[str]:
+        events = (await client.list(EVENTS_V1, "default")).items
+        named = [one.metadata.name for one in events if one.metadata.name.startswith("web.")]
+        return [(await client.get_document(EVENTS_V1, name, "default"))["note"] for name in named]
+
+    with world.proxy():
+        until(world.node, lambda: len(world.api.call(read)) == 1, "the Event is written")
+        assert world.api.call(read) == [
+            "node node-1: metadata.annotations[fairway.dev/stale-connections]: 'perhaps' must be keep or cut"
+        ]
 
 
 def test_when_one_api_server_does_not_answer_it_follows_the_next(world: World) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.feeds import Feeds
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.scheduler import Spread, needs_node, owner_uid, place
 from fairway.controllers.working import Controller
 from fairway.objects.cluster import Node, Pod

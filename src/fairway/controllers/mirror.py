@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.mirroring import Changes, is_mirror, reconcile
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.subsets import is_managed
 from fairway.controllers.working import Controller, is_namespace_going
 from fairway.objects.endpoints import Endpoints

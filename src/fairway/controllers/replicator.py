@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.claims import adoption, claim, release, selector_of
 from fairway.controllers.feeds import Feeds
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.replicasets import Changes, new_pod, reconcile
 from fairway.controllers.working import Controller, all_of, is_namespace_going
 from fairway.controllers.workloads import REPLICA_SETS, ReplicaSet, ReplicaSetStatus, owner_of

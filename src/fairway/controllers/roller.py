@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.claims import adoption, claim, release, selector_of
 from fairway.controllers.deployments import Changes, reconcile
 from fairway.controllers.feeds import Feeds
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.replicator import counts
 from fairway.controllers.working import Controller, is_namespace_going
 from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet, owner_of

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorders
 from fairway.controllers.binder import Binder
 from fairway.controllers.election import Candidate, Election
 from fairway.controllers.endpointslices import MAX_ENDPOINTS
@@ -15,7 +16,6 @@ from fairway.controllers.feeds import Feeds
 from fairway.controllers.furnisher import Furnisher
 from fairway.controllers.membership import Membership
 from fairway.controllers.mirror import Mirror
-from fairway.controllers.recorder import Recorders
 from fairway.controllers.replicator import Replicator
 from fairway.controllers.roller import Roller
 from fairway.controllers.slicer import Slicer

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.endpointslices import MAX_ENDPOINTS, Changes, has_managed_slices, is_managed, reconcile
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.hints import wants_topology_mode
 from fairway.controllers.membership import Membership
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.topology import NodeCPUs
 from fairway.controllers.triggers import TriggerTimes
 from fairway.controllers.working import Controller, is_namespace_going

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.controllers.endpointslices import has_managed_slices
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.membership import Membership
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.subsets import LEADER, is_managed, wanted
 from fairway.controllers.triggers import TriggerTimes
 from fairway.controllers.working import Controller, is_namespace_going

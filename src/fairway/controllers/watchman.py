@@ -11,11 +11,11 @@ import asyncio
 from collections import defaultdict
 
 from fairway.client.http import Client
+from fairway.client.recorder import Recorder
 from fairway.client.transport import ServerUnreachable
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.heartbeat import NAMESPACE
 from fairway.controllers.lifecycle import Changes, is_lost, judge, pod_condition
-from fairway.controllers.recorder import Recorder
 from fairway.controllers.working import Controller, all_of
 from fairway.objects.cluster import Node, Pod
 from fairway.objects.codec import Document

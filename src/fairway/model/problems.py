@@ -29,6 +29,8 @@ from fairway.objects.service import (
     MOST_WEIGHT,
     PROTOCOLS,
     PROXY_NAME_LABEL,
+    STALE_CONNECTIONS,
+    STALE_CONNECTIONS_ANNOTATION,
     WEIGHTS_ANNOTATION,
     Service,
 )
@@ -167,6 +169,10 @@ def _annotations(service: Service) -> Iterator[_Found]:
         yield where, f"{_shown(balancing)} must be one of {', '.join(BALANCINGS)}, and counts as none of them"
     for one in mistakes(service):
         yield f"metadata.annotations[{one.annotation}]", f"{_shown(one.value)} {one.why}; what it said before counts"
+    stale = meta.annotation(STALE_CONNECTIONS_ANNOTATION)
+    if stale and stale not in STALE_CONNECTIONS:
+        allowed = " or ".join(STALE_CONNECTIONS)
+        yield f"metadata.annotations[{STALE_CONNECTIONS_ANNOTATION}]", f"{_shown(stale)} must be {allowed}"
 
 
 def _affinity(service: Service) -> Iterator[_Found]:

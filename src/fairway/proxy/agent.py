@@ -19,6 +19,7 @@ import msgspec
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
+from fairway.client.recorder import Recorders
 from fairway.kernel.contract import ModeKernel
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
@@ -51,6 +52,7 @@ from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.relayed import RelaySide
 from fairway.proxy.secrets import SecretFollower
 from fairway.proxy.sync import Listener, Sync
+from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.proxy.usage import Sources, Usage
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
@@ -171,7 +173,8 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
-        self.checks = CheckPorts(lambda: self.health.healthy, self._clock)
+        self._telling = Telling(configuration.node_name, self.cache.service, lambda batch: self.sync.found_in(batch))
+        self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows)
         self._certificates = relay.certificates
         self.secrets = SecretFollower(self.cache, relay.certificates)
@@ -185,6 +188,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             listeners=(
                 self.metrics,
                 self.health,
+                self._telling,
                 _CheckFollower(self.checks, self.cache),
                 self.secrets,
                 _Afterwards(self._kernel_changed),
@@ -214,6 +218,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             await self._first_whole(known, last, _Followed(services, slices, nodes))
             self._settle()
             self._running = True
+            group.create_task(self._tell(client))
             group.create_task(self.sync.run())
             group.create_task(self._forgetting.run())
             group.create_task(self.checks.run())
@@ -228,6 +233,14 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             if last is not None:
                 await known
                 await self._keep(last, _Followed(services, slices, nodes))
+
+    async def _tell(self, client: Client) -> None:
+        """Write Events for as long as this process runs."""
+        recorders = Recorders(client, Patience(Backoff(first=1.0, most=60.0), self._clock), budget(self._clock.now()))
+        self._telling.recorder = recorders.of(COMPONENT, self._telling.instance)
+        if self._node is not None:
+            self._telling.started(self._node)
+        await recorders.run()
 
     async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: _Followed) -> None:
         """Until the API has told everything; or, when it keeps silent, until what is remembered has taken its place."""

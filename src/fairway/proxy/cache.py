@@ -118,6 +118,10 @@ class Cache:
     def services(self) -> int:
         return len(self._services)
 
+    def service(self, key: Key) -> Service | None:
+        """The object of that name, as it was last told."""
+        return self._services.get(key)
+
     @property
     def slices(self) -> int:
         return len(self._service_of)

@@ -64,11 +64,16 @@ def health_check(service: Service, slices: Iterable[EndpointSlice], node: str) -
 class CheckPorts:
     """Listens for every Service that `put` has named, at the addresses that `settle` has named, during `run`.
 
-    ``healthy`` says whether this proxy keeps up.
+    ``healthy`` says whether this proxy keeps up; ``on_refused`` is told of a Service whose port cannot be had, and why.
     """
 
-    def __init__(self, healthy: Callable[[], bool], clock: Clock) -> None:
-        self._healthy, self._clock = healthy, clock
+    def __init__(
+        self,
+        healthy: Callable[[], bool],
+        clock: Clock,
+        on_refused: Callable[[Key, str], None] = lambda service, why: None,
+    ) -> None:
+        self._healthy, self._clock, self._on_refused = healthy, clock, on_refused
         self._checks: dict[Key, HealthCheck] = {}
         self._addresses: tuple[str, ...] = ()
         self._open: dict[_Place, WebServer] = {}
@@ -149,6 +154,7 @@ class CheckPorts:
                 why = f"{place.service}: cannot listen at its health-check port {place.bind}: {error.strerror}"
                 self._refused[place] = why
                 log.warning("%s; trying again every %g s", why, RETRY_SECONDS)
+                self._on_refused(place.service, why)
         else:
             self._refused.pop(place, None)
             self._open[place] = server

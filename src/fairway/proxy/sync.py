@@ -119,12 +119,20 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         found: dict[Key, dict[Problem, None]] = {
             key: dict.fromkeys(problems) for key, problems in self._cache.troubles.all().items()
         }
-        for problem in (*chain.from_iterable(self._unsupported.values()), *self._refusals()):
+        for problem in (*chain.from_iterable(self._unsupported.values()), *self._refusals(self.refused)):
             found.setdefault(problem.service, {})[problem] = None
         return {key: tuple(found[key]) for key in sorted(found)}
 
-    def _refusals(self) -> Iterator[Problem]:
-        for key, reason in self.refused.items():
+    def found_in(self, batch: Batch) -> Iterator[tuple[str, Problem]]:
+        """What a round has found wrong, each with its reason in one word."""
+        yield from (("NotServed", one) for one in chain.from_iterable(batch.problems.values()))
+        lacking = (self._unsupported[key] for key in batch.before if key in self._unsupported)
+        yield from (("NotSupported", one) for one in chain.from_iterable(lacking))
+        refused = {key: self.refused[key] for key in batch.before if key in self.refused}
+        yield from (("KernelRefused", one) for one in self._refusals(refused))
+
+    def _refusals(self, refused: Mapping[FrontendKey, str]) -> Iterator[Problem]:
+        for key, reason in refused.items():
             frontend = self._cache.frontends.get(key)
             if frontend is not None:
                 message = f"the kernel refused {key}: {reason}"

@@ -1,4 +1,4 @@
-"""Which Events to write of all that controllers tell. Pure.
+"""Which Events to write of all that a component tells. Pure.
 
     told ─▶ similar to many others of late? one combined message
          ─▶ said before? count it up, instead of another Event
@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 
 from fairway.objects.codec import Document
 from fairway.objects.meta import KubernetesObject
-from fairway.objects.resources import Resource
-from fairway.runtime.clock import rfc3339
+from fairway.objects.resources import EVENTS, EVENTS_V1, Resource
+from fairway.runtime.clock import rfc3339, rfc3339_micro
 
 _REMEMBERED = 4096
 # So many different messages of one reason about one object, within so many seconds, are told one by one.
@@ -30,7 +30,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Told:
-    """Something that happened to an object; ``type`` is Normal or Warning."""
+    """Something that happened to an object; ``type`` is Normal or Warning; ``action`` is what was tried."""
 
     kind: str
     api_version: str
@@ -38,6 +38,7 @@ class Told:
     type: str
     reason: str
     message: str
+    action: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,30 @@ class Write:
     document: Document
     name: str = ""
     again: Document = field(default_factory=dict)
+    resource: Resource[KubernetesObject] = EVENTS
+
+
+@dataclass
+class Bucket:
+    """So many at once, and then one every ``refill`` seconds. Moments are seconds since 1970."""
+
+    burst: float
+    refill: float
+    left: float
+    at: float
+
+    @classmethod
+    def full(cls, burst: float, refill: float, now: float) -> Bucket:
+        return cls(burst, refill, burst, now)
+
+    def take(self, now: float) -> bool:
+        """Whether there was one left."""
+        self.left = min(self.burst, self.left + max(0.0, now - self.at) / self.refill)
+        self.at = now
+        if self.left < 1.0:
+            return False
+        self.left -= 1.0
+        return True
 
 
 @dataclass
@@ -61,12 +86,6 @@ class _Said:
 class _Group:
     messages: set[str]
     last: float
-
-
-@dataclass
-class _Bucket:
-    left: float
-    at: float
 
 
 class _Recent(Generic[K, V]):
@@ -89,13 +108,17 @@ class _Recent(Generic[K, V]):
 
 
 class Correlator:
-    """Remembers what was told, for one component. Moments are seconds since 1970."""
+    """Remembers what was told, for one component. Moments are seconds since 1970.
 
-    def __init__(self, component: str) -> None:
-        self._component = component
+    With an ``instance``, such as ``fairway-proxy-node-1``, Events are those of ``events.k8s.io/v1``, which counts what
+    comes again in a series; without one they are those of ``v1``.
+    """
+
+    def __init__(self, component: str, instance: str = "") -> None:
+        self._component, self._instance = component, instance
         self._said: _Recent[object, _Said] = _Recent()
         self._groups: _Recent[object, _Group] = _Recent()
-        self._buckets: _Recent[object, _Bucket] = _Recent()
+        self._buckets: _Recent[object, Bucket] = _Recent()
         self._last_name = 0
 
     def decide(self, told: Told, now: float) -> Write | None:
@@ -110,12 +133,25 @@ class Correlator:
         document = self._document(told, message, now)
         if said is None:
             self._said.put(key, _Said(document["metadata"]["name"], now, 1))
-            return Write(document["metadata"]["namespace"], document)
+            return Write(document["metadata"]["namespace"], document, resource=self._resource)
         said.count += 1
-        changed: Document = {"count": said.count, "lastTimestamp": rfc3339(now), "message": message}
-        document |= {"count": said.count, "firstTimestamp": rfc3339(said.first)}
         document["metadata"]["name"] = said.name
-        return Write(document["metadata"]["namespace"], changed, said.name, document)
+        changed = self._counted(document, said, message, now)
+        return Write(document["metadata"]["namespace"], changed, said.name, document, self._resource)
+
+    @property
+    def _resource(self) -> Resource[KubernetesObject]:
+        return EVENTS_V1 if self._instance else EVENTS
+
+    def _counted(self, document: Document, said: _Said, message: str, now: float) -> Document:
+        """Make the document one of something that came again; returns what is different in it."""
+        if self._instance:
+            changed: Document = {"series": {"count": said.count, "lastObservedTime": rfc3339_micro(now)}}
+            document |= {**changed, "eventTime": rfc3339_micro(said.first)}
+            return changed
+        changed = {"count": said.count, "lastTimestamp": rfc3339(now), "message": message}
+        document |= {"count": said.count, "firstTimestamp": rfc3339(said.first)}
+        return changed
 
     def _combined(self, about: object, told: Told, now: float) -> str:
         key = (about, told.type, told.reason)
@@ -129,13 +165,8 @@ class Correlator:
         return told.message
 
     def _may(self, about: object, now: float) -> bool:
-        bucket = self._buckets.get(about) or self._buckets.put(about, _Bucket(_BURST, now))
-        bucket.left = min(_BURST, bucket.left + max(0.0, now - bucket.at) / _REFILL_SECONDS)
-        bucket.at = now
-        if bucket.left < 1.0:
-            return False
-        bucket.left -= 1.0
-        return True
+        bucket = self._buckets.get(about)
+        return (bucket or self._buckets.put(about, Bucket.full(_BURST, _REFILL_SECONDS, now))).take(now)
 
     def _document(self, told: Told, message: str, now: float) -> Document:
         meta = told.about.metadata
@@ -150,15 +181,27 @@ class Correlator:
             "uid": meta.uid,
             "resourceVersion": meta.resource_version,
         }
-        return {
+        document: Document = {
             # The object's name is cut, so that a long one leaves room for what makes the Event's own name.
             "metadata": {"name": f"{meta.name[:236]}.{self._last_name:x}", "namespace": namespace},
-            "involvedObject": {field: value for field, value in about.items() if value},
             "reason": told.reason,
+            "type": told.type,
+        }
+        about = {field: value for field, value in about.items() if value}
+        if self._instance:
+            return document | {
+                "regarding": about,
+                "note": message[:1024],
+                "action": told.action or told.reason,
+                "reportingController": self._component,
+                "reportingInstance": self._instance[:128],
+                "eventTime": rfc3339_micro(now),
+            }
+        return document | {
+            "involvedObject": about,
             "message": message[:1024],
             "source": {"component": self._component},
             "reportingComponent": self._component,
-            "type": told.type,
             "count": 1,
             "firstTimestamp": rfc3339(now),
             "lastTimestamp": rfc3339(now),
@@ -166,6 +209,11 @@ class Correlator:
 
 
 def told(
-    resource: Resource[KubernetesObject], about: KubernetesObject, reason: str, message: str, type_: str = "Normal"
+    resource: Resource[KubernetesObject],
+    about: KubernetesObject,
+    reason: str,
+    message: str,
+    type_: str = "Normal",
+    action: str = "",
 ) -> Told:
-    return Told(resource.kind, resource.api_version, about, type_, reason, message)
+    return Told(resource.kind, resource.api_version, about, type_, reason, message, action)

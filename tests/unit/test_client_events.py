@@ -1,4 +1,4 @@
-"""Unit tests of `fairway.controllers.events` and `recorder`: what is told, counted, combined and left out."""
+"""Unit tests of `fairway.client.events` and `recorder`: what is told, counted, combined and left out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fairway.apiserver.server import create_app
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.memory import MemoryStorage
 from fairway.client.asgi import AsgiTransport
+from fairway.client.events import Bucket, Correlator, Write, told
 from fairway.client.http import Client
-from fairway.controllers.events import Correlator, Write, told
-from fairway.controllers.recorder import Recorders
+from fairway.client.recorder import Recorders
 from fairway.objects.meta import KubernetesObject
-from fairway.objects.resources import EVENTS, NODES, PODS, Resource
+from fairway.objects.resources import EVENTS, EVENTS_V1, NODES, PODS, Resource
 from fairway.runtime.retry import Backoff, Patience
 from tests.unit.cluster_parts import node, pod
 from tests.unit.controllers_world import Door, settle, world
@@ -154,3 +154,35 @@ async def test_what_the_controllers_do_can_be_read(tmp_path: Path) -> None:
         )
         await it.nodes("n1")
         await reasons({("Scheduled", "default-scheduler")})
+
+
+def test_an_event_of_an_instance_has_the_later_form_and_counts_in_a_series() -> None:
+    correlator = Correlator("fairway-proxy", "fairway-proxy-node-1")
+    saw = told(PODS, pod("p"), "NotServed", "why", "Warning", "Serve")
+    first, again = correlator.decide(saw, NOW), correlator.decide(saw, NOW + 60)
+    assert first is not None
+    assert again is not None
+    assert first.resource is again.resource is EVENTS_V1
+    known = {"regarding", "note", "reason", "action", "type", "reportingController", "reportingInstance", "eventTime"}
+    assert set(first.document) == known | {"metadata"}
+    assert (first.document["note"], first.document["reportingInstance"]) == ("why", "fairway-proxy-node-1")
+    assert again.document == {"series": {"count": 2, "lastObservedTime": "2026-01-02T03:05:05.000000Z"}}
+    assert again.again["eventTime"] == first.document["eventTime"]
+    assert again.again["metadata"] == first.document["metadata"]
+
+
+async def test_the_later_form_is_what_the_api_server_takes_and_a_budget_is_for_all(tmp_path: Path) -> None:
+    door = Door(await create_app(MemoryStorage(), Settings(data_directory=tmp_path, storage="memory")))
+    client = Client(AsgiTransport(door))
+    recorders = Recorders(client, Patience(Backoff(first=0.0, most=0.0)), Bucket.full(2, 1e9, 0.0))
+    recorder = recorders.of("fairway-proxy", "fairway-proxy-node-1")
+    for name in ("a", "a", "b", "c"):
+        recorder.record(NODES, node(name), "NotServed", "why", type_="Warning", action="Serve")
+    running = asyncio.create_task(recorders.run())
+    await settle()
+    (event,) = (await client.list(EVENTS_V1)).items
+    found = await client.get_document(EVENTS_V1, event.metadata.name, "default")
+    assert (found["regarding"]["name"], found["series"]["count"]) == ("a", 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await client.close()

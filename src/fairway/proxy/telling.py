@@ -1,0 +1,86 @@
+"""What is wrong with a Service becomes an Event of it: its owner need not read this node's log.
+
+    rounds ── problems that are new ──┐
+    health-check ports that are taken ┼──▶ Recorder ──▶ events.k8s.io/v1
+    the start of this process ────────┘
+
+A problem is told once for as long as it lasts. All nodes of a cluster tell the same of an object that is wrong, so each
+has a budget: what does not fit is in the log and in `fairway status` all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+
+from fairway.client.events import Bucket
+from fairway.client.recorder import Recorder
+from fairway.model.problems import Problem
+from fairway.model.view import Key
+from fairway.objects.cluster import Node
+from fairway.objects.resources import NODES, SERVICES
+from fairway.objects.service import Service
+from fairway.proxy.cache import Batch
+from fairway.proxy.receipts import Receipt, Round
+from fairway.proxy.sync import Listener
+
+COMPONENT = "fairway-proxy"
+_BURST, _REFILL_SECONDS = 50.0, 10.0
+"""Of one proxy: so many at once, and then one every ten seconds."""
+
+Found = Callable[[Batch], Iterable[tuple[str, Problem]]]
+"""What a round has found wrong, each with its reason."""
+
+
+def budget(now: float) -> Bucket:
+    """What one proxy may tell."""
+    return Bucket.full(_BURST, _REFILL_SECONDS, now)
+
+
+class Telling(Listener):
+    """Tells through ``recorder`` as soon as there is one; ``service`` is the object of a name, if it is there."""
+
+    def __init__(self, node: str, service: Callable[[Key], Service | None], problems: Found) -> None:
+        self._node, self._service, self._problems = node, service, problems
+        self._told: dict[Key, frozenset[Problem]] = {}
+        self.recorder: Recorder | None = None
+
+    @property
+    def instance(self) -> str:
+        """What this process calls itself in its Events."""
+        return f"{COMPONENT}-{self._node}"
+
+    def started(self, node: Node) -> None:
+        """This process serves its node from now on."""
+        if self.recorder is not None:
+            self.recorder.record(NODES, node, "Starting", "", action="StartKubeProxy")
+
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        found: dict[Key, dict[Problem, str]] = {key: {} for key in batch.problems}
+        for reason, problem in self._problems(batch):
+            found.setdefault(problem.service, {})[problem] = reason
+        for key, problems in found.items():
+            known = self._told.pop(key, frozenset())
+            if problems:
+                self._told[key] = frozenset(problems)
+            for problem, reason in problems.items():
+                if problem not in known:
+                    self._tell(key, reason, _sentence(problem))
+
+    def check_port_failed(self, service: Key, sentence: str) -> None:
+        """The reference's own reason: a load balancer would take this node for one without endpoints."""
+        self._tell(service, "FailedToStartServiceHealthcheck", sentence)
+
+    def _tell(self, key: Key, reason: str, message: str) -> None:
+        service = self._service(key)
+        if self.recorder is not None and service is not None:
+            text = f"node {self._node}: {message}"
+            self.recorder.record(SERVICES, service, reason, text, type_="Warning", action="Serve")
+
+
+def _sentence(problem: Problem) -> str:
+    return ", ".join(chain([f"EndpointSlice {problem.slice}"] if problem.slice else [], [_without_slice(problem)]))
+
+
+def _without_slice(problem: Problem) -> str:
+    return f"{problem.field}: {problem.message}" if problem.field else problem.message
