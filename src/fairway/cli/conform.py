@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -62,11 +63,13 @@ def conform(
             print_json(names) if output == "json" else print("\n".join(names))
             return 0
         document = document_at({"iptables.variant": iptables_variant})
+        if os.geteuid() != 0:
+            raise CommandError("network namespaces can only be made by root: sudo fairway conform")
         report = run(MODES[mode], played, _say if output == "text" else _be_silent, document)
     except ScenarioError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
-    except PermissionError:
-        raise CommandError("network namespaces can only be made by root: try sudo") from None
+    except PermissionError as error:
+        raise CommandError(f"this process may not make network namespaces: {error}") from None
     except (LabError, Unsuitable) as error:
         raise CommandError(str(error)) from None
     if output == "json":

@@ -5,6 +5,7 @@ STAGE ──▶ namespaces of our own ──▶ scenario after scenario ──�
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
     known = {one.name: one for one in scenarios()}
     wanted = list(names)
     if unknown := [name for name in wanted if name not in known]:
-        raise ScenarioError(f"no scenario is called {unknown[0]!r}; there are: {', '.join(known)}")
+        near = " or ".join(difflib.get_close_matches(unknown[0], known)) or ", ".join([*list(known)[:3], "…"])
+        raise ScenarioError(f"no scenario is called {unknown[0]!r}; there is {near} (--list names all)")
     return tuple(known[name] for name in wanted or known)
 
 
