@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
@@ -36,6 +37,7 @@ def lines(mode: IptablesMode, program: Program, one: Frontend, gone: bool = Fals
     return mode.plan_changes(program, changes).text("ip").splitlines()
 
 
+@pytest.mark.reference("7.2 TestNumberIptablesRules, Test_generateServiceEndpoints")
 def test_one_more_service_among_many_is_a_few_lines_in_either_form() -> None:
     for mode in (TREE, FLAT):
         made = lines(mode, holding(mode, 1000), frontend(1001, backends=1))
@@ -74,6 +76,7 @@ def test_a_service_that_goes_leaves_nothing() -> None:
     assert not TREE.plan(program, holding(TREE, 0))
 
 
+@pytest.mark.reference("7.2 TestCheckIPTablesRuleJumps")
 def test_chains_are_made_before_rules_lead_to_them_and_go_when_none_does() -> None:
     program = holding(TREE, 2)
     new = replace(frontend(0), cluster=(Backend(address="10.244.9.9", port=8080, node="node-2"),))

@@ -28,6 +28,7 @@ def frontend(service: str, port: str = "", address: str = "10.96.0.1") -> Fronte
     )
 
 
+@pytest.mark.reference("7.2 Test_servicePortChainNameBase, Test_servicePortEndpointChainNameBase")
 def test_hashes_are_those_of_the_reference() -> None:
     one = frontend("ns1/svc1", "p80")
     assert service_hash(one) == "XPGD46QRK7WJZT7O"
@@ -51,6 +52,7 @@ def test_whose_a_chain_is(chain: str, ours: bool) -> None:
     assert is_ours(chain) is ours
 
 
+@pytest.mark.reference("7.2 TestComputeProbability")
 @pytest.mark.parametrize(
     "weight, rest, text",
     [

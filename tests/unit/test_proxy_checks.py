@@ -155,3 +155,14 @@ async def test_a_service_that_is_gone_stops_listening() -> None:
         await ask(second)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", first)
+
+
+@pytest.mark.reference("7.4 TestServerWithSelectiveListeningAddress")
+async def test_only_addresses_that_take_node_ports_answer_health_checks() -> None:
+    ports, port = CheckPorts(lambda: True, FakeClock()), free_port()
+    ports.settle(HERE)
+    ports.put(WEB, HealthCheck(port, (("IPv4", 1),)))
+    async with running(ports):
+        assert (await ask(port))[0] == "HTTP/1.1 200 OK"
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.2", port)

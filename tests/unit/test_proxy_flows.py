@@ -116,6 +116,7 @@ def test_what_was_not_dealt_with_is_added_to_what_comes_after_it() -> None:
     assert second.after(None) == second
 
 
+@pytest.mark.reference("7.4 TestPerformanceCleanStaleEntries")
 def test_the_kernel_is_asked_the_fewest_questions() -> None:
     spot = Spot("UDP", "10.96.0.10", 53)
     assert questions([Suspect(DNS, at(), at(ONE))]) == Questions([spot], [])
