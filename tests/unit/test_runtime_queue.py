@@ -86,12 +86,15 @@ def test_a_pacer_waits_as_long_as_the_last_round_took(
     assert pacer.wait(now) == expected
 
 
-def test_a_pacer_does_not_wait_for_a_round_that_took_next_to_nothing() -> None:
-    pacer = Pacer(longest=4, shortest=2)
-    pacer.finished(0, 1)
-    assert pacer.wait(1) == 0
-    pacer.finished(1, 3)
-    assert pacer.wait(3) == 2
+def test_a_pacer_merges_nothing_until_rounds_have_used_up_their_budget_and_again_when_it_is_back() -> None:
+    pacer = Pacer(longest=4, shortest=2, budget=2, refill=0.25)
+    waits = []
+    for start in (0, 2, 4, 6):
+        pacer.finished(start, start + 1)
+        waits.append(pacer.wait(start + 1))
+    assert waits == [0, 0, 0, 2]  # two of the budget, one of what came back meanwhile; then the shortest wait
+    pacer.finished(20, 21)
+    assert pacer.wait(21) == 0
 
 
 @asynccontextmanager

@@ -35,8 +35,10 @@ log = logging.getLogger(__name__)
 _KEPT_ROUNDS = 20
 _LONGEST_WAIT = 0.1
 """Seconds that a change waits for others to be merged with, however long the round before took."""
-_NOT_WORTH_WAITING = 0.005
-"""Seconds: a round shorter than this is followed by the next one at once."""
+_SHORTEST_WAIT = 0.005
+_BUDGET, _REFILL = 0.5, 0.05
+"""Seconds of rounds that follow each other at once, and how much of it comes back each second: some hundred changes in
+a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
 _TAKEN_AT_ONCE = 200
 
 FragmentT = TypeVar("FragmentT")
@@ -94,7 +96,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     ) -> None:
         self._mode, self._kernel, self._cache, self._flows = mode, kernel, cache, flows
         self._clock, self._listeners, self._patience = clock, listeners, patience
-        self._pacer = Pacer(longest=_LONGEST_WAIT, shortest=_NOT_WORTH_WAITING)
+        self._pacer = Pacer(_LONGEST_WAIT, shortest=_SHORTEST_WAIT, budget=_BUDGET, refill=_REFILL)
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0

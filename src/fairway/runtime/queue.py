@@ -177,21 +177,32 @@ class WorkLoop(Generic[Item]):
 
 
 class Pacer:
-    """The first change of a quiet period goes out at once; later ones are merged for as long as the last round took.
+    """The first changes of a quiet period go out at once; later ones are merged for as long as the last round took.
 
-    So a busy loop spends at most half of its time on rounds. A round that took less than ``shortest`` is never waited
-    for: an event loop's clock ticks in milliseconds, and what comes while one runs is merged anyway. ``longest``
-    bounds the wait. Both are in seconds.
+    So a loop that stays busy spends at most half of its time on rounds. Rounds are followed at once until they have
+    used up ``budget``, which grows again by ``refill`` a second: few changes in a row never wait, a storm is merged.
+    A wait is at least ``shortest`` (an event loop's clock ticks in milliseconds) and at most ``longest``. All are in
+    seconds.
     """
 
-    def __init__(self, longest: float = 1.0, shortest: float = 0.0) -> None:
-        self._longest, self._shortest = longest, shortest
+    def __init__(
+        self, longest: float = 1.0, *, shortest: float = 0.0, budget: float = 0.0, refill: float = 0.0
+    ) -> None:
+        self._longest, self._shortest, self._budget, self._refill = longest, shortest, budget, refill
+        self._left = budget
+        self._ended = 0.0
         self._earliest = float("-inf")
 
     def finished(self, started: float, ended: float) -> None:
         """A round ran from ``started`` to ``ended``, readings of a monotonic clock."""
         took = ended - started
-        self._earliest = ended if took < self._shortest else ended + min(took, self._longest)
+        self._left = min(self._budget, self._left + (ended - self._ended) * self._refill)
+        self._ended = ended
+        if took <= self._left:
+            self._left -= took
+            self._earliest = ended
+        else:
+            self._earliest = ended + min(max(took, self._shortest), self._longest)
 
     def wait(self, now: float) -> float:
         """Seconds until the next round may start; zero when it may start at once."""
