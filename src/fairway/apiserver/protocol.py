@@ -18,6 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 HEAD_SECONDS = 15.0
 # The URL and all headers: tokens are 2 KiB, selectors some hundred bytes.
 HEAD_BYTES = 64 * 1024
+# What waits here for a client that reads slowly, beside what the kernel holds. A thousand watchers have that a thousand
+# times; what they have not been told yet waits in the storage's feed, once for all of them.
+_UNSENT = 32 * 1024
 _HEAD, _HEAD_END = b"HTTP/", b"\r\n\r\n"
 # More than this is not copied to go with the head.
 _MUCH = 64 * 1024
@@ -75,6 +78,7 @@ class Protocol(HttpToolsProtocol):
     _head: int | None = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_write_buffer_limits(_UNSENT)
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
         tls = transport.get_extra_info("ssl_object")
         self._peer = tls.getpeercert() if tls else None

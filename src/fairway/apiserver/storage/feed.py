@@ -23,6 +23,8 @@ from fairway.apiserver.storage.contract import Event, WatchClosed
 MAXIMUM_LAG = 10_000
 # How many changes under a prefix come between two looks for readers that are too far behind.
 _LOOK_EVERY = 1_000
+# Changes that one reader gets at a time: what it does with them has to fit into memory as often as there are readers.
+_AT_ONCE = 32
 # With this many readers, what comes in while they are told, and as long again, is told to all of them together: later
 # for the first, much sooner for the last, and half of the time is left for requests.
 _MANY = 50
@@ -47,7 +49,7 @@ class _Chain:
         self.watches: set[FedWatch] = set()
         # In the order they came, each once.
         self.waiting: dict[FedWatch, None] = {}
-        self._read: tuple[Event, ...] = ()
+        self._read: tuple[tuple[Event, ...], _Link] = (), self.last
         self._from, self._to = self.last, self.last
         self._merging = False
         self._told = self.last
@@ -81,20 +83,17 @@ class _Chain:
         if self.waiting and self._told is not self.last:
             self._wake()
 
-    def after(self, link: _Link) -> tuple[Event, ...]:
-        """The changes behind a link, up to now."""
+    def after(self, link: _Link) -> tuple[tuple[Event, ...], _Link]:
+        """The changes behind a link, some at a time; and the link of the last of them."""
         if link is not self._from or self.last is not self._to:
             self._from, self._to = link, self.last
-            self._read = tuple(_events(link))
+            events: list[Event] = []
+            while link.next is not None and len(events) < _AT_ONCE:
+                link = link.next
+                assert link.event is not None
+                events.append(link.event)
+            self._read = tuple(events), link
         return self._read
-
-
-def _events(link: _Link) -> Iterator[Event]:
-    following = link.next
-    while following is not None:
-        assert following.event is not None
-        yield following.event
-        following = following.next
 
 
 class FedWatch:
@@ -122,8 +121,7 @@ class FedWatch:
         self.drop_if_slow()
         if self._closed is not None:
             raise self._closed
-        events = chain.after(self._link)
-        self._link = chain.last
+        events, self._link = chain.after(self._link)
         if self._history:
             events = (*self._history, *events)
             self._history = ()
