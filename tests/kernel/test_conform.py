@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from fairway.cli.main import run
 from fairway.conform.run import conform
 from fairway.conform.scenario import FOLDER, Scenario, Step
 from fairway.kernel import namespaces
+from fairway.lab.state import names
 from fairway.modes.registry import MODES
 
 pytestmark = pytest.mark.kernel
@@ -43,3 +47,16 @@ def test_a_packet_that_ends_otherwise_is_told_with_its_way(tmp_path: Path) -> No
     assert "came     Answer(result='answered', pod='web-" in reason
     assert "because of Service shop/web spec.ports[0]" in reason
     assert "client-1" not in reason
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_nothing(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "fairway", "conform", "--mode", "nftables"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("passed")
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode in (128 + number, -number)
+    assert not namespaces.names(f"fw-conform-{process.pid}.")
+    assert f"conform-{process.pid}" not in names()

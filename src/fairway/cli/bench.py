@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 
 from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
+from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ def programming(
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     try:
-        found = measure(shape, changes, mode, rate)
-        if command:
-            found["answering"] = [answering.measure(shape, changes, one) for one in wanted]
+        with tidy():
+            found = measure(shape, changes, mode, rate)
+            if command:
+                found["answering"] = [answering.measure(shape, changes, one) for one in wanted]
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:

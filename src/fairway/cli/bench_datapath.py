@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
 
 
@@ -59,7 +60,8 @@ def datapath(
     except ValueError as error:
         raise CommandError(f"--services: {error}", EXIT_USAGE) from None
     try:
-        found = measure(wanted, sizes, Traffic(connections, seconds), lambda text: print(text, file=sys.stderr))
+        with tidy():
+            found = measure(wanted, sizes, Traffic(connections, seconds), lambda text: print(text, file=sys.stderr))
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
 from fairway.modes.registry import MODES
 
@@ -65,7 +66,8 @@ def conform(
         document = document_at({"iptables.variant": iptables_variant})
         if os.geteuid() != 0:
             raise CommandError("network namespaces can only be made by root: sudo fairway conform")
-        report = run(MODES[mode], played, _say if output == "text" else _be_silent, document)
+        with tidy():
+            report = run(MODES[mode], played, _say if output == "text" else _be_silent, document)
     except ScenarioError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     except PermissionError as error:
