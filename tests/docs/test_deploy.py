@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,8 +12,14 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
+from fairway.apiserver.server import create_app
+from fairway.apiserver.settings import Settings
+from fairway.apiserver.storage.memory import MemoryStorage
+from fairway.client.asgi import AsgiTransport
 from fairway.client.kubeconfig import load_kubeconfig
-from fairway.objects.codec import read_yaml
+from fairway.client.transport import Request
+from fairway.objects.codec import encode, read_yaml
+from fairway.objects.resources import BY_KIND
 from fairway.proxy.configuration import configure
 from fairway.proxy.document import read_document
 from fairway.proxy.flags import Flags
@@ -26,6 +33,21 @@ UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_each_object_is_valid(kind: str) -> None:
     kubernetes_validate.validate(OBJECTS[kind], "1.36", strict=True)
+
+
+async def test_our_own_api_server_takes_the_objects_strictly(tmp_path: Path) -> None:
+    """All but the DaemonSet, a kind that it does not serve."""
+    transport = AsgiTransport(await create_app(MemoryStorage(), Settings(data_directory=tmp_path, storage="memory")))
+    for document in OBJECTS.values():
+        resource = BY_KIND.get((document["apiVersion"], document["kind"]))
+        if resource is not None:
+            path = resource.path(document["metadata"].get("namespace", ""))
+            headers = {"Content-Type": "application/json"}
+            request = Request("POST", path, {"fieldValidation": "Strict"}, headers, encode(document))
+            answer = await transport.request(request, timeout=5)
+            assert (answer.status, "warning" in answer.headers) == (201, False), answer.body
+    assert set(OBJECTS) - {kind for _, kind in BY_KIND} == {"DaemonSet"}
+    await transport.close()
 
 
 def test_the_configuration_is_one_that_the_proxy_takes_without_a_note() -> None:
@@ -46,6 +68,7 @@ def test_the_kubeconfig_is_one_that_the_client_takes(tmp_path: Path) -> None:
 
 
 def test_the_role_is_bound_to_the_account_that_the_pods_have() -> None:
+    assert OBJECTS["ClusterRoleBinding"]["roleRef"]["name"] == OBJECTS["ClusterRole"]["metadata"]["name"]
     subject = OBJECTS["ClusterRoleBinding"]["subjects"][0]
     account = OBJECTS["ServiceAccount"]["metadata"]
     assert (subject["name"], subject["namespace"]) == (account["name"], account["namespace"])
@@ -64,6 +87,16 @@ def test_each_unit_starts_a_command_that_there_is(unit: Path) -> None:
     found = re.search(r"^ExecStart=/usr/bin/env fairway (\w+)", unit.read_text(), re.MULTILINE)
     assert found is not None
     assert (ROOT / "src" / "fairway" / "cli" / f"{found[1]}.py").exists()
+
+
+def test_what_the_image_runs_is_what_a_shell_takes() -> None:
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^RUN (.+)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        subprocess.run(["sh", "-n", "-c", command], check=True, timeout=10)
+    for form in re.findall(r"^(?:ENTRYPOINT|CMD) (.+)$", text, re.MULTILINE):
+        assert all(isinstance(word, str) for word in json.loads(form))
 
 
 def test_the_image_copies_only_what_is_there_and_starts_what_it_installs() -> None:
