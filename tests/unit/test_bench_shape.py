@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from fairway.bench.programming import percentiles
-from fairway.bench.shape import NODE, Shape
+from fairway.bench.shape import NODE, SERVICE_NETWORK, Shape
+from fairway.model.address import contains
 from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.objects.service import Service
 
 
@@ -74,3 +76,10 @@ def test_addresses_are_those_that_the_objects_say() -> None:
     services = msgspec.json.decode(shape.lists()["services"])["items"]
     assert shape.address(4) == services[4]["spec"]["clusterIP"]
     assert shape.backend_address(4) == shape.slice(4)["endpoints"][0]["addresses"][0]
+
+
+def test_the_network_of_services_is_declared_and_holds_them_all() -> None:
+    shape = Shape(services=3, backends=1)
+    declared = [msgspec.convert(one, ServiceCIDR) for one in items(shape, "servicecidrs")]
+    assert list(service_cidrs(declared)) == [SERVICE_NETWORK]
+    assert all(contains((SERVICE_NETWORK,), shape.address(number)) for number in range(3))

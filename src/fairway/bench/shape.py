@@ -43,6 +43,7 @@ class Shape:
             "nodes": _list("v1", "Node", [_node()]),
             "services": _list("v1", "Service", [_service(number) for number in range(self.services)]),
             "endpointslices": _list("discovery.k8s.io/v1", "EndpointSlice", list(slices)),
+            "servicecidrs": _list("networking.k8s.io/v1", "ServiceCIDR", [_service_cidr()]),
         }
 
     def address(self, number: int) -> str:
@@ -109,6 +110,18 @@ def _node() -> Document:
     metadata = {"name": NODE, "uid": NODE, "resourceVersion": "1"}
     status = {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {}, "status": status}
+
+
+def _service_cidr() -> Document:
+    metadata = {"name": "kubernetes", "uid": "kubernetes", "resourceVersion": "1"}
+    ready = {"type": "Ready", "status": "True"}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": metadata,
+        "spec": {"cidrs": [SERVICE_NETWORK]},
+        "status": {"conditions": [ready]},
+    }
 
 
 def _service(number: int) -> Document:
