@@ -166,3 +166,13 @@ def test_gates_that_mean_something_here_count_and_others_are_told() -> None:
 def test_a_node_address_of_ones_own_counts_but_for_the_unspecified_one() -> None:
     assert configure(Flags(bind_address="10.0.0.7"), "a").own_address == "10.0.0.7"
     assert configure(Flags(bind_address="::"), "a").own_address == ""
+
+
+def test_fields_of_the_iptables_mode_count_in_it() -> None:
+    written = {"mode": "iptables", "iptables.masqueradeAll": True, "iptables.flat": True, "iptables.syncPeriod": "1m"}
+    found = configure(Flags(), "node-1", document_at(written))
+    assert found.masquerade_all
+    assert [note.partition(":")[0] for note in found.notes] == ["iptables.syncPeriod"]
+    elsewhere = configure(Flags(), "node-1", document_at({**written, "mode": "nftables"}))
+    assert not elsewhere.masquerade_all
+    assert len(elsewhere.notes) == 3

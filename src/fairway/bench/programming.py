@@ -19,9 +19,11 @@ from fairway.bench.shape import Shape
 from fairway.bench.sustained import sustain
 from fairway.kernel import namespaces
 from fairway.kernel.links import Links
+from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.kernel.nftables import Nftables
 from fairway.kernel.nftables_codec import NEW_GENERATION
+from fairway.proxy.kernels import open_mode
 
 _NFTABLES_GROUP = 7
 _CHANGE_SECONDS = 30.0
@@ -62,9 +64,19 @@ def measure(shape: Shape, changes: int, mode: str, rate: int = 0) -> dict[str, A
             "cpu_seconds_per_change": round(cpu_of_changes / changes, 6),
             **({"sustained": sustain(server, proxy, tables, kernel, later, rate)} if rate else {}),
             "rss_bytes": rss,
-            "elements": sum(len(some) for table in tables.read().values() for some in table.elements.values()),
+            "elements": _held(namespace, mode),
             "machine": machine(),
         }
+
+
+def _held(namespace: NetworkNamespace, mode: str) -> int:
+    """How much the kernel holds in the end: elements, and rules and chains and whatever else a mode makes."""
+
+    def count() -> int:
+        with open_mode(mode) as opened:
+            return len(opened.mode.plan(opened.mode.empty(), opened.kernel.read_back()))
+
+    return namespace.run(count)
 
 
 def _changes(kernel: Netfilter, server: ListServer, events: Iterable[bytes]) -> Iterator[float]:

@@ -24,6 +24,7 @@ _EVERY_ADDRESS = "0.0.0.0/0,::/0"
 def up(
     *,
     server: Annotated[ServerFlags, Parameter(name="*")] = _DEFAULTS,
+    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
     cluster_cidr: str = "",
     nodeport_addresses: str = _EVERY_ADDRESS,
     localhost_nodeports: bool = False,
@@ -44,6 +45,8 @@ def up(
 
     Parameters
     ----------
+    mode
+        How the kernel is made to do it.
     cluster_cidr
         Networks of pods or containers on this machine, whose packets keep their source address.
     nodeport_addresses
@@ -64,6 +67,7 @@ def up(
         How to say where things are: text, or one JSON object.
     """
     flags = Flags(
+        proxy_mode=mode,
         hostname_override=hostname_override,
         cluster_cidr=cluster_cidr,
         service_cluster_ip_range=server.service_cluster_ip_range,

@@ -18,7 +18,10 @@ DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 _LONGEST_INTERFACE = 15
-_ANSWERING = ("nftables",)
+_ANSWERING = (
+    "iptables",
+    "nftables",
+)
 """The modes that answer pings by themselves."""
 _COUNTING = ("nftables", "userspace")
 
@@ -31,6 +34,8 @@ _WITHOUT_EFFECT = {
     "enableProfiling": "nothing is served under /debug",
     "ipvs": "it belongs to the ipvs mode",
     "iptables": "it belongs to the iptables mode",
+    "iptables.minSyncPeriod": "changes go to the kernel at once",
+    "iptables.syncPeriod": "the rules are compared when somebody changes them, not by time",
     "logging.flushFrequency": "each line is written at once",
     "nftables.masqueradeBit": "no mark is set on packets: connection tracking remembers what to masquerade",
     "nftables.minSyncPeriod": "changes go to the kernel at once",
@@ -162,7 +167,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         answer_ping=flags.answer_ping and mode in _ANSWERING,
         service_metrics=own("--service-metrics", lambda n: _within(n, 0, _MOST_SERVICES), flags.service_metrics, 0),
         external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
-        masquerade_all=document.nftables.masquerade_all,
+        masquerade_all=_masquerade_all(document, mode),
         cut_connections=own("--stale-connections", _stale_connections, flags.stale_connections, False),
         healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
         metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
@@ -205,7 +210,8 @@ def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Itera
 
 def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
     for path, value in changed_fields(document):
-        why = _WITHOUT_EFFECT.get(path) or _WITHOUT_EFFECT.get(path.partition(".")[0])
+        section = path.partition(".")[0]
+        why = _WITHOUT_EFFECT.get(path) or (None if section == document.mode else _WITHOUT_EFFECT.get(section))
         if why is not None and value not in ("", {}, []):
             yield path, f"{value!r} has no effect: {why}"
     yield from (("featureGates", note) for note in gates.notes(document.feature_gates))
@@ -236,6 +242,12 @@ def _interface(text: str) -> str:
     ):
         raise ValueError(f'"{text}" is no name of an interface: 15 bytes at most, without spaces, "/", ":" and "*"')
     return text
+
+
+def _masquerade_all(document: KubeProxyConfiguration, mode: str) -> bool:
+    """The flag sets the field of nftables; the reference's ipvs mode has none of its own."""
+    by_mark = mode in ("iptables", "ipvs") and document.iptables.masquerade_all
+    return document.nftables.masquerade_all or by_mark
 
 
 def _localhost(flags: Flags, document: KubeProxyConfiguration, mode: str, taken: tuple[str, ...] | None) -> bool:
