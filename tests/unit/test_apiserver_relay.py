@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairway.apiserver.certificates import Authority
 from fairway.apiserver.forwarding import Place, Way
 from fairway.apiserver.relay import check_relayable, relay
 from fairway.apiserver.requests import Request
@@ -52,11 +55,11 @@ class Client:
             self.body += message.get("body", b"")
         self.got.set()
 
-    async def through(self, port: int, way: Way = WAY) -> int:
+    async def through(self, port: int, scheme: str = "http") -> int:
         request = Request(self.scope, self.sends.get)
-        place = Place("http", "127.0.0.1", port)
+        place = Place(scheme, "127.0.0.1", port)
         async with asyncio.timeout(PATIENCE):
-            return await relay(request, way, place, self.sends.get, self._send)
+            return await relay(request, WAY, place, self.sends.get, self._send)
 
 
 @asynccontextmanager
@@ -153,6 +156,18 @@ async def test_a_client_that_goes_away_ends_an_endless_answer() -> None:
         client.hang_up()
         assert await going == 499
         await ended.wait()
+
+
+async def test_an_endpoint_that_speaks_tls_is_reached_whatever_its_certificate_says(tmp_path: Path) -> None:
+    certificate, key = Authority(tmp_path / "pki").server({"elsewhere.example"})
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    client, talk = Client(), answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", [])
+    client.say(b"")
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        assert await client.through(server.sockets[0].getsockname()[1], scheme="https") == 200
+    assert client.body == b"hi"
 
 
 @pytest.mark.parametrize(
