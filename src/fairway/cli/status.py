@@ -20,6 +20,7 @@ def status(
     node: Annotated[str | None, Parameter(name="NODE")] = None,
     /,
     *,
+    name: str = "lab",
     metrics_address: str = _AT,
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -35,12 +36,14 @@ def status(
     ----------
     node
         A node of a lab on this machine.
+    name
+        The lab's name; the only one that has the node will do without.
     metrics_address
         Where the proxy serves /status: its --metrics-bind-address.
     output
         text, or json with everything that /status says, under `proxies`.
     """
-    found = list(_proxies(node, _place(metrics_address)))
+    found = list(_proxies(node, name, _place(metrics_address)))
     if output == "json":
         print_json({"proxies": found})
     else:
@@ -48,14 +51,14 @@ def status(
     return 0 if all(one["ready"] and one["healthy"] for one in found) else EXIT_FAILED
 
 
-def _proxies(node: str | None, at: tuple[str, int]) -> Iterator[Mapping[str, Any]]:
+def _proxies(node: str | None, name: str, at: tuple[str, int]) -> Iterator[Mapping[str, Any]]:
     """What each of them says. Raises `CommandError` when one does not answer, or there is none."""
     from fairway.diagnose import told
 
     if node is None and (here := told.status(at=at)) is not None:
         yield here
         return
-    lab = _lab(node)
+    lab = _lab(node, name)
     if lab is None and node is not None:
         raise CommandError(f"no lab on this machine has a node {node!r}", EXIT_USAGE)
     if lab is None:
@@ -72,15 +75,15 @@ def _proxies(node: str | None, at: tuple[str, int]) -> Iterator[Mapping[str, Any
         yield found
 
 
-def _lab(node: str | None) -> Network | None:
+def _lab(node: str | None, wanted: str) -> Network | None:
     from fairway.lab.network import Network
     from fairway.lab.state import State, names
 
     labs = {name: State(name).topology() for name in names()}
     fitting = {name: one for name, one in labs.items() if node is None or node in [place.name for place in one.nodes]}
-    if len(fitting) > 1 and "lab" not in fitting:
-        raise CommandError(f"several labs run here: {', '.join(fitting)}", EXIT_USAGE)
-    found = fitting.get("lab", next(iter(fitting.values()), None))
+    if len(fitting) > 1 and wanted not in fitting:
+        raise CommandError(f"several labs run here: {', '.join(fitting)}; say which with --name", EXIT_USAGE)
+    found = fitting.get(wanted, next(iter(fitting.values()), None))
     return Network(found) if found else None
 
 
