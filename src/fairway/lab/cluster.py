@@ -176,6 +176,7 @@ class LabCluster:
                 f"--hostname-override={node.name}",
                 f"--mode={self.plan.mode}",
                 f"--cluster-cidr={POD_NETWORK}",
+                "--answer-ping",
                 "--state-file=",
                 f"--service-cluster-ip-range={SERVICE_NETWORK}",
             ),

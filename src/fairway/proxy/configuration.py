@@ -18,11 +18,6 @@ DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 _LONGEST_INTERFACE = 15
-_ANSWERING = (
-    "iptables",
-    "nftables",
-)
-"""The modes that answer pings by themselves."""
 _COUNTING = ("nftables", "userspace")
 
 _WITHOUT_EFFECT = {
@@ -164,7 +159,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         service_networks=own("--service-cluster-ip-range", _dual_networks, flags.service_cluster_ip_range, nowhere),
         node_ports=node_ports,
         localhost_node_ports=_localhost(flags, document, mode, node_ports),
-        answer_ping=flags.answer_ping and mode in _ANSWERING,
+        answer_ping=flags.answer_ping,
         service_metrics=own("--service-metrics", lambda n: _within(n, 0, _MOST_SERVICES), flags.service_metrics, 0),
         external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
         masquerade_all=_masquerade_all(document, mode),
@@ -204,8 +199,6 @@ def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Itera
         yield from (f"{flag}: has no effect beside --config, whose file counts" for flag in ignored(flags))
     if flags.service_metrics and mode not in _COUNTING:
         yield f"--service-metrics: the {mode} mode does not count connections: only flows are told"
-    if flags.answer_ping and mode not in _ANSWERING:
-        yield f"--answer-ping: has no effect: the {mode} mode does not answer pings"
 
 
 def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
