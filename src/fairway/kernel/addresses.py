@@ -11,6 +11,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from fairway.modes.ipvs.parts import DEVICE
+
 _HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -58,20 +60,30 @@ class Addresses:
         """For an event loop: readable when an address came or went since the last `drain`."""
         return self._notices.fileno()
 
-    def drain(self) -> None:
-        """Read away the notices; what they say is asked for anew, so that a lost one does not matter."""
+    def drain(self) -> bool:
+        """Read away the notices; what they say is asked for anew, so that a lost one does not matter.
+
+        Returns whether there is anything to ask for: Services' addresses come and go all day.
+        """
+        ours, others = _ours(), False
         while True:
             try:
-                self._notices.recv(_RECEIVE_BYTES)
+                notices = _messages(self._notices.recv(_RECEIVE_BYTES))
+                others = others or any(_link(body) != ours for _, body in notices)
             except BlockingIOError:
-                return
+                return others
             except OSError as error:
                 # ENOBUFS: notices were lost, and there is nothing left to read of them.
                 if error.errno != errno.ENOBUFS:
                     raise
+                others = True
 
     def list(self) -> tuple[str, ...]:
-        """Every address of every interface, loopback included, in canonical form, in the kernel's order."""
+        """Every address of every interface, loopback included, in canonical form, in the kernel's order.
+
+        Those of the device that holds Services' addresses in ipvs mode are not the node's.
+        """
+        ours = _ours()
         self._ask.send(_HEADER.pack(_HEADER.size + 1, _RTM_GETADDR, _F_REQUEST | _F_DUMP, 1, 0) + b"\0")
         found: list[str] = []
         while True:
@@ -81,8 +93,20 @@ class Addresses:
                 if kind == _NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
                     raise OSError(code, f"listing this machine's addresses: {os.strerror(code)}")
-                if kind == _RTM_NEWADDR and (address := _address(body)):
+                if kind == _RTM_NEWADDR and _link(body) != ours and (address := _address(body)):
                     found.append(address)
+
+
+def _ours() -> int:
+    """The number of the ipvs mode's device; 0 when there is none."""
+    try:
+        return socket.if_nametoindex(DEVICE)
+    except OSError:
+        return 0
+
+
+def _link(body: bytes) -> int:
+    return int(_IFADDRMSG.unpack_from(body)[4])
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,9 +9,9 @@ One exists for each mode (`fairway.kernel.nftables_mode` and its neighbours); wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from fairway.model.view import FrontendKey
 from fairway.modes.contract import Mode
@@ -57,12 +57,25 @@ class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
         """Remove everything of ours, nothing of anybody else; what it was, such as ``2 nftables tables``, or empty."""
 
 
+class Figure(NamedTuple):
+    """One sample of what the kernel counts by itself: a metric's name and help, labels, value."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str]
+    value: float
+
+
 @dataclass(frozen=True)
 class Opened:
-    """A mode on this machine, as long as the ``with`` block of whoever opened it lasts."""
+    """A mode on this machine, as long as the ``with`` block of whoever opened it lasts.
+
+    ``figures`` are asked for by every scrape; by their names (``…_total``) some of them are counters.
+    """
 
     mode: Mode[Any, Any, Any]
     kernel: ModeKernel[Any, Any]
     connections: Callable[[], Mapping[FrontendKey, int]] | None = None
     """How many connections each frontend has had since its rules were made, if `NodeSettings.count_connections` asks
     for it and the mode can. Called in another thread than everything else; raises `ApplyFailed`."""
+    figures: Callable[[], Iterable[Figure]] = tuple

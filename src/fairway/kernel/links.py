@@ -98,6 +98,11 @@ class Links:
         body = _LINK.pack(0, 0, 0, 0, 0) + _named(name, mac) + _nested(_IFLA_LINKINFO, info)
         self._change(_NEWLINK, _CREATE | _EXCL, body, f"add the bridge {name}")
 
+    def add_dummy(self, name: str) -> None:
+        """A link that leads nowhere, for addresses; it stays down, and what it holds is the machine's all the same."""
+        body = _LINK.pack(0, 0, 0, 0, 0) + _named(name) + _nested(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"dummy"))
+        self._change(_NEWLINK, _CREATE | _EXCL, body, f"add the dummy link {name}")
+
     def add_veth(self, name: str, peer: str, peer_namespace: NetworkNamespace, *, peer_mac: str = "") -> None:
         """A cable: ``name`` here, ``peer`` in the other namespace, both still down."""
         handle = os.open(peer_namespace.path, os.O_RDONLY | os.O_CLOEXEC)

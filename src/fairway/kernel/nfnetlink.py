@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
 
-NETLINK_NETFILTER = 12
+NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
 SUBSYSTEM_CONNTRACK = 1
 SUBSYSTEM_NFTABLES = 10
 
@@ -191,13 +191,15 @@ class Netfilter:
     """Multicast groups to hear notifications from."""
     timeout: float = 30.0
     """Seconds to wait for an answer before saying so; the kernel answers at once unless it is very busy."""
+    protocol: int = NETLINK_NETFILTER
+    """`NETLINK_GENERIC` has the same headers: a request's family is its command, its subsystem and kind the family."""
     _socket: socket.socket = field(init=False, repr=False)
     _sequence: int = field(init=False, default=1)
     _sndbuf: int = field(init=False, default=0)
     _buffer: memoryview = field(init=False, repr=False, default_factory=lambda: memoryview(bytearray(_RECEIVE_BYTES)))
 
     def __post_init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self.protocol)
         try:
             self._socket.bind((0, 0))
             self._socket.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fairway.modes.contract import Mode
 from fairway.modes.iptables import IptablesMode
+from fairway.modes.ipvs import IpvsMode
 from fairway.modes.nftables import NftablesMode
 from fairway.modes.userspace import UserspaceMode
 
@@ -18,6 +19,7 @@ MODES: dict[str, Mode[Any, Any, Any]] = {
     for mode in (
         UserspaceMode(NftablesMode(), NftablesMode.name),
         UserspaceMode(IptablesMode(), IptablesMode.name),
+        UserspaceMode(IpvsMode(), IpvsMode.name),
         UserspaceMode(NftablesMode(), USERSPACE),
     )
 }

@@ -86,7 +86,7 @@ class Notices(Protocol):
 class LocalAddresses(Notices, Protocol):
     """This machine's addresses; readable when they change."""
 
-    def drain(self) -> None: ...
+    def drain(self) -> bool: ...
 
     def list(self) -> tuple[str, ...]: ...
 
@@ -356,9 +356,9 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self.sync.kernel_changed(who)
 
     def _addresses_changed(self) -> None:
-        self._addresses.drain()
-        self._local = self._addresses.list()
-        self._settle()
+        if self._addresses.drain():
+            self._local = self._addresses.list()
+            self._settle()
 
     def _service_changed(self, key: Key, old: Service | None, new: Service | None) -> None:
         cause = self._cause("Service", key, new or old)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from fairway.model.address import canonical, canonical_network, contains, family_of
+from fairway.modes.ipvs.parts import SCHEDULERS
 from fairway.modes.registry import MODES
 from fairway.objects.codec import DecodeError
 from fairway.objects.service import STALE_CONNECTIONS
@@ -40,6 +41,16 @@ _WITHOUT_EFFECT = {
     "winkernel": "this is Linux",
 }
 """Fields that are taken and do nothing here, and why."""
+_WITH_EFFECT = {
+    "ipvs": frozenset(
+        (
+            *(f"ipvs.{name}" for name in ("scheduler", "excludeCIDRs", "strictARP")),
+            *(f"ipvs.{name}" for name in ("tcpTimeout", "tcpFinTimeout", "udpTimeout")),
+            *("iptables.masqueradeBit", "iptables.masqueradeAll"),
+        )
+    ),
+}
+"""Fields of one mode that have an effect in that mode."""
 _TOO_GREAT = 1 << 31
 _MOST_SERVICES = 1000
 """With metrics of their own: each is a few series for whoever stores them."""
@@ -175,7 +186,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         tracking=_tracking(document, check),
         oom_score=check("oomScoreAdj", lambda value: _within(value, -1000, 1000), document.oom_score_adj, 0),
         logging=check("logging", lambda _: _logging(flags, document), document.logging, DEFAULTS.logging),
-        notes=(*_told(flags, file, mode), *(f"{check.names(path)}: {why}" for path, why in _notes(document))),
+        notes=(*_told(flags, file, mode), *(f"{check.names(path)}: {why}" for path, why in _notes(document, mode))),
         document=document,
     )
     _check_ipvs(document, check)
@@ -201,8 +212,10 @@ def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Itera
         yield f"--service-metrics: the {mode} mode does not count connections: only flows are told"
 
 
-def _notes(document: KubeProxyConfiguration) -> Iterator[tuple[str, str]]:
+def _notes(document: KubeProxyConfiguration, mode: str) -> Iterator[tuple[str, str]]:
     for path, value in changed_fields(document):
+        if path in _WITH_EFFECT.get(mode, ()):
+            continue
         section = path.partition(".")[0]
         why = _WITHOUT_EFFECT.get(path) or (None if section == document.mode else _WITHOUT_EFFECT.get(section))
         if why is not None and value not in ("", {}, []):
@@ -259,12 +272,19 @@ def _logging(flags: Flags, document: KubeProxyConfiguration) -> Logging:
 
 def _check_ipvs(document: KubeProxyConfiguration, check: _Check) -> None:
     written = document.ipvs
+    check("ipvs.scheduler", _scheduler, written.scheduler, "")
     check("ipvs.excludeCIDRs", lambda parts: bool(_networks(",".join(parts))), written.exclude_cidrs, False)
     check("ipvs.syncPeriod", _positive, written.sync_period, 0.0)
     check("ipvs.minSyncPeriod", _period, written.min_sync_period, 0.0)
     check("ipvs.tcpTimeout", _period, written.tcp_timeout, 0.0)
     check("ipvs.tcpFinTimeout", _period, written.tcp_fin_timeout, 0.0)
     check("ipvs.udpTimeout", _period, written.udp_timeout, 0.0)
+
+
+def _scheduler(text: str) -> str:
+    if text and text not in SCHEDULERS:
+        raise ValueError(f'there is no scheduler "{text}"; there are {", ".join(SCHEDULERS)}')
+    return text
 
 
 def _tracking(document: KubeProxyConfiguration, check: _Check) -> TrackingLimits:

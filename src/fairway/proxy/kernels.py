@@ -10,18 +10,33 @@ from contextlib import AbstractContextManager, contextmanager
 
 from fairway.kernel.contract import Opened
 from fairway.kernel.iptables_mode import open_iptables_mode
+from fairway.kernel.ipvs_mode import Tuning, open_ipvs
 from fairway.kernel.nftables_mode import open_nftables
 from fairway.modes.iptables import Options
+from fairway.modes.ipvs import Options as IpvsOptions
 from fairway.modes.registry import USERSPACE
-from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, duration
 from fairway.relay.kernel import add_addresses, relaying
 from fairway.relay.relay import Relay
 
 Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
 
+
+def _ipvs(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
+    told = document.ipvs
+    options = IpvsOptions(told.scheduler or "rr", document.iptables.masquerade_bit)
+    seconds = (int(duration(one)) for one in (told.tcp_timeout, told.tcp_fin_timeout, told.udp_timeout))
+    tcp, tcp_fin, udp = seconds
+    tuning = Tuning(
+        strict_arp=told.strict_arp, tcp=tcp, tcp_fin=tcp_fin, udp=udp, leave_alone=tuple(told.exclude_cidrs)
+    )
+    return open_ipvs(options, tuning)
+
+
 KERNELS: Mapping[str, Open] = {
     "nftables": lambda _: open_nftables(),
     "iptables": lambda document: open_iptables_mode(_iptables_options(document), document.iptables.variant),
+    "ipvs": _ipvs,
     USERSPACE: lambda _: open_nftables(),
 }
 """One for each mode of `fairway.modes.registry`; for the userspace mode, the one that leads clients to the relay."""

@@ -64,7 +64,7 @@ class Machine:
 
     def agent(self, configuration: Configuration) -> Agent[Any, Any, Any]:
         """A proxy for this machine; it must not outlive what it stands on."""
-        return Agent(
+        agent: Agent[Any, Any, Any] = Agent(
             configuration,
             self.opened.mode,
             self.opened.kernel,
@@ -73,6 +73,8 @@ class Machine:
             relay=self.relay,
             usage=self.usage,
         )
+        agent.metrics.follow(self.opened.figures)
+        return agent
 
 
 @contextmanager

@@ -7,7 +7,7 @@ both when it compared the whole.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import (
@@ -23,9 +23,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from fairway import __version__
-from fairway.kernel.contract import ApplyFailed
-from fairway.model.address import FAMILIES, family_of
-from fairway.model.view import FrontendKind, Key
+from fairway.kernel.contract import ApplyFailed, Figure
+from fairway.model.address import ANY, FAMILIES, family_of
+from fairway.model.view import FrontendKey, FrontendKind, Key
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.sync import Listener
@@ -67,6 +67,10 @@ class Metrics(Listener):
         self._own_metrics(features or {})
         self.registry.register(_FrontendCounts(cache))
         ProcessCollector(registry=self.registry)
+
+    def follow(self, figures: Callable[[], Iterable[Figure]]) -> None:
+        """Show what the mode's kernel counts, too."""
+        self.registry.register(_KernelFigures(self._cache, figures))
 
     def _reference_metrics(self, mode: str) -> None:
         sync = "kubeproxy_sync"
@@ -237,6 +241,33 @@ class _FrontendCounts:
         yield GaugeMetricFamily("fairway_proxy_frontends", "Frontends in the kernel", value=len(self._cache.frontends))
         yield GaugeMetricFamily("fairway_proxy_services", "Services known", value=self._cache.services)
         yield GaugeMetricFamily("fairway_proxy_endpointslices", "EndpointSlices known", value=self._cache.slices)
+
+
+class _KernelFigures:
+    """What the mode's kernel counts, each sample with the Service it is about."""
+
+    def __init__(self, cache: Cache, figures: Callable[[], Iterable[Figure]]) -> None:
+        self._cache, self._figures = cache, figures
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, Metric] = {}
+        for one in self._figures():
+            family = families.get(one.name)
+            if family is None:
+                kind = "counter" if one.name.endswith("_total") else "gauge"
+                family = families[one.name] = Metric(one.name.removesuffix("_total"), one.help, kind)
+            family.add_sample(one.name, {"service": self._service(one.labels), **one.labels}, one.value)
+        return families.values()
+
+    def _service(self, labels: Mapping[str, str]) -> str:
+        address, protocol, port = labels["address"], labels["protocol"], int(labels["port"])
+        frontends = self._cache.frontends
+        found = frontends.get(FrontendKey(address, protocol, port))
+        found = found or frontends.get(FrontendKey(ANY[family_of(address)], protocol, port))
+        return str(found.service) if found else ""
 
 
 def _moment(text: str) -> float | None:

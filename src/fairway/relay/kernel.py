@@ -61,7 +61,9 @@ def relaying(carrier: Opened, name: str, relay: Relay) -> Iterator[Opened]:
     """The mode of ``carrier`` with a relay for the Services that ask for one; it stops when the block ends."""
     kernel = RelayingKernel(carrier.kernel, relay)
     try:
-        yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections)
+        yield Opened(
+            UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections, carrier.figures
+        )
     finally:
         relay.stop()
 

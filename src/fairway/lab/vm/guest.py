@@ -51,8 +51,9 @@ class GuestUnavailable(GuestError):
 class Job:
     """What a guest is started for: one program, in a directory of this machine, with these variables.
 
-    ``modules`` are loaded first; the kernel loads most by itself when they are asked for. ``memory`` is in MiB. The
-    program finds ``files``, texts by name, in `SHARED`.
+    ``modules`` are loaded first: the kernel loads most by itself when they are asked for, but not on processors that
+    need `leash.environment`, which it does not hand on to modprobe. ``memory`` is in MiB. The program finds ``files``,
+    texts by name, in `SHARED`.
     """
 
     argv: Sequence[str]

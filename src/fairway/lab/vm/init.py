@@ -19,7 +19,7 @@ from pathlib import Path
 
 JOB = Path("/run/job")
 _STAGE = Path("/mnt")  # every Debian has it, and nothing in it is needed in here
-_MS_BIND, _MNT_DETACH = 4096, 2
+_MS_BIND = 4096
 _POWER_OFF = 0x4321FEDC
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -31,8 +31,8 @@ def main(job: str, modules: str) -> None:
     try:
         _prepare(job, modules)
         told = json.loads((JOB / "job.json").read_text())
-        for module in told["modules"]:
-            subprocess.run(["modprobe", module], check=True)
+        if told["modules"]:
+            subprocess.run(["modprobe", "--all", *told["modules"]], check=True)
         environment = {**told["environment"], **os.environ, "TERM": "dumb"}
         code = subprocess.run(told["argv"], cwd=told["directory"], env=environment).returncode
     except Exception:
@@ -66,14 +66,20 @@ def _prepare(job: str, modules: str) -> None:
     _mount("tmpfs", "tmpfs", str(root / "dev/shm"))
     _mount("hostfs", "hostfs", str(root / "run/job"), job)
     _mount(modules, "", str(root / "lib/modules"), flags=_MS_BIND)
-    os.chroot(root)
+    # Not chroot: the kernel looks for modprobe, and modprobe for modules, from the root of all.
+    _check(_libc.pivot_root(os.fsencode(root), os.fsencode(root / "mnt")), f"making {root} the root")
     os.chdir("/")
 
 
 def _mount(source: str, kind: str, target: str, options: str = "", *, flags: int = 0) -> None:
-    if _libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode()) != 0:
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode())
+    _check(result, f"mounting {kind or source} at {target}")
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"mounting {kind or source} at {target}: {os.strerror(number)}")
+        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 if __name__ == "__main__":

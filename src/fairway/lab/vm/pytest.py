@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from fairway.lab.vm.guest import SHARED, Guest, GuestError, Job, missing, started
+from fairway.modes.ipvs.parts import SCHEDULERS
 
 MARKER = "vm"
 _INSIDE = "FAIRWAY_IN_GUEST"
@@ -31,6 +32,14 @@ _REPORT = "\x1freport "
 _PATIENCE = 600.0
 """Seconds for all tests of a guest; each of them has the usual limit in there."""
 _KEPT_VARIABLES = ("HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
+_MODULES = (
+    *("ipv6", "bridge", "br_netfilter", "veth", "dummy", "hmac", "sctp", "nf_conntrack_netlink", "ip_vs"),
+    *(f"ip_vs_{name}" for name in SCHEDULERS),
+    *(f"ip_set_{name}" for name in ("hash_ip", "hash_ipport", "hash_ipportip", "hash_ipportnet", "bitmap_port")),
+    *("iptable_nat", "iptable_filter", "iptable_mangle", "ip6table_nat", "ip6table_filter", "ip6table_mangle"),
+    *("ipt_REJECT", "ip6t_REJECT"),
+    *(f"xt_{name}" for name in ("set", "comment", "mark", "addrtype", "conntrack", "physdev", "MASQUERADE", "ipvs")),
+)
 _guest = pytest.StashKey["_Tests"]()
 
 
@@ -118,6 +127,7 @@ class _Tests:
             ],
             directory=self._config.invocation_params.dir,
             environment={**kept, _INSIDE: "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            modules=_MODULES,
             files={_TESTS: json.dumps(ids)},
         )
         return self._stack.enter_context(started(job))

@@ -1,0 +1,341 @@
+"""The ipvs mode's kernel, for the thread's network namespace: virtual servers, ipsets, the dummy device, the rules.
+
+Plan ──▶ runs of commands of one kind ──▶ ipvs │ ipset │ links │ iptables-restore, each in one go
+a removed real server with connections ──weight 0──▶ draining ──no connections──▶ gone
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TypeVar
+
+from fairway.kernel.command import CommandFailed
+from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
+from fairway.kernel.ipset import Ipset, add, remove
+from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, real_servers
+from fairway.kernel.ipvs_rules import IpvsRules, open_rules
+from fairway.kernel.links import LinkError, Links, set_sysctls
+from fairway.kernel.nfnetlink import Interrupted, KernelRefused
+from fairway.model.address import contains
+from fairway.model.view import NodeSettings
+from fairway.modes.ipvs import IpvsMode, Options, Plan, Program
+from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Part, Real, Scheduling, Value, Virtual, sets
+from fairway.modes.ipvs.plan import (
+    Add,
+    AddDevice,
+    AddSet,
+    Change,
+    Command,
+    Remove,
+    RemoveDevice,
+    RemoveSet,
+    Restore,
+)
+from fairway.modes.ipvs.program import Base
+
+T = TypeVar("T")
+_LOOK_SECONDS = 5.0
+_SYSCTLS = {
+    "net.ipv4.vs.conntrack": "1",
+    "net.ipv4.vs.expire_nodest_conn": "1",
+    "net.ipv4.vs.expire_quiescent_template": "1",
+}
+_STRICT_ARP = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """What is set once when a proxy starts. Timeouts are in seconds; 0 leaves what there is."""
+
+    strict_arp: bool = False
+    tcp: int = 0
+    tcp_fin: int = 0
+    udp: int = 0
+    leave_alone: tuple[str, ...] = ()
+    """Networks whose virtual servers are somebody else's."""
+
+
+@dataclass
+class IpvsKernel:
+    """`kernel.contract.ModeKernel`. ``draining`` are real servers that go when their connections have ended."""
+
+    ipvs: Ipvs
+    ipset: Ipset
+    rules: IpvsRules
+    mode: IpvsMode
+    tuning: Tuning
+    draining: set[Real] = field(default_factory=set)
+    _work: threading.RLock = field(default_factory=threading.RLock)
+    _size: tuple[int, int] | None = None
+    """Virtual and real servers, as we left them; None when that is not known."""
+
+    def read_back(self) -> Program:
+        with self._work:
+            return _or_fail(self._read)
+
+    def apply(self, plan: Plan) -> None:
+        with self._work:
+            self._size = None
+            _or_fail(lambda: self._apply(plan.commands))
+            self._size = _or_fail(_count)
+
+    def check(self, plan: Plan) -> None:
+        """Only the rules can be asked about beforehand."""
+        for command in plan.commands:
+            if isinstance(command, Restore) and command.family in self.rules.families:
+                _or_fail(lambda one=command: self.rules.check(one.family, one.text))  # type: ignore[misc]
+
+    def look(self) -> bool:
+        """Remove what has drained; whether somebody else has changed virtual or real servers since the last time."""
+        with self._work:
+            self._finish()
+            now = _count()
+            known, self._size = self._size, now
+            return known is not None and known != now
+
+    def figures(self) -> Iterator[Figure]:
+        """What Prometheus asks for: connections there are, and what each virtual server has seen so far."""
+        with self._work:
+            live, traffic = real_servers(), _or_fail(self.ipvs.traffic)
+        there: dict[Virtual, list[int]] = {virtual: [0, 0] for virtual in traffic}
+        for real, found in live.items():
+            counts = there.setdefault(real.virtual, [0, 0])
+            counts[0] += found.active
+            counts[1] += found.inactive
+        for virtual, counts in there.items():
+            labels = {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
+            for state, count in zip(("active", "inactive"), counts, strict=True):
+                yield Figure("fairway_ipvs_connections", "Connections of IPVS now", {**labels, "state": state}, count)
+        for virtual, seen in traffic.items():
+            labels = {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
+            yield Figure("fairway_ipvs_new_connections_total", "Connections that IPVS took", labels, seen.connections)
+            for way, packets, size in (("in", seen.packets_in, seen.bytes_in), ("out", seen.packets_out, seen.bytes_out)):
+                on = {**labels, "direction": way}
+                yield Figure("fairway_ipvs_packets_total", "Packets that IPVS passed on", on, packets)
+                yield Figure("fairway_ipvs_bytes_total", "Bytes that IPVS passed on", on, size)
+
+    def clean(self) -> str:
+        with self._work:
+            held = self.read_back()
+            plan = self.mode.plan(held, self.mode.empty())
+            if not plan:
+                return ""
+            self.apply(plan)
+            for real in tuple(self.draining):  # nobody will be there to remove it later
+                _or_fail(lambda one=real: self.ipvs.each([self.ipvs.delete_server(one)]))  # type: ignore[misc]
+            self.draining.clear()
+            servers = sum(1 for part in held.parts() if isinstance(part, Virtual))
+            return f"{servers} virtual servers, {len(held.base.sets)} ipsets and {DEVICE}"
+
+    def _read(self) -> Program:
+        parts: dict[Part, Value] = {}
+        for virtual, scheduling in self.ipvs.services().items():
+            if not contains(self.tuning.leave_alone, virtual.address):
+                parts[virtual] = scheduling
+        # One that waits for its connections to end is there no more, as far as Services are concerned.
+        self.draining &= (servers := real_servers()).keys()
+        for real, there in servers.items():
+            if real.virtual in parts and real not in self.draining:
+                parts[real] = there.weight
+        known = [one for family in self.rules.families for one in sets(family).values()]
+        found = self.ipset.sets(known)
+        parts.update((entry, None) for entries in found.values() for entry in entries)
+        with Links() as links:
+            device = DEVICE in links.names()
+            if device:
+                parts.update((Bound(one.partition("/")[0]), None) for one in links.addresses(DEVICE) if _ours(one))
+        base = Base(device, {one.name: one for one in found}, self.rules.read())
+        return Program(base, NodeSettings(name=""), self.mode.options, loose=parts)
+
+    def _apply(self, commands: Sequence[Command]) -> None:
+        for kind, some in groupby(commands, key=_kind):
+            group = list(some)
+            if kind in (Virtual, Real):
+                self._servers(group)
+            elif kind is Entry:
+                self.ipset.each([_entry(one) for one in group])
+            elif kind is Bound:
+                _bind(group)
+            else:
+                for one in group:
+                    self._base(one)
+
+    def _base(self, command: Command) -> None:
+        match command:
+            case AddSet(declared):
+                self.ipset.create(declared)
+            case RemoveSet(declared):
+                self.ipset.destroy(declared.name)
+            case Restore(family, text):
+                if family in self.rules.families:
+                    self.rules.restore(family, text)
+            case AddDevice() | RemoveDevice():
+                with Links() as links:
+                    (links.add_dummy if isinstance(command, AddDevice) else links.delete)(DEVICE)
+
+    def _servers(self, commands: Sequence[Command]) -> None:
+        requests = []
+        live = real_servers() if any(isinstance(one, Remove) and isinstance(one.part, Real) for one in commands) else {}
+        for command in commands:
+            match command:
+                case Add(Virtual() as virtual, Scheduling() as scheduling):
+                    requests.append(self.ipvs.add_service(virtual, scheduling))
+                case Change(Virtual() as virtual, Scheduling() as scheduling):
+                    requests.append(self.ipvs.set_service(virtual, scheduling))
+                case Remove(Virtual() as virtual):
+                    requests.append(self.ipvs.delete_service(virtual))
+                    self.draining = {one for one in self.draining if one.virtual != virtual}
+                case Add(Real() as real, int(weight)) if real in self.draining:
+                    self.draining.discard(real)
+                    requests.append(self.ipvs.set_server(real, weight))
+                case Add(Real() as real, int(weight)):
+                    requests.append(self.ipvs.add_server(real, weight))
+                case Change(Real() as real, int(weight)):
+                    requests.append(self.ipvs.set_server(real, weight))
+                case Remove(Real() as real):
+                    busy = (
+                        real.virtual.protocol == "TCP" and (there := live.get(real)) and there.active + there.inactive
+                    )
+                    if busy:
+                        self.draining.add(real)
+                    requests.append(self.ipvs.set_server(real, 0) if busy else self.ipvs.delete_server(real))
+        self.ipvs.each(requests)
+
+    def _finish(self) -> None:
+        """Remove the real servers whose connections have ended."""
+        if not self.draining:
+            return
+        there = real_servers()
+        done = [one for one in self.draining if one not in there or not there[one].active + there[one].inactive]
+        self.ipvs.each([self.ipvs.delete_server(one) for one in done if one in there])
+        self.draining.difference_update(done)
+        if done and self._size is not None:
+            self._size = _count()
+
+
+class Rounds:
+    """Has the kernel looked at every few seconds, in a thread of its own, and is readable when others changed it."""
+
+    def __init__(self, kernel: IpvsKernel) -> None:
+        self._kernel = kernel
+        self._end = threading.Event()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A thread is in the network namespace of the one that starts it.
+        self._thread = threading.Thread(target=self._go, name="ipvs-rounds", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        return self._event
+
+    def others(self) -> list[str]:
+        try:
+            os.eventfd_read(self._event)
+        except BlockingIOError:
+            return []
+        return ["somebody (IPVS does not tell who)"]
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+        os.close(self._event)
+
+    def _go(self) -> None:
+        while not self._end.wait(_LOOK_SECONDS):
+            try:
+                changed = self._kernel.look()
+            except (KernelRefused, OSError):
+                changed = True  # what is wrong will be seen, and told, when the whole is read
+            if changed:
+                os.eventfd_write(self._event, 1)
+
+
+@dataclass
+class WatchedKernel(IpvsKernel):
+    """The same, with somebody who looks after it."""
+
+    def __post_init__(self) -> None:
+        self.rounds = Rounds(self)
+
+    def fileno(self) -> int:
+        return self.rounds.fileno()
+
+    def others(self) -> list[str]:
+        return self.rounds.others()
+
+
+@contextmanager
+def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
+    """Raises `Unsuitable`."""
+    with ExitStack() as stack:
+        try:
+            ipvs = stack.enter_context(Ipvs())
+            ipset = stack.enter_context(Ipset())
+            rules = open_rules()
+            _set_up(ipvs, ipset, tuning)
+        except (NoIpvs, LookupError, KernelRefused, OSError, CommandFailed) as error:
+            raise Unsuitable(f"this machine cannot do the ipvs mode: {_words(error)}") from None
+        able = Options(options.scheduler, options.masquerade_bit, options.random_fully, rules.families)
+        kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
+        stack.callback(kernel.rounds.close)
+        yield Opened(kernel.mode, kernel, kernel.figures)
+
+
+def _set_up(ipvs: Ipvs, ipset: Ipset, tuning: Tuning) -> None:
+    ipset.sets(())
+    set_sysctls({**_SYSCTLS, **(_STRICT_ARP if tuning.strict_arp else {})})
+    if tuning.tcp or tuning.tcp_fin or tuning.udp:
+        ipvs.set_timeouts(tuning.tcp, tuning.tcp_fin, tuning.udp)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, (LookupError, CommandFailed)):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"{error}; it needs the modules {MODULES}"
+
+
+def _count() -> tuple[int, int]:
+    servers = real_servers()
+    return len({one.virtual for one in servers}), len(servers)
+
+
+def _kind(command: Command) -> type | None:
+    """What it is about: commands about the same go out together."""
+    return type(command.part) if isinstance(command, Add | Change | Remove) else None
+
+
+def _entry(command: Command):  # type: ignore[no-untyped-def]
+    assert isinstance(command, Add | Remove)
+    assert isinstance(command.part, Entry)
+    return add(command.part) if isinstance(command, Add) else remove(command.part)
+
+
+def _bind(commands: Sequence[Command]) -> None:
+    with Links() as links:
+        for command in commands:
+            assert isinstance(command, Add | Remove)
+            assert isinstance(command.part, Bound)
+            try:
+                (links.add_address if isinstance(command, Add) else links.delete_address)(DEVICE, command.part.words)
+            except LinkError as error:
+                if error.errno not in (errno.EEXIST, errno.EADDRNOTAVAIL):
+                    raise
+
+
+def _ours(address: str) -> bool:
+    """Not the one that the kernel itself gives every device."""
+    return not address.startswith("fe80:")
+
+
+def _or_fail(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (KernelRefused, Interrupted, OSError, CommandFailed) as error:
+        raise ApplyFailed(str(error)) from error

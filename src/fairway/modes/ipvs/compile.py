@@ -1,0 +1,204 @@
+"""A frontend's table of actions, translated into virtual servers, real servers, entries of ipsets and addresses.
+
+A virtual server has one pool, whoever asks it. Where the actions of pods, of the node and of others name different
+pools, the one of others counts: it is the one that the policy is about. `unsupported` says so to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fairway.model.address import is_loopback
+from fairway.model.view import (
+    HASH,
+    RANDOM,
+    Action,
+    ActionKind,
+    Backend,
+    Client,
+    Frontend,
+    FrontendKind,
+    NodeSettings,
+    Pool,
+)
+from fairway.modes.ipvs.parts import (
+    HASH_PORT,
+    PERSISTENT,
+    SCHEDULERS,
+    Bound,
+    Entry,
+    Part,
+    Real,
+    Scheduling,
+    Value,
+    Virtual,
+    family_word,
+    set_name,
+)
+from fairway.modes.ipvs.program import Fragment
+from fairway.modes.ipvs.rules import Options
+
+_SCHEDULER = "fairway.dev/ipvs-scheduler"
+_BALANCING = "fairway.dev/balancing"
+_WEIGHTED = {"rr": "wrr", "lc": "wlc"}
+_OURS = (FrontendKind.OTHER_PORTS, FrontendKind.PING)
+
+
+def compile_frontend(frontend: Frontend, settings: NodeSettings, options: Options) -> Fragment:
+    """One frontend's share of the Program."""
+    return Fragment(frontend, dict(_Compile(frontend, settings, options).parts()))
+
+
+def unsupported(frontend: Frontend) -> list[str]:
+    """What the frontend asks for and this mode does otherwise, as sentences for the user."""
+    found = []
+    if frontend.scheduler and frontend.scheduler not in SCHEDULERS:
+        shown = repr(frontend.scheduler[:63])
+        found.append(f"{_SCHEDULER} must be one of {', '.join(SCHEDULERS)}, not {shown}; the node's own is used")
+    if frontend.balancing == HASH:
+        found.append(f"{_BALANCING} is done by the scheduler mh: its choice is not that of other modes")
+    elif frontend.balancing != RANDOM:
+        found.append(f"{_BALANCING} must be {RANDOM} or {HASH}, not {frontend.balancing[:63]!r}; it is {RANDOM}")
+    if pools_differ(frontend):
+        found.append(
+            f"{frontend.field}: pods and the node itself get the backends of this node only, too: in ipvs mode a "
+            "virtual server has one pool"
+        )
+    return [f"Service {frontend.service}: {one}" for one in found]
+
+
+def pools_differ(frontend: Frontend) -> bool:
+    """Whether two kinds of clients should get different backends, which one virtual server cannot give them."""
+    actions = [frontend.action(client) for client in Client]
+    pools = {tuple(map(str, frontend.pool(one.pool))) for one in actions if one.kind is ActionKind.FORWARD}
+    return len(pools) > 1
+
+
+def pool_of(frontend: Frontend) -> Sequence[Backend]:
+    """The backends of the virtual server."""
+    for client in (Client.OUTSIDE, Client.POD, Client.NODE):
+        action = frontend.action(client)
+        if action.kind is ActionKind.FORWARD:
+            return frontend.pool(action.pool)
+    return ()
+
+
+@dataclass(frozen=True)
+class _Compile:
+    frontend: Frontend
+    settings: NodeSettings
+    options: Options
+
+    def parts(self) -> Iterator[tuple[Part, Value]]:
+        frontend = self.frontend
+        if frontend.kind in _OURS:
+            if self.settings.answers_pings(frontend.family):
+                yield self.entry("PING", frontend.address), None
+            if frontend.kind is FrontendKind.OTHER_PORTS:
+                yield from self._bound()
+            return
+        pool, scheduling = pool_of(frontend), self.scheduling()
+        for address in self.addresses():
+            virtual = Virtual(frontend.protocol, address, frontend.port)
+            yield virtual, scheduling
+            for backend in pool:
+                yield Real(virtual, backend.address, backend.port), backend.weight
+        for backend in pool:
+            if backend.may_be_here:
+                there = f"{backend.address},{frontend.protocol.lower()}:{backend.port}"
+                yield self.entry("LOOP-BACK", f"{there},{backend.address}"), None
+        yield from self._entries()
+        yield from self._drops()
+        if frontend.kind is not FrontendKind.NODE_PORT:
+            yield from self._bound()
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where its virtual servers are: its own address; a node port has one on each address of the node."""
+        frontend = self.frontend
+        if frontend.kind is not FrontendKind.NODE_PORT:
+            return (frontend.address,)
+        mine = (one for one in self.settings.addresses if family_word(one) == family_word(frontend.address))
+        # Never 127.0.0.1: IPVS does not rewrite what comes from it (reference, section 1.G).
+        return tuple(
+            one
+            for one in mine
+            if self.settings.takes_node_ports(one) and not is_loopback(one) and not one.startswith("fe80:")
+        )
+
+    def scheduling(self) -> Scheduling:
+        frontend = self.frontend
+        asked = frontend.scheduler if frontend.scheduler in SCHEDULERS else ""
+        scheduler = asked or ("mh" if frontend.balancing == HASH else self.options.scheduler)
+        if not asked and len({one.weight for one in pool_of(frontend)}) > 1:
+            scheduler = _WEIGHTED.get(scheduler, scheduler)
+        flags = PERSISTENT if frontend.affinity_seconds else 0
+        if scheduler == "mh" and frontend.balancing != HASH:
+            flags |= HASH_PORT
+        return Scheduling(scheduler, frontend.affinity_seconds, flags)
+
+    def entry(self, name: str, text: str) -> Entry:
+        return Entry(set_name(name, family_word(self.frontend.address)), text)
+
+    def _bound(self) -> Iterator[tuple[Part, Value]]:
+        """The address on the dummy device, unless another device of the node has it."""
+        address = self.frontend.address
+        if address not in self.settings.addresses:
+            yield Bound(address), None
+            yield self.entry("IPVS-IPS", address), None
+
+    def _entries(self) -> Iterator[tuple[Part, Value]]:
+        frontend = self.frontend
+        local = Pool.LOCAL in (one.pool for one in self._forwards()) or frontend.outside.kind is ActionKind.DROP
+        match frontend.kind:
+            case FrontendKind.CLUSTER_IP:
+                names = ["CLUSTER-IP"]
+            case FrontendKind.EXTERNAL_IP:
+                names = ["EXTERNAL-IP-LOCAL" if local else "EXTERNAL-IP"]
+            case FrontendKind.LOAD_BALANCER:
+                names = ["LOAD-BALANCER", *(["LOAD-BALANCER-LOCAL"] if local else ())]
+                yield from self._source_ranges()
+            case _:
+                yield from self._node_port(local)
+                return
+        for name in names:
+            yield self.entry(name, self._service(frontend.address)), None
+
+    def _forwards(self) -> Iterator[Action]:
+        actions = (self.frontend.action(client) for client in Client)
+        return (one for one in actions if one.kind is ActionKind.FORWARD)
+
+    def _service(self, address: str) -> str:
+        return f"{address},{self.frontend.protocol.lower()}:{self.frontend.port}"
+
+    def _node_port(self, local: bool) -> Iterator[tuple[Part, Value]]:
+        protocol = self.frontend.protocol
+        names = [f"NODE-PORT-{protocol}", *([f"NODE-PORT-LOCAL-{protocol}"] if local else ())]
+        for name in names:
+            if protocol != "SCTP":
+                yield self.entry(name, str(self.frontend.port)), None
+                continue
+            for address in self.addresses():
+                yield self.entry(f"{name}-HASH", self._service(address)), None
+
+    def _source_ranges(self) -> Iterator[tuple[Part, Value]]:
+        frontend = self.frontend
+        service = self._service(frontend.address)
+        if frontend.source_ranges:
+            yield self.entry("LOAD-BALANCER-FW", service), None
+        for network in frontend.source_ranges:
+            address, _, length = network.partition("/")
+            if address == frontend.address:
+                yield self.entry("LOAD-BALANCER-SOURCE-IP", f"{service},{address}"), None
+                continue
+            shown = address if length in ("32", "128") else network
+            yield self.entry("LOAD-BALANCER-SOURCE-CIDR", f"{service},{shown}"), None
+
+    def _drops(self) -> Iterator[tuple[Part, Value]]:
+        """Clients whose pool is empty while others have backends hear nothing, as in the other modes."""
+        dropped = {client for client in Client if self.frontend.action(client).kind is ActionKind.DROP}
+        if not dropped:
+            return
+        name = "DROP" if len(dropped) == len(Client) else "DROP-OUTSIDE"
+        for address in self.addresses():
+            yield self.entry(name, self._service(address)), None

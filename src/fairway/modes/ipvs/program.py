@@ -1,0 +1,132 @@
+"""The ipvs Program: what a kernel holds or should hold, and its text in the words of four tools, with the reasons.
+
+    Program ── base ─────── the dummy device, the ipsets, the iptables rules of each family
+            ├─ fragments ── one a frontend: its virtual servers, real servers, entries, addresses
+            └─ loose ────── the same of a Program that was read back: the kernel does not know about fragments
+
+Fragments may share parts (an address with several ports, a backend of two Services); `owners` counts whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
+from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Family, IpSet, Part, Real, Scheduling, Value, Virtual, sets
+from fairway.modes.ipvs.rules import HOOKS, TABLES, Options, Rules, rules
+from fairway.modes.shares import Shares
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One frontend's share."""
+
+    frontend: Frontend
+    parts: dict[Part, Value]
+
+    def origin(self, part: Part) -> Origin:
+        """The object field that a part is there for: a backend's EndpointSlice, or the Service's own field."""
+        if isinstance(part, Real):
+            for backend in (*self.frontend.cluster, *self.frontend.local):
+                if (backend.address, backend.port) == (part.address, part.port):
+                    return self.frontend.origin_of(backend)
+        return self.frontend.origin
+
+
+@dataclass(frozen=True)
+class Base:
+    """What does not depend on Services."""
+
+    device: bool = False
+    sets: dict[str, IpSet] = field(default_factory=dict)
+    rules: dict[Family, Rules] = field(default_factory=dict)
+
+
+@dataclass
+class Program:
+    """What a kernel holds or should hold. Only `plan.accept` changes one."""
+
+    base: Base
+    settings: NodeSettings
+    options: Options = field(default_factory=Options)
+    fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
+    loose: dict[Part, Value] = field(default_factory=dict)
+    owners: Shares[Part] = field(default_factory=Shares)
+
+    def parts(self) -> dict[Part, Value]:
+        """Everything that is not base, in one form whoever made it."""
+        found = dict(self.loose)
+        for fragment in self.fragments.values():
+            found.update(fragment.parts)
+        return found
+
+
+def base_of(settings: NodeSettings, options: Options) -> Base:
+    """The base of a node."""
+    every = {name: one for family in options.families for name, one in sets(family).items()}
+    return Base(True, every, {family: rules(family, settings, options) for family in options.families})
+
+
+def build(settings: NodeSettings, options: Options, fragments: Iterable[Fragment]) -> Program:
+    """The whole Program of a node."""
+    program = Program(base_of(settings, options), settings, options)
+    for fragment in fragments:
+        program.fragments[fragment.frontend.key] = fragment
+        program.owners.accept(program.owners.turnover((), fragment.parts))
+    return program
+
+
+def render(program: Program) -> str:
+    """The Program as ipvsadm, ip, ipset and iptables show it, each part with its Origin behind it."""
+    reasons: dict[Part, Origin] = {}
+    for fragment in program.fragments.values():
+        for part in fragment.parts:
+            reasons.setdefault(part, fragment.origin(part))
+    parts = program.parts()
+    lines = ["# ipvsadm -Sn", *_servers(parts, reasons), ""]
+    if program.base.device:
+        lines += [f"# ip address show {DEVICE}", *_addresses(parts, reasons), ""]
+    for name, declared in program.base.sets.items():
+        entries = sorted((part for part in parts if isinstance(part, Entry) and part.set == name), key=_place)
+        lines += [declared.words, *(f"add {one.set} {one.text}{_because(reasons, one)}" for one in entries), ""]
+    for family, all_rules in program.base.rules.items():
+        for table in TABLES:
+            lines += [f"# {'ip6tables' if family == 'ip6' else 'iptables'}-save -t {table}", f"*{table}"]
+            lines += restored(all_rules, table)
+            lines += ["COMMIT", ""]
+    return "\n".join(lines)
+
+
+def restored(all_rules: Rules, table: str) -> list[str]:
+    """A table's chains and rules, as `iptables-save` prints them."""
+    chains = {place.chain: some for place, some in all_rules.items() if place.table == table}
+    declared = [f":{chain} - [0:0]" for chain in chains if chain not in HOOKS]
+    return [*declared, *(f"-A {chain} {rule}" for chain, some in chains.items() for rule in some)]
+
+
+def _servers(parts: dict[Part, Value], reasons: dict[Part, Origin]) -> list[str]:
+    found = []
+    for virtual in sorted(part for part in parts if isinstance(part, Virtual)):
+        scheduling = parts[virtual]
+        assert isinstance(scheduling, Scheduling)
+        found.append(f"-A {virtual.words} {scheduling.words}{_because(reasons, virtual)}")
+        found += [
+            f"-a {real.words} -m -w {parts[real]}{_because(reasons, real)}"
+            for real in sorted(part for part in parts if isinstance(part, Real) and part.virtual == virtual)
+        ]
+    return found
+
+
+def _addresses(parts: dict[Part, Value], reasons: dict[Part, Origin]) -> list[str]:
+    bound = sorted((part for part in parts if isinstance(part, Bound)), key=_place)
+    return [f"{one.words} dev {DEVICE}{_because(reasons, one)}" for one in bound]
+
+
+def _place(part: Entry | Bound) -> str:
+    return part[-1]
+
+
+def _because(reasons: dict[Part, Origin], part: Part) -> str:
+    origin = reasons.get(part)
+    return f" # {origin}" if origin else ""

@@ -1,0 +1,228 @@
+"""The iptables rules of a node: as many with ten thousand Services as with one, since they ask ipsets.
+
+nat      PREROUTING, OUTPUT ──▶ KUBE-SERVICES ──▶ KUBE-LOAD-BALANCER, KUBE-NODE-PORT ──▶ KUBE-MARK-MASQ
+         POSTROUTING ──▶ KUBE-POSTROUTING (masquerades what is marked, and what goes back to where it came from)
+filter   INPUT ──▶ KUBE-IPVS-FILTER (a Service's address has no other ports), KUBE-PROXY-FIREWALL (source ranges)
+mangle   OUTPUT ──▶ KUBE-IPVS-OUT-FILTER (the same for the node's own, before IPVS rewrites it)
+
+Names, order and comments are the reference's (section 4.5) where it has the rule at all. Rules of empty sets stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from fairway.model.address import IPv4, IPv6, of_family
+from fairway.model.view import NodeSettings
+from fairway.modes.ipvs.parts import Family, set_name
+
+TABLES = ("mangle", "filter", "nat")
+HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
+SERVICES, POSTROUTING, MARK, MARK_NOT_PODS = "KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-MARK-NOT-PODS"
+LOAD_BALANCER, NODE_PORT, FIREWALL, RANGES = (
+    "KUBE-LOAD-BALANCER",
+    "KUBE-NODE-PORT",
+    "KUBE-PROXY-FIREWALL",
+    "KUBE-SOURCE-RANGES-FIREWALL",
+)
+FILTER, OUT_FILTER, FORWARD, DROP_NOT_PODS = (
+    "KUBE-IPVS-FILTER",
+    "KUBE-IPVS-OUT-FILTER",
+    "KUBE-FORWARD",
+    "KUBE-DROP-NOT-PODS",
+)
+_LOOPBACK = {"ip": "127.0.0.0/8", "ip6": "::1/128"}
+_UNREACHABLE = {"ip": "icmp-port-unreachable", "ip6": "icmp6-port-unreachable"}
+_PING = {"ip": "-p icmp -m icmp --icmp-type 8", "ip6": "-p ipv6-icmp -m icmp6 --icmpv6-type 128"}
+_NAMES = {"ip": IPv4, "ip6": IPv6}
+_FROM_HERE = "-m addrtype --src-type LOCAL"
+_PORTAL = 'service external ip + port for masquerade and filter purpose"'
+
+
+class Place(NamedTuple):
+    table: str
+    chain: str
+
+
+Rules: TypeAlias = dict[Place, tuple[str, ...]]
+"""The rules of each chain of one family, without ``-A CHAIN``; of a hook's chain only those that lead to ours."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the mode is to be, and what the machine can do."""
+
+    scheduler: str = "rr"
+    masquerade_bit: int = 14
+    random_fully: bool = True
+    families: tuple[Family, ...] = ("ip", "ip6")
+
+    @property
+    def mark(self) -> str:
+        return f"{1 << self.masquerade_bit:#x}"
+
+
+CHAINS = frozenset(
+    (
+        *(Place("nat", one) for one in (SERVICES, LOAD_BALANCER, NODE_PORT, MARK, MARK_NOT_PODS, POSTROUTING)),
+        *(Place("filter", one) for one in (FILTER, FIREWALL, RANGES, DROP_NOT_PODS, FORWARD, NODE_PORT, OUT_FILTER)),
+        *(Place("mangle", one) for one in (OUT_FILTER, RANGES)),
+    )
+)
+"""Every chain that is ours, or that the reference has in this mode and that is removed when we take over."""
+
+
+def rules(family: Family, settings: NodeSettings, options: Options) -> Rules:
+    """All rules of one family."""
+    make = _Rules(family, settings, options)
+    return {**make.nat(), **make.filter(), **make.mangle()}
+
+
+@dataclass(frozen=True)
+class _Rules:
+    family: Family
+    settings: NodeSettings
+    options: Options
+
+    def nat(self) -> Rules:
+        mark = self.options.mark
+        random = " --random-fully" if self.options.random_fully else ""
+        services = (f"{_said('service portals')} -j {SERVICES}",)
+        return {
+            Place("nat", "PREROUTING"): services,
+            Place("nat", "OUTPUT"): services,
+            Place("nat", "POSTROUTING"): (f"{_said('postrouting rules')} -j {POSTROUTING}",),
+            Place("nat", SERVICES): tuple(self._services()),
+            Place("nat", LOAD_BALANCER): (
+                f"{_FROM_HERE} -j {MARK}",
+                f"{_said('service load balancer ip + port with externalTrafficPolicy=local', 'K')} "
+                f"{self.match('LOAD-BALANCER-LOCAL', 'dst,dst')} -j RETURN",
+                f"-j {MARK}",
+            ),
+            Place("nat", NODE_PORT): tuple(self._node_ports()),
+            Place("nat", MARK): (f"-j MARK --set-xmark {mark}/{mark}",),
+            Place("nat", MARK_NOT_PODS): (*self._pods_return(), f"-j {MARK}"),
+            Place("nat", POSTROUTING): (
+                f"{_said('endpoints dst ip:port, source ip for solving hairpin purpose', 'K')} "
+                f"{self.match('LOOP-BACK', 'dst,dst,src')} -j MASQUERADE",
+                f"-m mark ! --mark {mark}/{mark} -j RETURN",
+                f"-j MARK --set-xmark {mark}/0x0",
+                f"{_said('service traffic requiring SNAT')} -j MASQUERADE{random}",
+            ),
+        }
+
+    def filter(self) -> Rules:
+        mark = self.options.mark
+        firewall = f"{_said('kube-proxy firewall rules', '')} -j {FIREWALL}"
+        known = ("LOAD-BALANCER", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL")
+        return {
+            Place("filter", "INPUT"): (f"{_said('ipvs access filter')} -j {FILTER}", firewall),
+            Place("filter", "FORWARD"): (firewall, f"{_said('forwarding rules')} -j {FORWARD}"),
+            Place("filter", "OUTPUT"): (firewall,),
+            Place("filter", FILTER): (
+                *(f"{self.match(name, 'dst,dst')} -j RETURN" for name in known),
+                f"{_PING[self.family]} {self.match('PING', 'dst')} -j RETURN",
+                f"-m conntrack --ctstate NEW {self.match('IPVS-IPS', 'dst')} "
+                f"-j REJECT --reject-with {_UNREACHABLE[self.family]}",
+            ),
+            Place("filter", FIREWALL): (
+                *self._source_ranges(),
+                f"{self.match('DROP', 'dst,dst')} -j DROP",
+                f"{self.match('DROP-OUTSIDE', 'dst,dst')} -j {DROP_NOT_PODS}",
+                *(
+                    f"-d {one} -m addrtype ! --dst-type LOCAL -j DROP"
+                    for one in self._of(self.settings.service_networks)
+                ),
+            ),
+            Place("filter", RANGES): self._ranges(),
+            Place("filter", DROP_NOT_PODS): (*self._pods_return(), "-j DROP"),
+            Place("filter", FORWARD): (
+                f"{_said('forwarding rules')} -m mark --mark {mark}/{mark} -j ACCEPT",
+                f"{_said('forwarding conntrack rule')} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            ),
+        }
+
+    def mangle(self) -> Rules:
+        return {
+            Place("mangle", "OUTPUT"): (f"{_said('ipvs access filter')} -j {OUT_FILTER}",),
+            Place("mangle", OUT_FILTER): (
+                *self._source_ranges(),
+                f"{self.match('DROP', 'dst,dst')} -j DROP",
+            ),
+            Place("mangle", RANGES): self._ranges(),
+        }
+
+    def match(self, name: str, directions: str) -> str:
+        return f"-m set --match-set {set_name(name, self.family)} {directions}"
+
+    def _services(self) -> Iterator[str]:
+        cluster, load_balancer = self.match("CLUSTER-IP", "dst,dst"), self.match("LOAD-BALANCER", "dst,dst")
+        yield f"-s {_LOOPBACK[self.family]} -j RETURN"
+        yield f"{_said('service lb portal', 'K')} {load_balancer} -j {LOAD_BALANCER}"
+        yield self._cluster_ip_masquerade()
+        for name in ("EXTERNAL-IP", "EXTERNAL-IP-LOCAL"):
+            external = f'-m comment --comment "Kubernetes {_PORTAL} {self.match(name, "dst,dst")}'
+            yield f"{external}{f' {_FROM_HERE}' if name == 'EXTERNAL-IP-LOCAL' else ''} -j {MARK}"
+            yield f"{external} -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j ACCEPT"
+            yield f"{external} -m addrtype --dst-type LOCAL -j ACCEPT"
+        # Before the node ports: a port number of a cluster IP may be a node port elsewhere.
+        yield f"{cluster} -j ACCEPT"
+        yield f"{load_balancer} -j ACCEPT"
+        yield f"-m addrtype --dst-type LOCAL -j {NODE_PORT}"
+
+    def _cluster_ip_masquerade(self) -> str:
+        """Whoever is no pod; when pods cannot be told, the node's own: its source would be the cluster IP itself."""
+        said = _said("service cluster ip + port for masquerade purpose", "K")
+        to = f"{said} {self.match('CLUSTER-IP', 'dst,dst')}"
+        ways = self._pod_matches()
+        if self.settings.masquerade_all:
+            return f"{to} -j {MARK}"
+        if not ways:
+            return f"{said} {self.match('CLUSTER-IP', 'src,dst')} -j {MARK}"
+        return f"! {ways[0]} {to} -j {MARK}" if len(ways) == 1 else f"{to} -j {MARK_NOT_PODS}"
+
+    def _node_ports(self) -> Iterator[str]:
+        for protocol in ("TCP", "UDP", "SCTP"):
+            suffix, directions = (f"{protocol}-HASH", "dst,dst") if protocol == "SCTP" else (protocol, "dst")
+            local = (
+                f"-p {protocol.lower()} {_said(f'nodeport {protocol} port with externalTrafficPolicy=local', 'K')} "
+                f"{self.match(f'NODE-PORT-LOCAL-{suffix}', directions)}"
+            )
+            yield f"{local} {_FROM_HERE} -j {MARK}"
+            yield f"{local} -j RETURN"
+            yield (
+                f"-p {protocol.lower()} {_said(f'nodeport {protocol} port for masquerade purpose', 'K')} "
+                f"{self.match(f'NODE-PORT-{suffix}', directions)} -j {MARK}"
+            )
+
+    def _source_ranges(self) -> Iterator[str]:
+        said = _said("service load balancer ip + port for load balancer with sourceRange", "K")
+        yield f"{said} {self.match('LOAD-BALANCER-FW', 'dst,dst')} -j {RANGES}"
+
+    def _ranges(self) -> tuple[str, ...]:
+        said = _said("service load balancer ip + port + source cidr for packet filter purpose", "K")
+        back = _said("service load balancer ip + port + source IP for packet filter purpose", "K")
+        return (
+            f"{said} {self.match('LOAD-BALANCER-SOURCE-CIDR', 'dst,dst,src')} -j RETURN",
+            f"{back} {self.match('LOAD-BALANCER-SOURCE-IP', 'dst,dst,src')} -j RETURN",
+            "-j DROP",
+        )
+
+    def _pods_return(self) -> Iterator[str]:
+        return (f"{one} -j RETURN" for one in self._pod_matches())
+
+    def _pod_matches(self) -> tuple[str, ...]:
+        """The ways to ask whether a packet comes from a pod, each enough alone."""
+        name = self.settings.pod_interface
+        by_interface = (f"-i {name[:-1]}+" if name.endswith("*") else f"-i {name}",) if name else ()
+        return (*by_interface, *(f"-s {network}" for network in self._of(self.settings.pod_networks)))
+
+    def _of(self, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return of_family(networks, _NAMES[self.family])
+
+
+def _said(text: str, start: str = "k") -> str:
+    word = {"k": "kubernetes ", "K": "Kubernetes ", "": ""}[start]
+    return f'-m comment --comment "{word}{text}"'
