@@ -58,6 +58,9 @@ class Ipset:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._netlink.close()
 
     def create(self, declared: IpSet) -> None:

@@ -115,7 +115,10 @@ class IpvsKernel:
         for virtual, seen in traffic.items():
             labels = {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
             yield Figure("fairway_ipvs_new_connections_total", "Connections that IPVS took", labels, seen.connections)
-            for way, packets, size in (("in", seen.packets_in, seen.bytes_in), ("out", seen.packets_out, seen.bytes_out)):
+            for way, packets, size in (
+                ("in", seen.packets_in, seen.bytes_in),
+                ("out", seen.packets_out, seen.bytes_out),
+            ):
                 on = {**labels, "direction": way}
                 yield Figure("fairway_ipvs_packets_total", "Packets that IPVS passed on", on, packets)
                 yield Figure("fairway_ipvs_bytes_total", "Bytes that IPVS passed on", on, size)

@@ -80,7 +80,7 @@ def read_saved(text: str) -> Rules:
             found[place] = []
         elif line.startswith("-A ") and table in TABLES:
             chain, _, rule = line[3:].partition(" ")
-            if Place(table, chain) in CHAINS or (chain in HOOKS and Place(table, rule.rpartition(" -j ")[2]) in CHAINS):
+            if Place(table, chain) in CHAINS or (chain in HOOKS and Place(table, rule.rpartition("-j ")[2]) in CHAINS):
                 found.setdefault(Place(table, chain), []).append(rule)
     return {place: tuple(rules) for place, rules in found.items()}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 import traceback
@@ -48,6 +49,7 @@ def main(job: str, modules: str) -> None:
 
 def _prepare(job: str, modules: str) -> None:
     os.environ["PATH"] = _PATH
+    socket.sethostname("guest")
     release = os.uname().release
     _mount("proc", "proc", "/proc")
     _mount("tmpfs", "tmpfs", str(_STAGE))
