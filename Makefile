@@ -3,7 +3,7 @@
 VENV := .venv/bin
 MANIFEST ?=
 
-.PHONY: run down test check unit kernel clients format lock docs openapi update-golden install install-tests help
+.PHONY: run down test check unit kernel vm clients format lock docs openapi update-golden install install-tests help
 
 run: install  ## a three-node lab with the example shop, every Service checked
 	@$(VENV)/fairway lab up --replace $(if $(MANIFEST),--manifest $(MANIFEST))
@@ -21,10 +21,13 @@ check: install  ## everything but the tests
 	$(VENV)/lint-imports
 
 unit: install-tests  ## the pure tests only: no root, no kernel
-	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients"
+	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients and not vm"
 
 kernel: install  ## real packets in network namespaces
 	$(VENV)/pytest -m kernel
+
+vm: install-tests  ## the ipvs mode, in a guest with a kernel of its own
+	$(VENV)/pytest tests/vm
 
 clients: install-tests  ## kubectl against the real server
 	$(VENV)/pytest -m clients

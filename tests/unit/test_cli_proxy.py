@@ -67,6 +67,6 @@ def test_a_file_that_is_wrong_is_named_with_its_field(tmp_path: Path, capsys: py
     file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmasquerade: true\n")
     assert run(["proxy", f"--config={file}"]) == EXIT_USAGE
     assert f"--config: {file}: masquerade: there is no such field" in capsys.readouterr().err
-    file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n")
+    file.write_text("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: magic\n")
     assert run(["proxy", f"--config={file}"]) == EXIT_USAGE
-    assert 'mode: mode "ipvs" does not exist' in capsys.readouterr().err
+    assert 'mode: unknown mode "magic"' in capsys.readouterr().err

@@ -50,10 +50,7 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (
-            Flags(proxy_mode="ipvs"),
-            '--proxy-mode: mode "ipvs" does not exist in this version of Fairway; it has nftables',
-        ),
+        (Flags(ipvs_scheduler="best"), '--ipvs-scheduler: there is no scheduler "best"; there are rr, wrr, lc'),
         (Flags(proxy_mode="magic"), '--proxy-mode: unknown mode "magic"; it must be nftables'),
         (Flags(detect_local_mode="Magic"), '--detect-local-mode: unknown mode "Magic"; it must be ClusterCIDR or'),
         (
@@ -112,7 +109,7 @@ def test_all_wrong_flags_are_told_at_once() -> None:
 
 @pytest.mark.reference("7.4 Test_checkBadConfig, Test_checkBadIPConfig")
 def test_a_file_is_told_its_problems_by_field() -> None:
-    file = document_at({"conntrack.min": -1, "mode": "ipvs", "nftables.syncPeriod": "soon"})
+    file = document_at({"conntrack.min": -1, "mode": "magic", "nftables.syncPeriod": "soon"})
     with pytest.raises(ConfigurationError) as raised:
         configure(Flags(), "a", file)
     assert [one.partition(":")[0] for one in raised.value.problems] == ["mode", "nftables.syncPeriod", "conntrack.min"]
@@ -129,6 +126,13 @@ def test_what_has_no_effect_is_told_with_the_reason() -> None:
         "iptables.masqueradeAll: True has no effect: it belongs to the iptables mode",
         "ipvs.scheduler: 'rr' has no effect: it belongs to the ipvs mode",
     )
+
+
+def test_the_ipvs_mode_has_its_own_fields() -> None:
+    file = document_at({"mode": "ipvs", "ipvs.scheduler": "lc", "ipvs.strictARP": True, "iptables.masqueradeAll": True})
+    found = configure(Flags(), "a", file)
+    assert found.notes == ()
+    assert found.masquerade_all
 
 
 def test_pods_are_told_by_networks_or_by_interface() -> None:

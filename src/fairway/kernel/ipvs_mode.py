@@ -286,7 +286,7 @@ def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
         able = Options(options.scheduler, options.masquerade_bit, options.random_fully, rules.families)
         kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
         stack.callback(kernel.rounds.close)
-        yield Opened(kernel.mode, kernel, kernel.figures)
+        yield Opened(kernel.mode, kernel, figures=kernel.figures)
 
 
 def _set_up(ipvs: Ipvs, ipset: Ipset, tuning: Tuning) -> None:

@@ -61,9 +61,7 @@ def relaying(carrier: Opened, name: str, relay: Relay) -> Iterator[Opened]:
     """The mode of ``carrier`` with a relay for the Services that ask for one; it stops when the block ends."""
     kernel = RelayingKernel(carrier.kernel, relay)
     try:
-        yield Opened(
-            UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections, carrier.figures
-        )
+        yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections, carrier.figures)
     finally:
         relay.stop()
 
