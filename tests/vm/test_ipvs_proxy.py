@@ -39,6 +39,6 @@ def test_a_proxy_follows_the_api_shows_what_it_counts_and_cleans_up(
             api.delete("web")
             until(place, lambda: client.ask(VIP, 80, timeout=0.5).pod == "", "the Service is gone")
             assert running.stop() == 0
-    run([sys.executable, "-m", "fairway.cli.main", "proxy", "--cleanup"], namespace=place)
+    run([sys.executable, "-m", "fairway.cli.main", "proxy", "--proxy-mode=ipvs", "--cleanup"], namespace=place)
     with Links(place) as links:
         assert DEVICE not in links.names()
