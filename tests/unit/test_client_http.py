@@ -7,6 +7,7 @@ import json
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from fairway.client.asgi import AsgiTransport
@@ -61,6 +62,20 @@ async def test_one_unreadable_object_does_not_hide_the_others(
     await exchange.answer(service_list(9, service("a", 3), service("b", 4, ports="none"), service("c", 5)))
     assert [item.metadata.name for item in (await asked).items] == ["a", "c"]
     assert "Service shop/b cannot be read and is ignored: spec.ports" in caplog.text
+
+
+def _without_selector(one: Service) -> Service:
+    return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, selector=None))
+
+
+async def test_a_reader_may_shrink_every_object_of_a_list(server: ScriptedServer, client: Client) -> None:
+    shrunk = SERVICES.shrunk(_without_selector)
+    asked = asyncio.create_task(client.list(shrunk))
+    exchange = await server.next("GET /api/v1/services")
+    wide = service("cart", 7, clusterIP="10.96.0.7", selector={"app": "cart"})
+    await exchange.answer(service_list(9, wide, {**wide, "spec": "nonsense"}))
+    (listed,) = (await asked).items
+    assert (listed.spec.selector, listed.spec.cluster_ip) == (None, "10.96.0.7")
 
 
 async def test_a_value_is_written_with_its_kind(server: ScriptedServer, client: Client) -> None:

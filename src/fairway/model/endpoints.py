@@ -68,6 +68,10 @@ class Endpoints:
         """
         at = (family, port.name, port.protocol)
         known = self._ports.get(at)
+        if known is None and len(self._slices) <= 1:
+            # The usual case: one slice, and nobody will ask again.
+            found = [_candidates(one, family, port, settings) for one in self._slices.values()]
+            return [_grouped(one.values(), settings) for one in found if one]
         if known is None or known.settings is not settings:
             known = self._ports[at] = _Port(family, port, settings, self._slices)
         return known.groups(self._slices)
@@ -97,9 +101,6 @@ class _Port:
     def groups(self, slices: dict[str, EndpointSlice]) -> list[Group]:
         if self.stale:
             stale, self.stale = self.stale, set()
-            if not self._names and len(stale) == len(slices) == 1:
-                self.stale = stale
-                return self._only(*slices.values())
             affected = set[str]()
             for name in stale:
                 affected |= self._take(name, slices.get(name))
@@ -107,15 +108,10 @@ class _Port:
                 self._group(name)
         return [self._groups[name] for name in self._names]
 
-    def _only(self, slice_: EndpointSlice) -> list[Group]:
-        """The usual case, of one slice that nobody will ask for again."""
-        found = self._candidates(slice_)
-        return [_grouped(found.values(), self.settings)] if found else []
-
     def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
         """Whose groups are different now, because this slice is."""
         old = self._found.pop(name, {})
-        new = self._candidates(slice_) if slice_ is not None else {}
+        new = _candidates(slice_, self.family, self.port, self.settings) if slice_ is not None else {}
         affected = {name}
         for place in old.keys() - new.keys():
             self._shared.pop(place, None)
@@ -153,19 +149,22 @@ class _Port:
     def _best(self, place: _Place) -> Candidate:
         return max((self._found[name][place] for name in self._holders[place]), key=_preference)
 
-    def _candidates(self, slice_: EndpointSlice) -> dict[_Place, Candidate]:
-        found: dict[_Place, Candidate] = {}
-        if slice_.address_type != self.family:
-            return found
-        name, here = slice_.metadata.name, self.settings.name
-        for number in _numbers(slice_, self.port):
-            for endpoint in slice_.endpoints or ():
-                address = usable(endpoint.addresses[0]) if endpoint.addresses else None
-                if address is None or family_of(address) != self.family:
-                    continue
-                candidate, place = _candidate(endpoint, address, number, name, here), (address, number)
-                found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
+
+def _candidates(
+    slice_: EndpointSlice, family: str, port: ServicePort, settings: NodeSettings
+) -> dict[_Place, Candidate]:
+    found: dict[_Place, Candidate] = {}
+    if slice_.address_type != family:
         return found
+    name, here = slice_.metadata.name, settings.name
+    for number in _numbers(slice_, port):
+        for endpoint in slice_.endpoints or ():
+            address = usable(endpoint.addresses[0]) if endpoint.addresses else None
+            if address is None or family_of(address) != family:
+                continue
+            candidate, place = _candidate(endpoint, address, number, name, here), (address, number)
+            found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
+    return found
 
 
 def _counts(slice_: EndpointSlice) -> bool:
