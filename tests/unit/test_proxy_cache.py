@@ -86,14 +86,15 @@ def test_a_deleted_service_takes_its_frontends_along() -> None:
 def test_of_two_services_with_one_address_the_first_by_name_has_it_and_the_other_inherits() -> None:
     cache = Cache(SETTINGS)
     put(cache, service("web"))
-    batch = put(cache, service("cart"))
+    put(cache, service("cart"))
     assert cache.frontends[FRONTEND].service.name == "cart"
-    assert [str(one) for one in batch.problems[Key("shop", "web")]] == [
+    assert [str(one) for one in cache.troubles.take()[Key("shop", "web")]] == [
         "Service shop/web: spec.ports[0]: 10.96.0.7:80/TCP is shop/cart's already",
         "Service shop/web: spec.clusterIPs: 10.96.0.7 (other ports) is shop/cart's already",
     ]
     cache.put_service(Key("shop", "cart"), None, cause())
-    assert cache.take().problems == {Key("shop", "web"): ()}
+    cache.take()
+    assert cache.troubles.take() == {Key("shop", "web"): ()}
     assert cache.frontends[FRONTEND].service.name == "web"
 
 

@@ -61,7 +61,8 @@ class Batch:
     deserted: set[FrontendKey] = field(default_factory=set)
     """Those that forget, and whose Service lost a backend that had still served its old clients."""
     problems: dict[Key, tuple[Problem, ...]] = field(default_factory=dict)
-    """All that is wrong with each Service of which something else is wrong than before; nothing, where all is well."""
+    """All that is wrong with each Service of which something else is wrong than before; nothing, where all is well.
+    Filled in when the kernel has acknowledged the rest."""
 
     def __bool__(self) -> bool:
         return bool(self.before or self.causes or self.rebased)
@@ -74,7 +75,6 @@ class Batch:
         self.rebased = self.rebased or later.rebased
         self.deserted |= later.deserted
         self.checks |= later.checks
-        self.problems |= later.problems
 
 
 class Cache:
@@ -193,7 +193,6 @@ class Cache:
         for key in list(islice(self._dirty, most)):
             del self._dirty[key]
             self._settle(key, batch)
-        batch.problems = self.troubles.take()
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch
 

@@ -345,6 +345,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         )
         self.rounds.append(done)
         receipts = self.receipts.add(batch.causes, at=done.at, monotonic=now, commands=commands)
+        batch.problems = self._cache.troubles.take()
         for problem in chain.from_iterable(batch.problems.values()):
             self._complain(str(problem))
         log.debug("%s", done)

@@ -20,9 +20,11 @@ _Told = tuple[Problem, ...]
 
 
 class Troubles:
-    """What is wrong, by Service. What costs nothing while nothing is wrong, and never looks at another Service."""
+    """What is wrong, by Service. Objects are looked into when somebody asks, which is not on a change's way."""
 
     def __init__(self) -> None:
+        self._new_services: dict[Key, Service | None] = {}
+        self._new_slices: dict[tuple[Key, Key], EndpointSlice | None] = {}
         self._own: dict[Key, _Told] = {}
         self._slices: dict[Key, dict[Key, _Told]] = {}
         self._endpoints: dict[Key, _Told] = {}
@@ -31,13 +33,23 @@ class Troubles:
 
     def put_service(self, key: Key, service: Service | None) -> None:
         """A Service is there, or has changed, or (None) is gone."""
-        self._put(self._own, key, service_problems(service) if service is not None else ())
-        if service is None:
-            self._put(self._endpoints, key, ())
+        self._new_services[key] = service
 
     def put_slice(self, service: Key, key: Key, slice_: EndpointSlice | None) -> None:
         """One of its slices is there, or has changed, or (None) is gone, or is another Service's now."""
-        found = slice_problems(service, slice_) if slice_ is not None else ()
+        self._new_slices[service, key] = slice_
+
+    def _look(self) -> None:
+        services, self._new_services = self._new_services, {}
+        for key, service in services.items():
+            self._put(self._own, key, service_problems(service) if service is not None else ())
+            if service is None:
+                self._put(self._endpoints, key, ())
+        slices, self._new_slices = self._new_slices, {}
+        for (owner, key), slice_ in slices.items():
+            self._put_slice(owner, key, slice_problems(owner, slice_) if slice_ is not None else ())
+
+    def _put_slice(self, service: Key, key: Key, found: _Told) -> None:
         slices = self._slices.get(service, {})
         if slices.get(key, ()) == found:
             return
@@ -71,6 +83,7 @@ class Troubles:
 
     def of(self, service: Key) -> _Told:
         """All that is wrong with one Service now; usually nothing."""
+        self._look()
         slices = self._slices.get(service, {})
         return (
             *self._own.get(service, ()),
@@ -81,11 +94,13 @@ class Troubles:
 
     def all(self) -> Mapping[Key, Sequence[Problem]]:
         """The Services with anything wrong, by name."""
+        self._look()
         keys = {*self._own, *self._slices, *self._endpoints, *self._lost}
         return {key: self.of(key) for key in sorted(keys)}
 
     def take(self) -> dict[Key, _Told]:
         """The Services whose problems are not what they were at the last call; those that have none any more, too."""
+        self._look()
         changed, self._changed = self._changed, {}
         return {key: self.of(key) for key in changed}
 
