@@ -12,6 +12,7 @@ from fairway.kernel import namespaces
 from fairway.kernel.fake import FakeNftables
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Machine, Nftables
+from fairway.model.packet import ICMP
 from fairway.model.view import Action, ActionKind, Backend, Client, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.model.view import Pool as P
 from fairway.modes.nftables import NftablesMode, Program
@@ -80,6 +81,7 @@ EVERYTHING = program(
     frontend("198.51.100.1", 2, source_ranges=("192.0.2.0/25", "203.0.113.7/32")),
     frontend("0.0.0.0", 2, port=30080, kind=FrontendKind.NODE_PORT),
     frontend("10.96.0.1", 0, port=0, protocol="", kind=FrontendKind.OTHER_PORTS),
+    frontend("203.0.113.1", 0, port=0, protocol=ICMP, kind=FrontendKind.PING),
     frontend("10.96.0.2", 3, affinity_seconds=10800),
     frontend("0.0.0.0", 2, port=30081, kind=FrontendKind.NODE_PORT, affinity_seconds=90),
     frontend("fd00:96::1", 4, source_ranges=("fd00:1::/64",)),
