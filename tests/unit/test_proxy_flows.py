@@ -7,8 +7,17 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
+from fairway.model.parts import joined
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKey, FrontendKind, Key, NodeSettings
-from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from fairway.objects.endpointslice import (
+    WEIGHT_ANNOTATION,
+    Endpoint,
+    EndpointConditions,
+    EndpointHints,
+    EndpointPort,
+    EndpointSlice,
+)
+from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.flows import (
     Node,
@@ -17,6 +26,7 @@ from fairway.proxy.flows import (
     Spot,
     Suspect,
     everything,
+    is_uneven,
     lingering_endpoints,
     questions,
     serving_endpoints,
@@ -187,3 +197,28 @@ def test_what_serves_outside_of_a_pool_lingers_unless_a_policy_keeps_clients_to_
     kept_here = msgspec.structs.replace(frontend(local=(ONE,)), port_name="dns")
     assert lingering_endpoints(serving, [kept_here]) == frozenset()
     assert lingering_endpoints(serving, [msgspec.structs.replace(named, protocol="TCP")]) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "one, uneven",
+    [
+        (endpoint(ONE), False),
+        (endpoint(ONE, ready=False, serving=False), False),
+        (endpoint(ONE, ready=False, serving=True, terminating=True), True),
+        (Endpoint(addresses=(ONE,), hints=EndpointHints()), True),
+    ],
+    ids=["ready", "neither ready nor serving", "terminating", "for some clients"],
+)
+def test_a_slice_is_uneven_when_somebody_who_serves_may_be_missing_in_a_pool(one: Endpoint, uneven: bool) -> None:
+    slice_ = slice_of(ready=endpoint(TWO), one=one)
+    assert is_uneven(slice_) is uneven
+    weighted = ObjectMeta(annotations={WEIGHT_ANNOTATION: "3"})
+    assert is_uneven(msgspec.structs.replace(slice_, metadata=weighted))
+
+
+def test_backends_that_only_come_need_no_look_at_the_others() -> None:
+    first, more = (Backend(address=ONE, port=53),), (Backend(address=TWO, port=53),)
+    few = msgspec.structs.replace(frontend(), cluster=joined([first, more]))
+    many = msgspec.structs.replace(frontend(), cluster=joined([first, (*more, Backend(address="10.244.1.9", port=53))]))
+    assert suspects({DNS: few}, (), node(many)) == []
+    assert suspects({DNS: many}, (), node(few)) == [Suspect(DNS, at(ONE, TWO), at("10.244.1.9"))]

@@ -22,9 +22,9 @@ from fairway.model.resolve import cuts_connections, frontends_of
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
-from fairway.objects.service import Service
+from fairway.objects.service import WEIGHTS_ANNOTATION, Service
 from fairway.proxy.checks import HealthCheck, health_check
-from fairway.proxy.flows import Serving, lingering_endpoints, lingering_of, serving_endpoints
+from fairway.proxy.flows import Serving, is_uneven, lingering_endpoints, lingering_of, serving_endpoints
 from fairway.proxy.troubles import Troubles
 
 _FEW_SLICES = 2
@@ -95,6 +95,7 @@ class Cache:
         self._frontends: dict[FrontendKey, Frontend] = {}
         self._endpoints: dict[Key, Endpoints] = {}
         self._lingering: dict[Key, frozenset[Serving]] = {}
+        self._even: dict[Key, EndpointSlice] = {}
         self._checks: dict[Key, HealthCheck] = {}
         self.troubles = Troubles()
         self._dirty: dict[Key, None] = {}
@@ -168,6 +169,7 @@ class Cache:
             slices[key] = slice_
         else:
             del slices[key]
+            self._even.pop(key, None)
         if not slices:
             del self._slices[service]
         if len(slices) <= _FEW_SLICES:
@@ -217,9 +219,7 @@ class Cache:
         if service is not None:
             slices = self._slices.get(key, {}).values()
             new = self._resolve(key, service, slices)
-            cuts = cuts_connections(service, self.settings)
-            serving = serving_endpoints(service, slices, self.settings.name, cuts=cuts)
-            lingering = lingering_endpoints(serving, new.values())
+            lingering = self._lingering_now(service, slices, new.values())
             check = health_check(service, slices, self.settings.name) if new else None
         if new:
             self._held[key] = new
@@ -244,6 +244,28 @@ class Cache:
         found = frontends_of(service, endpoints, self.settings)
         self.troubles.put_endpoints(service, endpoints)
         return found
+
+    def _lingering_now(
+        self, service: Service, slices: Collection[EndpointSlice], frontends: Collection[Frontend]
+    ) -> frozenset[Serving]:
+        """Where all slices are even and nobody has a weight, whoever serves is in the pools: that is nearly always."""
+        if not any(one.forgets for one in frontends):
+            return frozenset()
+        weighted = service.metadata.annotation(WEIGHTS_ANNOTATION) != ""
+        if not weighted and all(self._is_even(one) for one in slices):
+            return frozenset()
+        cuts = cuts_connections(service, self.settings)
+        return lingering_endpoints(serving_endpoints(service, slices, self.settings.name, cuts=cuts), frontends)
+
+    def _is_even(self, slice_: EndpointSlice) -> bool:
+        key = slice_.metadata.key
+        if self._even.get(key) is slice_:
+            return True
+        if is_uneven(slice_):
+            self._even.pop(key, None)
+            return False
+        self._even[key] = slice_
+        return True
 
     def _settle_lingering(self, key: Key, new: frozenset[Serving], batch: Batch) -> None:
         old = self._lingering.pop(key, frozenset())

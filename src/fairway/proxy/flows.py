@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 from fairway.model.address import ANY, canonical, family_of, of_family
-from fairway.model.view import Frontend, FrontendKey, NodeSettings
-from fairway.objects.endpointslice import EndpointSlice
+from fairway.model.parts import difference
+from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings
+from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import Service
 
 MOST_QUESTIONS = 8
@@ -118,6 +120,12 @@ def serving_endpoints(service: Service, slices: Iterable[EndpointSlice], node: s
             for one in slice_.endpoints or ():
                 if one.serving and one.addresses and (address := canonical(one.addresses[0])):
                     yield Serving(port.protocol, port.name, (address, port.port), one.node_name == node)
+
+
+def is_uneven(slice_: EndpointSlice) -> bool:
+    """Whether any endpoint that serves may be missing in a pool: it is not ready, or for some clients only."""
+    weighted = slice_.metadata.annotation(WEIGHT_ANNOTATION) != ""
+    return weighted or any(one.hints is not None or (one.serving and not one.ready) for one in slice_.endpoints or ())
 
 
 def lingering_endpoints(serving: Iterable[Serving], frontends: Iterable[Frontend]) -> frozenset[Serving]:
@@ -239,13 +247,28 @@ def _suspect(spot: FrontendKey, old: Frontend | None, now: Node) -> Suspect | No
     told = new or old
     if told is None or not told.forgets:
         return None
+    if old is None or not old.forgets or not (old.cluster or old.local):
+        return Suspect(spot, now.keep(new))
+    if new is not None and not _lost(old, new):
+        return None
     had, has = _pools(old), now.keep(new)
-    if old is None or not had or not old.forgets:
-        return Suspect(spot, has)
     return Suspect(spot, has, had - has) if had - has else None
+
+
+def _lost(old: Frontend, new: Frontend) -> bool:
+    """Whether anybody may have left the pools; looks only into the parts that are different."""
+    for before, after in ((old.cluster, new.cluster), (old.local, new.local)):
+        gone, come = difference(before, after)
+        if _places(chain.from_iterable(gone)) - _places(chain.from_iterable(come)):
+            return True
+    return False
+
+
+def _places(backends: Iterable[Backend]) -> frozenset[Place]:
+    return frozenset((one.address, one.port) for one in backends)
 
 
 def _pools(frontend: Frontend | None) -> frozenset[Place]:
     if frontend is None:
         return _NOBODY
-    return frozenset((one.address, one.port) for one in (*frontend.cluster, *frontend.local))
+    return _places(chain(frontend.cluster, frontend.local))
