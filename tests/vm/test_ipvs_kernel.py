@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec.structs import replace
 
-from fairway.kernel.ipset import Ipset
+from fairway.kernel.command import run
+from fairway.kernel.ipset import Ipset, remove
 from fairway.kernel.ipvs import Ipvs, real_servers
 from fairway.kernel.ipvs_mode import IpvsKernel, Tuning
 from fairway.kernel.ipvs_rules import open_rules
@@ -19,7 +20,7 @@ from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.ipvs import IpvsMode
-from fairway.modes.ipvs.parts import DEVICE, SCHEDULERS, IpSet, Real, Scheduling, Virtual
+from fairway.modes.ipvs.parts import DEVICE, SCHEDULERS, Entry, IpSet, Real, Scheduling, Virtual
 from fairway.proxy.document import DEFAULTS
 from fairway.proxy.document import Ipvs as IpvsDocument
 from fairway.proxy.kernels import open_mode
@@ -153,6 +154,14 @@ def test_what_others_change_is_noticed_and_put_right(world: World, kernel: IpvsK
         somebody.each([somebody.delete_service(Virtual("TCP", VIP, 80))])
     assert world.node.run(kernel.look) is True
     world.put(kernel, world.frontend())
+    with world.node.run(Ipset) as somebody_else:
+        somebody_else.each([remove(Entry("KUBE-CLUSTER-IP", f"{VIP},tcp:80"))])
+    assert world.node.run(kernel.look) is True
+    world.put(kernel, world.frontend())
+    world.node.run(lambda: run(["iptables-legacy", "-t", "nat", "-F", "KUBE-SERVICES"]))
+    assert world.node.run(kernel.look) is True
+    world.put(kernel, world.frontend())
+    assert world.node.run(kernel.look) is False
 
 
 def test_other_peoples_servers_sets_and_addresses_stay(world: World, kernel: IpvsKernel) -> None:

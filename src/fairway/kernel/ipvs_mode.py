@@ -72,8 +72,8 @@ class IpvsKernel:
     tuning: Tuning
     draining: set[Real] = field(default_factory=set)
     _work: threading.RLock = field(default_factory=threading.RLock)
-    _size: tuple[int, int] | None = None
-    """Virtual and real servers, as we left them; None when that is not known."""
+    _left: object = None
+    """What can be seen at a glance, as we left it; None when that is not known."""
 
     def read_back(self) -> Program:
         with self._work:
@@ -81,9 +81,9 @@ class IpvsKernel:
 
     def apply(self, plan: Plan) -> None:
         with self._work:
-            self._size = None
+            self._left = None
             _or_fail(lambda: self._apply(plan.commands))
-            self._size = _or_fail(_count)
+            self._left = _or_fail(self._glance)
 
     def check(self, plan: Plan) -> None:
         """Only the rules can be asked about beforehand."""
@@ -92,12 +92,19 @@ class IpvsKernel:
                 _or_fail(lambda one=command: self.rules.check(one.family, one.text))  # type: ignore[misc]
 
     def look(self) -> bool:
-        """Remove what has drained; whether somebody else has changed virtual or real servers since the last time."""
+        """Remove what has drained; whether somebody else has changed what is ours since the last time."""
         with self._work:
             self._finish()
-            now = _count()
-            known, self._size = self._size, now
+            now = self._glance()
+            known, self._left = self._left, now
             return known is not None and known != now
+
+    def _glance(self) -> object:
+        """Real servers with their weights, the number of each set's entries, the size of the rules where that tells."""
+        weights = {real: there.weight for real, there in real_servers().items()}
+        ours = {name for family in self.rules.families for name in sets(family)}
+        sizes = {name: size for name, size in self.ipset.sizes().items() if name in ours}
+        return weights, sizes, self.rules.sizes()
 
     def figures(self) -> Iterator[Figure]:
         """What Prometheus asks for: connections there are, and what each virtual server has seen so far."""
@@ -218,8 +225,8 @@ class IpvsKernel:
         done = [one for one in self.draining if one not in there or not there[one].active + there[one].inactive]
         self.ipvs.each([self.ipvs.delete_server(one) for one in done if one in there])
         self.draining.difference_update(done)
-        if done and self._size is not None:
-            self._size = _count()
+        if done and self._left is not None:
+            self._left = self._glance()
 
 
 class Rounds:
@@ -302,11 +309,6 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return f"{error}; it needs the modules {MODULES}"
-
-
-def _count() -> tuple[int, int]:
-    servers = real_servers()
-    return len({one.virtual for one in servers}), len(servers)
 
 
 def _kind(command: Command) -> type | None:
