@@ -48,8 +48,8 @@ class World:
         networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
         return proxy(self.node, self.api.kubeconfig, self.directory / "proxy.log", *networks, *flags, ready=ready)
 
-    def cleanup(self) -> str:
-        return run([sys.executable, "-m", "fairway.cli.main", "proxy", "--cleanup"], namespace=self.node)
+    def cleanup(self, *flags: str) -> str:
+        return run([sys.executable, "-m", "fairway.cli.main", "proxy", "--cleanup", *flags], namespace=self.node)
 
     def converse(self, address: str = VIP, port: int = 80) -> Conversation:
         place = self.network.network.place
@@ -111,7 +111,7 @@ def test_the_iptables_mode_follows_repairs_and_is_cleaned_up(world: World) -> No
         assert "changed by iptables" in running.said()
     with world.proxy("--proxy-mode=iptables", "--iptables-variant=nft") as second:
         assert "it held all of it already" in second.said()
-    assert "chains of iptables (nft)" in world.cleanup()
+    assert "chains of iptables (nft)" in world.cleanup("--proxy-mode=iptables")
     assert "KUBE" not in run(["iptables-nft-save"], namespace=world.node)
 
 
