@@ -120,8 +120,9 @@ def test_a_flush_of_all_rules_ends_no_connection_and_keeps_out_newcomers_only_un
     with ExitStack() as stack:
         running: Proxy = stack.enter_context(world.proxy())
         clients = stack.enter_context(load(world, network))
-        began = time.monotonic()
-        nft(world.node, "flush", "ruleset")
+        with clients.between_words:
+            began = time.monotonic()
+            nft(world.node, "flush", "ruleset")
         until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
         ended = time.monotonic()
         clients.go_round()

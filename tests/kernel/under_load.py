@@ -96,6 +96,8 @@ class Load:
     failed: list[tuple[float, float, str]] = field(default_factory=list)
     words: int = 0
     arrived: int = 0
+    between_words: threading.Lock = field(default_factory=threading.Lock)
+    """Who holds it knows that no answer is on its way: one from a backend's own address would end its connection."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _stack: ExitStack = field(default_factory=ExitStack)
     _progress: threading.Condition = field(default_factory=threading.Condition)
@@ -131,7 +133,8 @@ class Load:
         while not self._stop.wait(_PAUSE) and not self.lost:
             for one in (*self._open, *self._loose):
                 try:
-                    said = self._word(one)
+                    with self.between_words:
+                        said = self._word(one)
                 except OSError as error:
                     self.lost.append(f"{'connection' if one in self._open else 'flow'}: {error}")
                     break
