@@ -64,6 +64,30 @@ async def test_one_unreadable_object_does_not_hide_the_others(
     assert "Service shop/b cannot be read and is ignored: spec.ports" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "bad, key, field",
+    [
+        (service("b", 4, ports=[{"port": "http"}]), Key("shop", "b"), "spec.ports[0].port"),
+        ({"metadata": {"name": "b", "namespace": "shop", "labels": 7}}, Key("shop", "b"), "metadata.labels"),
+        ({"metadata": {"name": 3, "namespace": "shop"}}, Key("shop", ""), "metadata.name"),
+        ({"metadata": "b"}, Key("", ""), "metadata"),
+        ("nothing", Key("", ""), ""),
+        (None, Key("", ""), ""),
+    ],
+)
+async def test_whatever_is_wrong_with_one_object_the_others_are_there_and_it_is_named(
+    server: ScriptedServer, client: Client, bad: Any, key: Key, field: str
+) -> None:
+    asked = asyncio.create_task(client.list(SERVICES))
+    exchange = await server.next("GET /api/v1/services")
+    await exchange.answer(service_list(9, service("a", 3), bad, service("c", 5)))
+    listed = await asked
+    assert [item.metadata.name for item in listed.items] == ["a", "c"]
+    (left_out,) = listed.unreadable
+    assert (left_out.metadata.key, left_out.field) == (key, field)
+    assert left_out.message.startswith("expected ")
+
+
 def _without_selector(one: Service) -> Service:
     return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, selector=None))
 

@@ -18,7 +18,7 @@ import msgspec
 
 from fairway import __version__
 from fairway.client.transport import Lines, Request, ServerUnreachable, Stream, Transport
-from fairway.objects.codec import DecodeError, Document, decode, encode
+from fairway.objects.codec import DecodeError, Document, decode, encode, view
 from fairway.objects.meta import KubernetesObject, ObjectMeta
 from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError
@@ -38,6 +38,20 @@ _ABOUT_OBJECTS = tuple(b'{"type":"%s",' % kind for kind in (b"ADDED", b"MODIFIED
 log = logging.getLogger(__name__)
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """An object that is left out because it is not what its kind is: who it is, which field it is, and what is wrong.
+
+    ``metadata`` is as much as can be read; ``field`` is empty when it is the whole.
+    """
+
+    metadata: ObjectMeta
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
 class ListMeta(msgspec.Struct, frozen=True, rename={"resource_version": "resourceVersion", "next": "continue"}):
     resource_version: str = ""
     next: str = ""
@@ -48,6 +62,7 @@ class ObjectList(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T] = []
     metadata: ListMeta = ListMeta()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class _RawList(msgspec.Struct, frozen=True):
@@ -66,11 +81,15 @@ class _OnlyMeta(KubernetesObject):
 
 @dataclass(frozen=True)
 class Event(Generic[T]):
-    """One line of a watch. ``object`` is None for a bookmark; for DELETED it is the last state of the object."""
+    """One line of a watch. ``object`` is None for a bookmark; for DELETED it is the last state of the object.
+
+    An object that cannot be read any more is DELETED for us, with ``unreadable`` saying why.
+    """
 
     type: EventType
     metadata: ObjectMeta
     object: T | None
+    unreadable: Unreadable | None = None
 
     @property
     def ends_initial(self) -> bool:
@@ -299,19 +318,34 @@ def _decode_list(body: bytes, resource: Resource[T]) -> ObjectList[T]:
         pass
     # One by one: one that cannot be read is left out, and never are all there before they are shrunk.
     raw = decode(body, _RawList)
-    items = [item for one in raw.items if (item := _readable(bytes(one), resource)) is not None]
-    return ObjectList(items, raw.metadata)
+    read = [_read(bytes(one), resource) for one in raw.items]
+    items = [one for one in read if not isinstance(one, Unreadable)]
+    return ObjectList(items, raw.metadata, tuple(one for one in read if isinstance(one, Unreadable)))
 
 
-def _readable(data: bytes, resource: Resource[T]) -> T | None:
+def _read(data: bytes, resource: Resource[T]) -> T | Unreadable:
     """One unreadable object must not hide the others from us, so it counts as absent."""
     try:
-        found = decode(data, resource.type)
-        return _shrunk(found, resource)
+        return _shrunk(decode(data, resource.type), resource)
     except DecodeError as error:
-        key = decode(data, _OnlyMeta).metadata.key
-        log.warning("%s %s cannot be read and is ignored: %s", resource.kind, key, error)
-        return None
+        found = Unreadable(_lenient_meta(data), error.path, error.problem)
+        log.warning("%s %s cannot be read and is ignored: %s", resource.kind, found.metadata.key, found)
+        return found
+
+
+def _lenient_meta(data: bytes) -> ObjectMeta:
+    """Who an object is whose metadata may be what is wrong with it; what is no text there is left out."""
+    try:
+        return decode(data, _OnlyMeta).metadata
+    except DecodeError:
+        pass
+    try:
+        found = decode(data, dict).get("metadata")
+    except DecodeError:
+        found = None
+    said = found if isinstance(found, dict) else {}
+    words = ("name", "namespace", "uid", "resourceVersion")
+    return view({word: said[word] for word in words if isinstance(said.get(word), str)}, ObjectMeta)
 
 
 def _shrunk(found: T, resource: Resource[T]) -> T:
@@ -345,9 +379,10 @@ def _decode_any_event(line: bytes, resource: Resource[T]) -> Event[T]:
     data = bytes(event.object)
     match event.type:
         case "ADDED" | "MODIFIED" | "DELETED":
-            found = _readable(data, resource)
-            if found is None:
-                return Event("DELETED", decode(data, _OnlyMeta).metadata, None)
+            found = _read(data, resource)
+            if isinstance(found, Unreadable):
+                gone = event.type == "DELETED"
+                return Event("DELETED", found.metadata, None, None if gone else found)
             return Event(cast(EventType, event.type), found.metadata, found)
         case "BOOKMARK":
             return Event("BOOKMARK", decode(data, _OnlyMeta).metadata, None)

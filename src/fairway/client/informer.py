@@ -23,7 +23,7 @@ from contextlib import aclosing
 from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
-from fairway.client.http import Client, Event
+from fairway.client.http import Client, Event, Unreadable
 from fairway.client.transport import ServerUnreachable
 from fairway.objects.codec import DecodeError
 from fairway.objects.meta import Key, KubernetesObject
@@ -182,6 +182,12 @@ class Informer(Generic[T]):
         self._answered = asyncio.Event()
         self._failures = 0
         self._refused = False
+        self._unreadable: dict[Key, Unreadable] = {}
+
+    @property
+    def unreadable(self) -> Mapping[Key, Unreadable]:
+        """The objects that are not in the cache because nobody could read them."""
+        return self._unreadable
 
     @property
     def cache(self) -> Mapping[Key, T]:
@@ -246,11 +252,13 @@ class Informer(Generic[T]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
         )
+        self._unreadable = {one.metadata.key: one for one in listed.unreadable}
         self._hold(listed.items, listed.metadata.resource_version)
 
     async def _stream(self, silence: float) -> bool:
         """Everything there is and then what happens, in one watch, until that ends; False when a list is needed."""
         held: dict[Key, T] = {}
+        self._unreadable = {}
         watch = self._events("", initial=True)
         try:
             async with asyncio.timeout(silence) as patience, aclosing(watch):
@@ -262,6 +270,7 @@ class Informer(Generic[T]):
                         elif whole := event.ends_initial:
                             self._hold(held.values(), event.metadata.resource_version)
                         else:
+                            self._note(event)
                             _collect(held, event)
                     # Who does not know the request is silent after the last object; so is a quiet cluster afterwards.
                     patience.reschedule(None if whole else asyncio.get_running_loop().time() + silence)
@@ -301,7 +310,14 @@ class Informer(Generic[T]):
         self._synced.set()
         self._answered.set()
 
+    def _note(self, event: Event[T]) -> None:
+        if event.unreadable is not None:
+            self._unreadable[event.metadata.key] = event.unreadable
+        elif self._unreadable:
+            self._unreadable.pop(event.metadata.key, None)
+
     def _apply(self, event: Event[T]) -> None:
+        self._note(event)
         change = self._reflection.apply(event)
         if change is not None:
             self._announce((change,))
