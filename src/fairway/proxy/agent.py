@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -21,13 +21,13 @@ from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.client.recorder import Recorders
 from fairway.kernel.contract import ModeKernel
+from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
-from fairway.objects.compact import compact_service, compact_slice
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.networking import ServiceCIDR
-from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
+from fairway.objects.resources import SERVICE_CIDRS
 from fairway.objects.service import Service
 from fairway.proxy import gates
 from fairway.proxy.cache import Batch, Cache, Cause
@@ -35,9 +35,10 @@ from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.configuration import Bind, Configuration
+from fairway.proxy.followed import Followed
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
-from fairway.proxy.laststate import LastState, Remembered
+from fairway.proxy.laststate import LastState
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import (
@@ -113,30 +114,6 @@ class _Afterwards(Listener):
         self._work()
 
 
-@dataclass(frozen=True)
-class _Followed:
-    """The three kinds of objects."""
-
-    services: Informer[Service]
-    slices: Informer[EndpointSlice]
-    nodes: Informer[Node]
-
-    def remember(self, state: Remembered) -> None:
-        # The Node first: it says which endpoints are here.
-        self.nodes.remember(state.nodes)
-        self.services.remember(state.services)
-        self.slices.remember(state.slices)
-
-    def state(self, cluster: str, now: float) -> Remembered:
-        return Remembered(
-            cluster=cluster,
-            saved_at=now,
-            services=list(self.services.cache.values()),
-            slices=list(self.slices.cache.values()),
-            nodes=list(self.nodes.cache.values()),
-        )
-
-
 async def _all_known(networks: Informer[ServiceCIDR], *informers: Informer[Any]) -> None:
     """Clusters before 1.33 have no ServiceCIDRs, and a role may not name them: then the flag says it."""
     await asyncio.gather(networks.answered(), *(one.synced() for one in informers))
@@ -196,6 +173,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
         self._running = False
+        self._followed: Followed | None = None
         self._remembered: float | None = None
 
     async def run(self, client: Client, on_ready: Callable[[], None], last: LastState | None = None) -> None:
@@ -204,18 +182,19 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         When the API does not answer, that is what ``last`` remembers, if it does.
         """
         name = self.configuration.node_name
-        services = Informer(client, SERVICES.shrunk(compact_service), on_change=self._service_changed).stream()
-        slices = Informer(client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=self._slice_changed).stream()
-        nodes = Informer(client, NODES, on_change=self._node_changed, field_selector=f"metadata.name={name}")
+        followed = self._followed = Followed.of(
+            client, name, services=self._service_changed, slices=self._slice_changed, nodes=self._node_changed
+        )
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-            for informer in (services, slices, nodes, networks):
+            objects = (followed.services, followed.slices, followed.nodes)
+            for informer in (*objects, networks):
                 group.create_task(informer.run())
             for bind, routes, flag in self._servers():
                 group.create_task(self._serve(bind, routes, flag, stack))
             # Half of the objects would be half of the rules: nothing is applied before everything is known.
-            known = group.create_task(_all_known(networks, services, slices, nodes))
-            await self._first_whole(known, last, _Followed(services, slices, nodes))
+            known = group.create_task(_all_known(networks, *objects))
+            await self._first_whole(known, last, followed)
             self._settle()
             self._running = True
             group.create_task(self._tell(client))
@@ -232,7 +211,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
                 group.create_task(self.usage.run())
             if last is not None:
                 await known
-                await self._keep(last, _Followed(services, slices, nodes))
+                await self._keep(last, followed)
 
     async def _tell(self, client: Client) -> None:
         """Write Events for as long as this process runs."""
@@ -242,7 +221,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self._telling.started(self._node)
         await recorders.run()
 
-    async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: _Followed) -> None:
+    async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: Followed) -> None:
         """Until the API has told everything; or, when it keeps silent, until what is remembered has taken its place."""
         silence = asyncio.create_task(self._clock.sleep(SILENCE_SECONDS))
         try:
@@ -264,7 +243,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             self._remembered = None
             log.info("the API server has answered: what was remembered is replaced")
 
-    async def _keep(self, last: LastState, followed: _Followed) -> None:
+    async def _keep(self, last: LastState, followed: Followed) -> None:
         """Save what is known, a minute apart, when it has changed."""
         kept = -1
         while True:
@@ -284,6 +263,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "notes": [
                 *self.configuration.notes,
                 *self._doubts,
+                *(self._followed.notes() if self._followed else ()),
                 *self.checks.problems,
                 *self._certificates.problems.values(),
             ],
@@ -291,11 +271,16 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
-            "problems": [problem_document(one) for problems in self.sync.problems().values() for one in problems],
+            "problems": [problem_document(one) for one in self._problems()],
             "refused": {str(key): reason for key, reason in self.sync.refused.items()},
             "rounds": [round_document(one) for one in self.sync.rounds],
             "receipts": [receipt_document(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
         }
+
+    def _problems(self) -> Iterator[Problem]:
+        if self._followed is not None:
+            yield from self._followed.problems()
+        yield from chain.from_iterable(self.sync.problems().values())
 
     def _servers(self) -> list[tuple[Bind | None, Routes, str]]:
         health = {"/healthz": self.health.healthz, "/livez": self.health.livez}

@@ -1,0 +1,89 @@
+"""The objects a proxy follows, each kind with the reference's own selection: what is not for it is never sent.
+
+Service         without the label service-proxy-name, with a cluster IP
+EndpointSlice   without the label headless
+Node            its own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fairway.client.http import Client, Unreadable
+from fairway.client.informer import Informer, OnChange
+from fairway.model.problems import Problem
+from fairway.model.view import Key
+from fairway.objects.cluster import Node
+from fairway.objects.compact import compact_service, compact_slice
+from fairway.objects.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
+from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
+from fairway.objects.service import HEADLESS_LABEL, PROXY_NAME_LABEL, Service
+from fairway.proxy.laststate import Remembered
+
+
+@dataclass(frozen=True)
+class Followed:
+    """The three kinds of objects."""
+
+    services: Informer[Service]
+    slices: Informer[EndpointSlice]
+    nodes: Informer[Node]
+
+    @classmethod
+    def of(
+        cls,
+        client: Client,
+        node: str,
+        *,
+        services: OnChange[Service],
+        slices: OnChange[EndpointSlice],
+        nodes: OnChange[Node],
+    ) -> Followed:
+        """Informers of this node's that call these; they begin when they are run."""
+        return cls(
+            # A headless Service has no address to serve; one that gets a label goes, as if it had been deleted.
+            Informer(
+                client,
+                SERVICES.shrunk(compact_service),
+                on_change=services,
+                label_selector=f"!{PROXY_NAME_LABEL}",
+                field_selector="spec.clusterIP!=None",
+            ).stream(),
+            Informer(
+                client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=slices, label_selector=f"!{HEADLESS_LABEL}"
+            ).stream(),
+            Informer(client, NODES, on_change=nodes, field_selector=f"metadata.name={node}"),
+        )
+
+    def remember(self, state: Remembered) -> None:
+        # The Node first: it says which endpoints are here.
+        self.nodes.remember(state.nodes)
+        self.services.remember(state.services)
+        self.slices.remember(state.slices)
+
+    def state(self, cluster: str, now: float) -> Remembered:
+        return Remembered(
+            cluster=cluster,
+            saved_at=now,
+            services=list(self.services.cache.values()),
+            slices=list(self.slices.cache.values()),
+            nodes=list(self.nodes.cache.values()),
+        )
+
+    def problems(self) -> Iterator[Problem]:
+        """Services and slices that are left out because nobody could read them."""
+        for key, one in self.services.unreadable.items():
+            yield Problem(service=key, field=one.field, message=_sentence(one))
+        for key, one in self.slices.unreadable.items():
+            service = Key(key.namespace, one.metadata.label(SERVICE_NAME_LABEL))
+            yield Problem(service=service, slice=key.name, field=one.field, message=_sentence(one))
+
+    def notes(self) -> Iterator[str]:
+        """The same of the node's own object."""
+        for key, one in self.nodes.unreadable.items():
+            yield f"Node {key} cannot be read and is ignored: {one}"
+
+
+def _sentence(one: Unreadable) -> str:
+    return f"{one.message}; the whole object is left out"
