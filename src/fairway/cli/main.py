@@ -28,6 +28,7 @@ COMMANDS = (
     ("trace", "fairway.cli.trace:trace", _EXPLAIN),
     ("program", "fairway.cli.program:program", _EXPLAIN),
     ("status", "fairway.cli.status:status", _EXPLAIN),
+    ("advise", "fairway.cli.advise:advise", _EXPLAIN),
     ("conform", "fairway.cli.conform:conform", _MEASURE),
     ("bench", "fairway.cli.bench:app", _MEASURE),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
