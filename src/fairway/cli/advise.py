@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -17,8 +18,11 @@ from fairway.cli.source import DEFAULT_SOURCE, Source, find_kubeconfigs
 if TYPE_CHECKING:
     from fairway.diagnose.advice import Advice, Cost, Facts, Option, Setting
     from fairway.diagnose.cluster import Cluster
+    from fairway.kernel.namespaces import NetworkNamespace
 
 _CONNECTIONS, _CHANGES = 2000, 50
+_FEWEST, _MOST_IPTABLES = 10, 2000
+"""Services: fewer make a measurement of changes uneven, and more take iptables-restore minutes to load."""
 
 
 def advise(
@@ -55,14 +59,16 @@ def advise(
     """
     from fairway.diagnose import advice, facts
 
-    if watch < 0 or (watch and source.filename):
-        wrong = "files do not change: it needs a cluster" if watch > 0 else "a number of seconds greater than 0"
-        raise CommandError(f"--watch: {wrong}", EXIT_USAGE)
+    if not 0 <= watch < inf:
+        raise CommandError("--watch: a number of seconds greater than 0", EXIT_USAGE)
+    if watch and source.filename:
+        raise CommandError("--watch: files do not change: it needs a cluster", EXIT_USAGE)
     cluster = source.read()
     name = _node(cluster, node)
-    found = facts.with_machine(facts.of_cluster(cluster, name), facts.this_machine())
+    place = _place(source, name)
+    found = facts.with_machine(facts.of_cluster(cluster, name), facts.this_machine(place))
     if not source.filename and name:
-        found = _ask_proxy(found, source, name)
+        found = _ask_proxy(found, place, name)
     if watch:
         found = replace(found, changes_per_second=asyncio.run(_watch(source, watch)))
     if measure:
@@ -82,15 +88,19 @@ def _node(cluster: Cluster, wanted: str | None) -> str | None:
     return wanted or min(cluster.nodes, default=None)
 
 
-def _ask_proxy(found: Facts, source: Source, node: str) -> Facts:
+def _place(source: Source, node: str | None) -> NetworkNamespace | None:
+    """Where the node is, if it is one of a lab here."""
+    lab = source.lab()
+    return lab.place(node) if lab and node and any(one.name == node for one in lab.topology.nodes) else None
+
+
+def _ask_proxy(found: Facts, place: NetworkNamespace | None, node: str) -> Facts:
     """With what the node's proxy says, if it is on this machine and answers."""
     from datetime import UTC, datetime
 
     from fairway.diagnose import facts, told
 
-    lab = source.lab()
-    in_lab = lab is not None and any(one.name == node for one in lab.topology.nodes)
-    status = told.status(lab.place(node) if lab is not None and in_lab else None)
+    status = told.status(place)
     if status is None or status["node"].get("name") != node:
         return found
     return facts.with_proxy(found, status, datetime.now(UTC))
@@ -113,12 +123,16 @@ def _measure(found: Facts) -> Facts:
     from fairway.diagnose.facts import possible
     from fairway.modes.registry import RELAYING_MODES
 
+    services = max(_FEWEST, found.services)
     names = [name for name in possible(found) if name not in RELAYING_MODES]
     if not names:
         raise CommandError("--measure: only root can make a network namespace, and some mode must work here: try sudo")
+    if services > _MOST_IPTABLES and "iptables" in names and len(names) > 1:
+        _say(f"iptables is not measured: its first load of {services:,} Services may take minutes")
+        names.remove("iptables")
     try:
         with tidy():
-            costs = _costs(names, max(1, found.services), max(1, found.backends // max(1, found.services)))
+            costs = _costs(names, services, max(1, found.backends // services))
     except (BenchFailed, TimeoutError, ValueError) as error:
         raise CommandError(f"--measure: {error}") from None
     candidates = {name: replace(one, cost=costs.get(name)) for name, one in found.candidates.items()}
@@ -127,23 +141,38 @@ def _measure(found: Facts) -> Facts:
 
 def _costs(names: list[str], services: int, backends: int) -> dict[str, Cost]:
     """Connections of all modes side by side in one run, then the changes of each."""
-    from fairway.bench import datapath, programming
+    from fairway.bench import datapath
     from fairway.bench.process import Program
-    from fairway.bench.shape import Shape
     from fairway.diagnose.advice import Cost
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
-    traffic = datapath.Traffic(_CONNECTIONS, 0)
-    run = datapath.measure([Program(mode=name) for name in names], [services], traffic, say)
+    run = datapath.measure([Program(mode=name) for name in names], [services], datapath.Traffic(_CONNECTIONS, 0), _say)
     costs = {}
     for name, proxy in zip(names, run["proxies"], strict=True):
-        say(f"{name}: {_CHANGES} changes …")
-        changes = programming.measure(Shape(services, backends), _CHANGES, name)["change_seconds"]
         connect = proxy["sizes"][0]["connect_seconds"]
-        costs[name] = Cost(connect=connect["middle"]["p50"], directly=connect["direct"]["p50"], change=changes["p50"])
+        costs[name] = Cost(
+            connect=connect["middle"]["p50"],
+            directly=connect["direct"]["p50"],
+            change=_change(name, services, backends),
+        )
     return costs
+
+
+def _change(name: str, services: int, backends: int) -> float | None:
+    """What one change takes in that mode; None, and a sentence, when it cannot be told."""
+    from fairway.bench.process import BenchFailed
+    from fairway.bench.programming import measure
+    from fairway.bench.shape import Shape
+
+    _say(f"{name}: {_CHANGES} changes …")
+    try:
+        return float(measure(Shape(services, backends), _CHANGES, name)["change_seconds"]["p50"])
+    except (BenchFailed, TimeoutError) as error:
+        _say(f"{name}: changes could not be measured: {error}")
+        return None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
@@ -163,10 +192,10 @@ def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
 
 def _facts(node: str | None, found: Facts) -> Iterator[str]:
     seen = f"as node {node} sees it" if node else "without a Node object"
-    counts = f"{found.services:,} Services, {found.frontends:,} frontends, {found.backends:,} backends"
+    counts = f"Services {found.services:,}, frontends {found.frontends:,}, backends {found.backends:,}"
     yield f"the cluster, {seen}: {counts}"
     if found.most_backends:
-        yield f"  the largest Service has {found.most_backends:,} backends"
+        yield f"  most backends of one Service: {found.most_backends:,}"
     if found.changes_per_second is not None:
         yield f"  {found.changes_per_second:.2f} changes a second"
     if found.uses:

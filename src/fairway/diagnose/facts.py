@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -149,18 +150,18 @@ async def _events(client: Client, resource: Resource[Any], seconds: float) -> in
     seen = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            async for events in client.watch(resource, revision):
+            async for events in client.watch(resource, revision, seconds=ceil(seconds)):
                 seen += sum(one.type != "BOOKMARK" for one in events)
     return seen
 
 
-def this_machine() -> Machine:
-    """What this machine can do and what it is set to."""
+def this_machine(place: NetworkNamespace | None = None) -> Machine:
+    """What this machine can do and what it is set to; connections are those tracked in ``place``, or here."""
     try:
         bits: int | None = int(_TABLE_BITS.read_text())
     except (OSError, ValueError):
         bits = None
-    return Machine(os.uname().release.partition("-")[0], _abilities(), _tracking(), bits)
+    return Machine(os.uname().release.partition("-")[0], _abilities(), _tracking(place), bits)
 
 
 def with_machine(facts: Facts, machine: Machine) -> Facts:
@@ -197,9 +198,9 @@ def _ability(namespace: NetworkNamespace, name: str) -> str:
     return namespace.run(open_and_close)
 
 
-def _tracking() -> Tracking | None:
+def _tracking(place: NetworkNamespace | None) -> Tracking | None:
     try:
-        count, most = (int(sysctl(f"net.netfilter.nf_conntrack_{name}")) for name in ("count", "max"))
+        count, most = (int(sysctl(f"net.netfilter.nf_conntrack_{name}", place)) for name in ("count", "max"))
     except (OSError, ValueError):
         return None
     limits = configure(Flags(), "any").tracking
