@@ -9,7 +9,7 @@ tool is a process starts that.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -115,7 +115,8 @@ class Stage:
         """Send every packet that can be sent; for each that did not end as its line says, the trace."""
         sent = [line for line in lines if line.packet.protocol in self.protocols]
         with ThreadPoolExecutor(max_workers=16) as pool:
-            return [one for one in pool.map(lambda line: self._problem(views, line), sent) if one]
+            found = pool.map(lambda group: [self._problem(views, line) for line in group], _side_by_side(views, sent))
+            return [one for problems in found for one in problems if one]
 
     def _problem(self, views: Mapping[str, NodeView], line: Expectation) -> str:
         """Send one packet, several times if it may go several ways; the report of what went wrong, or nothing."""
@@ -138,6 +139,20 @@ class Stage:
         client = self.network.client_from(line.client)
         packet = line.packet
         return client.ask(packet.destination, packet.port, packet.protocol, timeout=timeout)
+
+
+def _side_by_side(views: Mapping[str, NodeView], lines: Sequence[Expectation]) -> list[list[Expectation]]:
+    """Lines that may be sent at the same time.
+
+    With session affinity a client's go one after the other: where frontends of a Service share a memory, two
+    newcomers at one moment are led to two backends, and to the first of them from then on.
+    """
+    if not any(one.affinity_seconds for view in views.values() for one in view.frontends.values()):
+        return [[line] for line in lines]
+    groups: dict[str, list[Expectation]] = {}
+    for line in lines:
+        groups.setdefault(line.client, []).append(line)
+    return list(groups.values())
 
 
 @dataclass
