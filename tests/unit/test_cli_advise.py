@@ -64,3 +64,15 @@ def test_a_question_that_makes_no_sense_is_told(
 ) -> None:
     assert run(["advise", *arguments, "-f", manifest]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_names_in_a_file_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "hostile.yaml"
+    annotated = 'metadata: {name: "a\\e[31m", annotations: {fairway.dev/ipvs-scheduler: lc}}'
+    path.write_text(
+        f"{{kind: Service, apiVersion: v1, {annotated}, spec: {{clusterIP: 10.96.0.1, ports: [{{port: 80}}]}}}}"
+    )
+    assert run(["advise", "-f", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "Service default/a?[31m:" in out
+    assert all(line.isprintable() for line in out.splitlines())

@@ -94,6 +94,11 @@ def test_each_mode_says_itself_what_it_does_otherwise() -> None:
         assert "Service shop/web" in found.candidates[name].differently[0]
 
 
+def test_a_scheduler_that_there_is_not_is_no_reason_for_ipvs() -> None:
+    found = facts(service({"fairway.dev/ipvs-scheduler": "best\n\x1b[31m"}))
+    assert (found.schedulers, found.uses) == ({}, {})
+
+
 def status(*seconds: int) -> dict[str, Any]:
     """A proxy that started at 0:00, with a receipt at each of these seconds."""
     return {

@@ -77,7 +77,7 @@ def advise(
     if output == "json":
         print_json({"node": name, "facts": found, "advice": given})
     else:
-        print("\n".join(_words(name, found, given)))
+        print("\n".join(_printable(line) for line in _words(name, found, given)))
     return 0 if given.recommended else EXIT_FAILED
 
 
@@ -175,6 +175,11 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def _printable(line: str) -> str:
+    """What a file names its objects is not for a terminal to obey."""
+    return "".join(one if one.isprintable() else "?" for one in line)
+
+
 def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
     yield f"recommended: {given.recommended or 'none, this machine can do no mode'}"
     yield ""
@@ -183,7 +188,8 @@ def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
         yield ""
         yield from _option(number, option, found)
     if given.settings:
-        yield "\nsettings"
+        yield ""
+        yield "settings"
     for one in given.settings:
         yield from _setting(one)
     yield from _section("upstream", given.upstream)
@@ -220,5 +226,6 @@ def _setting(one: Setting) -> Iterator[str]:
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
     if lines:
-        yield f"\n{title}"
+        yield ""
+        yield title
         yield from (f"  {line}" for line in lines)

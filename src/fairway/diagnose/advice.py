@@ -383,4 +383,4 @@ def _loses_localhost(facts: Facts) -> bool:
 
 
 def _services(count: int) -> str:
-    return f"{count} Service{'' if count == 1 else 's'}"
+    return f"{count:,} Service{'' if count == 1 else 's'}"

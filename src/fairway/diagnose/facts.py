@@ -30,6 +30,7 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.model.relaying import relaying
 from fairway.model.resolve import resolve
 from fairway.model.view import HASH, Frontend, Key, NodeSettings
+from fairway.modes.ipvs.parts import SCHEDULERS
 from fairway.modes.registry import MODES, RELAYING_MODES
 from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.resources import ENDPOINT_SLICES, SERVICES, Resource
@@ -66,7 +67,7 @@ def of_cluster(cluster: Cluster, node: str | None) -> Facts:
     for one in frontends:
         pools[one.service] = max(pools[one.service], len(one.cluster), len(one.local))
     served = [cluster.services[name] for name in pools]
-    schedulers = Counter(name for one in served if (name := _annotation(one, SCHEDULER_ANNOTATION)))
+    schedulers = Counter(name for one in served if (name := _annotation(one, SCHEDULER_ANNOTATION)) in SCHEDULERS)
     return Facts(
         services=len(served),
         frontends=len(frontends),
@@ -88,7 +89,7 @@ def uses(service: Service, slices: Iterable[EndpointSlice]) -> Iterator[Use]:
         Use.EXTERNAL_IPS: bool(spec.external_ips),
         Use.AFFINITY: spec.session_affinity == "ClientIP",
         Use.LOCAL: "Local" in (spec.external_traffic_policy, spec.internal_traffic_policy),
-        Use.SCHEDULERS: bool(_annotation(service, SCHEDULER_ANNOTATION)),
+        Use.SCHEDULERS: _annotation(service, SCHEDULER_ANNOTATION) in SCHEDULERS,
         Use.RELAYS: any(relaying(service, one) is not None for one in ports),
         Use.HASHING: _annotation(service, BALANCING_ANNOTATION) == HASH,
         Use.WEIGHTS: bool(_annotation(service, WEIGHTS_ANNOTATION))
