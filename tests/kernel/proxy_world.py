@@ -47,7 +47,9 @@ class Api:
     def __init__(self, place: NetworkNamespace, directory: Path, port: int = 6443) -> None:
         self._place = place
         self._settings = Settings(data_directory=directory, storage="memory", port=port)
-        self._loop = asyncio.new_event_loop()
+        # A Runner, not a bare loop: whoever is just connecting when the server ends is let go in order, too.
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._work, name="api")
         self._up = threading.Event()
         self._end = asyncio.Event()
@@ -66,7 +68,6 @@ class Api:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join(PATIENCE)
-            self._loop.close()
 
     def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
         async def answer() -> T:
@@ -118,9 +119,9 @@ class Api:
         self.call(lambda client: client.delete(SERVICES, service, "default"))
 
     def _work(self) -> None:
-        asyncio.set_event_loop(self._loop)
         self._place.enter()
-        self._loop.run_until_complete(self._serve())
+        with self._runner as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         async with ApiServer(self._settings) as server:

@@ -45,6 +45,7 @@ class _Gathering:
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
         self.set_protocol = transport.set_protocol
+        self.abort = transport.abort
 
     def write(self, data: bytes) -> None:
         if self._head:

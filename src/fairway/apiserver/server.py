@@ -53,6 +53,8 @@ from fairway.runtime.clock import Clock, SystemClock
 # Go's clients keep an idle connection for 90 seconds; closing it earlier would race with their next request.
 _KEEP_ALIVE_SECONDS = 180
 _STOP_SECONDS = 1
+# Turns of the event loop in which a connection that was cut lets go of its socket.
+_TURNS_TO_CLOSE = 20
 log = logging.getLogger(__name__)
 _ADMIN = ("kubernetes-admin", ("system:masters",))
 
@@ -67,6 +69,15 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def cut(self) -> None:
+        """End the connections whose clients have not answered the farewell of TLS: some never will."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for _ in range(_TURNS_TO_CLOSE):
+            if not self.server_state.connections:
+                break
+            await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager
@@ -299,6 +310,7 @@ class ApiServer:
             self.app.stop()
             server.should_exit = True
             await serving
+            await server.cut()
 
         undo.push_async_callback(stop)
         while not server.started and not serving.done():
