@@ -100,13 +100,33 @@ class Nftables:
                     raise
         raise Interrupted(f"table {self.table} changed {_ATTEMPTS} times while it was read")
 
-    def _read_table(self, family: Family) -> Table | None:
+    def families(self) -> list[Family]:
+        """Those in which there is a table of that name."""
+        return [family for family in FAMILIES if self._has_table(family)]
+
+    def keys(self, family: Family, name: str) -> list[bytes]:
+        """The keys of the elements of any set without intervals, ours or not; none when there is no such set."""
+        which = text(1, self.table) + text(2, name)
+        asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {name}")
+        try:
+            return [one.key for reply in self._netlink.dump(asked) for one in codec.read_plain_elements(reply.body)]
+        except KernelRefused as refused:
+            if refused.code == errno.ENOENT:
+                return []
+            raise
+
+    def _has_table(self, family: Family) -> bool:
         try:
             self._netlink.get(codec.request(codec.GET_TABLE, family, text(1, self.table), f"get table {self.table}"))
         except KernelRefused as refused:
             if refused.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-                return None
+                return False
             raise
+        return True
+
+    def _read_table(self, family: Family) -> Table | None:
+        if not self._has_table(family):
+            return None
         chains = self._read_chains(family)
         sets = dict(self._read_sets(family))
         elements = {name: {one.key: one for one in self._read_elements(family, sets[name])} for name in sets}

@@ -1,0 +1,396 @@
+"""What proxies have left in this thread's network namespace, part by part; each part can be removed.
+
+iptables (both variants) ─┐
+nftables tables           ├──read──▶ Part: what, whose, of which mode ──remove──▶ gone, and nothing else
+IPVS, ipsets, addresses  ─┘             ╰─ the addresses that its clients asked for ──▶ Flows
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from fairway.kernel.command import run
+from fairway.kernel.conntrack import Conntrack, Flow, Match
+from fairway.kernel.ipset import Ipset
+from fairway.kernel.iptables import VARIANTS, Iptables, Variant, open_iptables
+from fairway.kernel.ipvs import Ipvs, NoIpvs
+from fairway.kernel.links import LinkError, Links
+from fairway.kernel.nfnetlink import KernelRefused
+from fairway.kernel.nftables import Nftables
+from fairway.modes.iptables.leftovers import FAIRWAY, IPVS, KUBE_PROXY, Address, Leavings, classify, parse, removal
+from fairway.modes.iptables.names import FAMILIES, Family
+from fairway.modes.ipvs.parts import DEVICE, IpSet, Virtual, set_name, sets
+from fairway.modes.nftables import plan as p
+from fairway.modes.nftables.tables import TABLE, read_frontend
+from fairway.modes.userspace.program import ADDRESSES
+
+_LEGACY_TABLES: dict[Family, Path] = {
+    "ip": Path("/proc/thread-self/net/ip_tables_names"),
+    "ip6": Path("/proc/thread-self/net/ip6_tables_names"),
+}
+_IPVS = Path("/proc/thread-self/net/ip_vs")
+_LOOPBACK = "lo"
+_TABLES = {TABLE: (FAIRWAY,), "kube-proxy": (KUBE_PROXY,)}
+_UNKNOWN = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
+"""What a kernel without nf_tables says."""
+_EITHER = (KUBE_PROXY, FAIRWAY)
+_PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
+
+
+class Part(Protocol):
+    """Something that a proxy has left. ``mode`` is empty for what all modes of its owners have."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def owners(self) -> tuple[str, ...]: ...
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """What looks like it and stays, and why."""
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        """What its clients asked for."""
+
+    @property
+    def how(self) -> str: ...
+
+    def remove(self) -> None:
+        """Raises `CommandFailed`, `KernelRefused` or `OSError`. What is gone meanwhile is no error."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A proxy's chains in one table of iptables, and the rules in hooks' chains that lead to them."""
+
+    iptables: Iptables
+    family: Family
+    leavings: Leavings
+    kind: ClassVar[str] = "iptables"
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        return self.leavings.owners
+
+    @property
+    def mode(self) -> str:
+        return self.leavings.mode
+
+    @property
+    def place(self) -> str:
+        return f"iptables-{self.iptables.variant} {self.family} {self.leavings.table}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.leavings.chains, *(f"-A {rule.chain} {rule.text}" for rule in self.leavings.jumps))
+
+    @property
+    def kept(self) -> dict[str, str]:
+        return dict(self.leavings.kept)
+
+    @property
+    def addresses(self) -> frozenset[Address]:
+        return self.leavings.addresses
+
+    @property
+    def how(self) -> str:
+        return f"{_tool(self.iptables.variant, self.family, 'restore')} --noflush"
+
+    def remove(self) -> None:
+        """By what is there now, in case somebody has changed it since the plan."""
+        now = classify(parse(_saved(self.iptables.variant, self.family)))
+        if text := removal(one for one in now if one.table == self.leavings.table):
+            self.iptables.restore(self.family, text)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole nftables table, which is a proxy's by its name."""
+
+    family: Family
+    name: str
+    addresses: frozenset[Address]
+    kind: ClassVar[str] = "nftables"
+    mode: ClassVar[str] = "nftables"
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        return _TABLES[self.name]
+
+    @property
+    def place(self) -> str:
+        return "nftables"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (f"table {self.family} {self.name}",)
+
+    @property
+    def kept(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def how(self) -> str:
+        return f"nft delete table {self.family} {self.name}"
+
+    def remove(self) -> None:
+        with Nftables(self.name) as nftables:
+            if self.family in nftables.families():
+                nftables.apply(p.Plan((p.DeleteTable(self.family, self.name),)))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list of things of one kind, removed one by one by ``removing``."""
+
+    kind: str
+    owners: tuple[str, ...]
+    mode: str
+    place: str
+    names: tuple[str, ...]
+    how: str
+    removing: Callable[[], None]
+    kept: dict[str, str]
+    addresses: frozenset[Address] = frozenset()
+
+    def remove(self) -> None:
+        self.removing()
+
+
+def read() -> list[Part]:
+    """All that proxies have left, but for flows, in the order in which it can be removed.
+
+    Raises `CommandFailed`, `KernelRefused` or `OSError` for what cannot be looked at.
+    """
+    return [*_rules(), *_tables(), *_ipvs(), *_relays()]
+
+
+def unseen() -> list[str]:
+    """What this machine has no tools to look at; kube-proxy in a container brings its own."""
+    found = []
+    for variant in VARIANTS:
+        asked = _has_nf_tables() if variant == "nft" else any(map(_has_legacy_tables, FAMILIES))
+        if asked and not shutil.which(f"iptables-{variant}-restore"):
+            found.append(f"rules of iptables-{variant}: its tools are not here; the package iptables brings them")
+    return found
+
+
+def _rules() -> Iterator[Part]:
+    for variant in VARIANTS:
+        if variant == "nft" and not _has_nf_tables():
+            continue
+        if shutil.which(f"iptables-{variant}-restore"):
+            iptables = open_iptables(variant)
+            for family in iptables.families:
+                for one in classify(parse(_saved(variant, family))):
+                    yield Rules(iptables, family, one)
+
+
+def _saved(variant: Variant, family: Family) -> str:
+    """The kernel makes a legacy table when somebody asks for it, so it is asked only when it has some already."""
+    if variant == "legacy" and not _has_legacy_tables(family):
+        return ""
+    return run([_tool(variant, family, "save")], timeout=600.0)
+
+
+def _has_legacy_tables(family: Family) -> bool:
+    try:
+        return bool(_LEGACY_TABLES[family].read_text().split())
+    except FileNotFoundError:
+        return False
+
+
+def _has_nf_tables() -> bool:
+    try:
+        with Nftables() as nftables:
+            nftables.generation()
+    except KernelRefused as refused:
+        if refused.code in _UNKNOWN:
+            return False
+        raise
+    except OSError as error:
+        if error.errno in _UNKNOWN:
+            return False
+        raise
+    return True
+
+
+def _tool(variant: Variant, family: Family, verb: str) -> str:
+    return f"{'ip6tables' if family == 'ip6' else 'iptables'}-{variant}-{verb}"
+
+
+def _tables() -> Iterator[Part]:
+    for name in _TABLES if _has_nf_tables() else ():
+        with Nftables(name) as nftables:
+            for family in nftables.families():
+                asked = {_read_key(key) for one in _FRONTENDS[name] for key in nftables.keys(family, one)}
+                yield Table(family, name, frozenset(one for one in asked if one is not None))
+
+
+_FRONTENDS = {TABLE: ("frontends",), "kube-proxy": ("service-ips", "service-nodeports")}
+
+
+def _read_key(key: bytes) -> Address | None:
+    """Address, protocol and port, or without address; each part takes a multiple of four bytes."""
+    if len(key) == 8:
+        protocol = _PROTOCOLS.get(key[0])
+        return Address("", protocol, int.from_bytes(key[4:6], "big")) if protocol else None
+    found = read_frontend(key)
+    return Address(found.address, found.protocol, found.port) if found is not None else None
+
+
+def _ipvs() -> Iterator[Part]:
+    with Links() as links:
+        device = DEVICE in links.names()
+        bound = [one for one in links.addresses(DEVICE) if not one.startswith("fe80:")] if device else []
+    try:
+        with Ipset() as ipset:
+            there = ipset.sets(known_sets())
+    except KernelRefused as refused:
+        if refused.code not in _UNKNOWN:
+            raise
+        there = {}  # a kernel without ipsets
+    ports = {
+        (entry.set, entry.text.rpartition(":")[2]) for entries in there.values() for entry in entries if entry.text
+    }
+    yield from _servers({one.partition("/")[0] for one in bound}, ports)
+    if there:
+        names = tuple(sorted(one.name for one in there))
+        yield Listed("ipset", _EITHER, IPVS, "ipset", names, "ipset destroy", partial(_destroy, names), {})
+    if device:
+        how = f"ip link delete {DEVICE}"
+        yield Listed("addresses", _EITHER, IPVS, f"device {DEVICE}", (DEVICE, *bound), how, _delete_device, {})
+
+
+def known_sets() -> list[IpSet]:
+    """The ipsets of both programs' ipvs modes."""
+    health = (IpSet(set_name("HEALTH-CHECK-NODE-PORT", family), "bitmap:port", family) for family in FAMILIES)
+    return [*health, *(one for family in FAMILIES for one in sets(family).values())]
+
+
+def _servers(bound: set[str], ports: set[tuple[str, str]]) -> Iterator[Part]:
+    """Virtual servers at addresses of the device; at others, those whose ports the node ports' sets have."""
+    if not _IPVS.exists():
+        return
+    try:
+        with Ipvs() as ipvs:
+            there = sorted(ipvs.services())
+    except NoIpvs:
+        return
+    gone = tuple(one for one in there if one.address in bound or _is_node_port(one, ports))
+    kept = {one.words: f"its address is not one of {DEVICE}, nor its port a node port" for one in there}
+    for one in gone:
+        del kept[one.words]
+    if gone or kept:
+        yield Listed(
+            "virtual servers",
+            _EITHER,
+            IPVS,
+            "ipvs",
+            tuple(one.words for one in gone),
+            "ipvsadm -D",
+            partial(_delete_servers, gone),
+            kept,
+            frozenset(Address(one.address, one.protocol, one.port) for one in gone),
+        )
+
+
+def _is_node_port(virtual: Virtual, ports: set[tuple[str, str]]) -> bool:
+    names = [f"{family}NODE-PORT-{virtual.protocol}" for family in ("KUBE-", "KUBE-6-")]
+    names += [f"{family}NODE-PORT-LOCAL-{virtual.protocol}" for family in ("KUBE-", "KUBE-6-")]
+    return any((one.startswith(tuple(names)) and port == str(virtual.port)) for one, port in ports)
+
+
+def _delete_servers(gone: Iterable[Virtual]) -> None:
+    with Ipvs() as ipvs:
+        there = ipvs.services()
+        ipvs.each([ipvs.delete_service(one) for one in gone if one in there])
+
+
+def _destroy(names: Iterable[str]) -> None:
+    with Ipset() as ipset:
+        there = {one.name for one in ipset.sets(known_sets())}
+        for name in names:
+            if name in there:
+                ipset.destroy(name)
+
+
+def _delete_device() -> None:
+    with Links() as links:
+        if DEVICE in links.names():
+            links.delete(DEVICE)
+
+
+def _relays() -> Iterator[Part]:
+    with Links() as links:
+        there = {one for one in links.addresses(_LOOPBACK) if one.partition("/")[0] in ADDRESSES.values()}
+    if there:
+        names = tuple(sorted(there))
+        how = f"ip address delete … dev {_LOOPBACK}"
+        yield Listed("addresses", (FAIRWAY,), "", f"device {_LOOPBACK}", names, how, partial(_delete, names), {})
+
+
+def _delete(addresses: Iterable[str]) -> None:
+    with Links() as links:
+        for one in addresses:
+            try:
+                links.delete_address(_LOOPBACK, one)
+            except LinkError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+
+
+@dataclass(frozen=True)
+class Flows:
+    """Which flows are stale: those to addresses ``gone``, translated, unless what is ``live`` has translated them."""
+
+    gone: frozenset[Address]
+    live: frozenset[Address]
+
+    def read(self) -> list[Flow]:
+        """As they are now."""
+        if not self.gone:
+            return []
+        here = _local()
+        with Conntrack() as conntrack:
+            return [
+                flow
+                for protocol in sorted({one.protocol for one in self.gone})
+                for flow in conntrack.flows(Match(protocol))
+                if (flow.reply_source, flow.reply_port) != (flow.destination, flow.port)
+                and _is_to(flow, self.gone, here)
+                and not _is_to(flow, self.live, here)
+            ]
+
+    def forget(self) -> None:
+        flows = self.read()
+        with Conntrack() as conntrack:
+            conntrack.delete(flows)
+
+
+def _is_to(flow: Flow, addresses: frozenset[Address], here: set[str]) -> bool:
+    if Address(flow.destination, flow.protocol, flow.port) in addresses:
+        return True
+    return flow.destination in here and Address("", flow.protocol, flow.port) in addresses
+
+
+def _local() -> set[str]:
+    with Links() as links:
+        return {one.partition("/")[0] for name in links.names() for one in links.addresses(name)}
