@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fairway.diagnose.cluster import Cluster
-from fairway.diagnose.told import ask
+from fairway.diagnose.told import ask, mode_of_kube_proxy
 from fairway.model.view import NodeSettings
 from fairway.objects.cluster import Node
 from fairway.objects.meta import ObjectMeta
@@ -40,3 +40,13 @@ async def test_what_a_proxy_says_of_itself_is_believed() -> None:
 @pytest.mark.parametrize("body", ["", "hello", {"node": 7}, {}])
 async def test_whoever_else_answers_there_is_not(body: object) -> None:
     assert await asked(body) is None
+
+
+@pytest.mark.parametrize("said, mode", [("iptables", "iptables"), ("ipvs\n", "ipvs"), ("<html>", ""), ("a b", "")])
+async def test_kube_proxy_says_its_mode_and_anything_else_is_none(said: str, mode: str) -> None:
+    server = WebServer(Bind("127.0.0.1", 0), {"/proxyMode": lambda: text(said)})
+    at = await server.start()
+    try:
+        assert await asyncio.to_thread(mode_of_kube_proxy, (at.host, at.port)) == mode
+    finally:
+        await server.close()

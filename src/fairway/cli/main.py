@@ -34,6 +34,7 @@ COMMANDS = (
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),
     ("controllers", "fairway.cli.controllers:controllers", _PARTS),
     ("proxy", "fairway.cli.proxy:proxy", _PARTS),
+    ("cleanup", "fairway.cli.cleanup:cleanup", _PARTS),
     ("kubeconfig", "fairway.cli.kubeconfig:kubeconfig", _PARTS),
     ("storage", "fairway.cli.storage:app", _PARTS),
 )

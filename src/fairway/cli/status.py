@@ -43,7 +43,7 @@ def status(
     output
         text, or json with everything that /status says, under `proxies`.
     """
-    found = list(_proxies(node, name, _place(metrics_address)))
+    found = list(_proxies(node, name, metrics_place(metrics_address)))
     if output == "json":
         print_json({"proxies": found})
     else:
@@ -87,7 +87,7 @@ def _lab(node: str | None, wanted: str) -> Network | None:
     return Network(found) if found else None
 
 
-def _place(text: str) -> tuple[str, int]:
+def metrics_place(text: str) -> tuple[str, int]:
     from fairway.model.address import canonical
 
     host, _, port = text.rpartition(":")

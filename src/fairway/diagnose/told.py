@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
@@ -12,7 +13,8 @@ from fairway.model.view import NodeSettings
 
 STATUS = ("127.0.0.1", 10249)
 _PATIENCE_SECONDS = 2.0
-_REQUEST = b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+_REQUEST = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_MODE = re.compile(r"[a-z]{1,16}")
 
 
 class _Status(msgspec.Struct):
@@ -36,11 +38,20 @@ def status(place: NetworkNamespace | None = None, at: tuple[str, int] = STATUS) 
     return found if isinstance(found, dict) and isinstance(found.get("node"), dict) else None
 
 
-def _fetch(place: NetworkNamespace | None, at: tuple[str, int]) -> bytes:
+def mode_of_kube_proxy(at: tuple[str, int] = STATUS) -> str:
+    """What kube-proxy says its mode is; empty when none answers there."""
+    try:
+        said = _fetch(None, at, b"/proxyMode").decode(errors="replace").strip()
+    except OSError:
+        return ""
+    return said if _MODE.fullmatch(said) else ""
+
+
+def _fetch(place: NetworkNamespace | None, at: tuple[str, int], path: bytes = b"/status") -> bytes:
     family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
     with place.socket(family) if place else socket.socket(family) as made:
         made.settimeout(_PATIENCE_SECONDS)
         made.connect(at)
-        made.sendall(_REQUEST)
+        made.sendall(_REQUEST % path)
         answer = b"".join(iter(lambda: made.recv(1 << 16), b""))
     return answer.partition(b"\r\n\r\n")[2]
