@@ -226,7 +226,13 @@ def test_a_kube_proxy_of_this_namespace_is_seen_and_one_of_another_is_not(
     run(["nft", "-f", "-"], namespace=machine, input=TABLES)
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([program], stdin=subprocess.PIPE)
+        process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert process.stdin
+        assert process.stdout
+        # It has its name only when it runs: what it echoes says so.
+        process.stdin.write(b"!")
+        assert process.stdout.read(1) == b"!"
+        return process
 
     with start():  # of the namespace of the tests
         assert {one.in_use for one in machine.run(look).leftovers} == {""}
