@@ -11,6 +11,8 @@ import struct
 from types import TracebackType
 
 _NAME = "\0fairway-proxy"
+_ASKED = 4096
+"""How often others can ask whose it is: nobody takes their connections up, so they wait until the process ends."""
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -30,7 +32,7 @@ class Claim:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._socket.bind(_NAME)
-            self._socket.listen(1)
+            self._socket.listen(_ASKED)
         except OSError:
             self._socket.close()
             raise Taken(_holder()) from None
