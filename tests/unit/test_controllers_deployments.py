@@ -9,8 +9,8 @@ import pytest
 
 from fairway.controllers.deployments import Changes, find_new, reconcile, template_hash
 from fairway.controllers.rollout import limits
-from fairway.controllers.workloads import Deployment, ReplicaSet
 from fairway.objects.codec import view
+from fairway.objects.workloads import Deployment, ReplicaSet
 from fairway.runtime.clock import parse_rfc3339, rfc3339
 
 NOW = parse_rfc3339("2026-01-02T03:04:05Z")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fairway.controllers.replicasets import new_pod, reconcile
-from fairway.controllers.workloads import ReplicaSet, ReplicaSetStatus
 from fairway.objects.cluster import Pod
 from fairway.objects.codec import view
+from fairway.objects.workloads import ReplicaSet, ReplicaSetStatus
 from fairway.runtime.clock import parse_rfc3339
 from tests.unit.cluster_parts import pod
 

@@ -15,18 +15,9 @@ import msgspec
 
 from fairway.controllers.progress import next_status
 from fairway.controllers.rollout import first_replicas, is_scaling, limits, must_wait_for_old, next_scales
-from fairway.controllers.workloads import (
-    DESIRED,
-    HASH_LABEL,
-    MOST,
-    REVISION,
-    Deployment,
-    DeploymentStatus,
-    ReplicaSet,
-    owner_reference,
-    template_labels,
-)
+from fairway.controllers.workloads import owner_reference, template_labels
 from fairway.objects.codec import Document, encode
+from fairway.objects.workloads import DESIRED, HASH_LABEL, MOST, REVISION, Deployment, DeploymentStatus, ReplicaSet
 
 # Kubernetes leaves out vowels and what looks alike, so that no name becomes a word.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

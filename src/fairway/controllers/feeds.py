@@ -16,10 +16,9 @@ from typing import Generic, TypeVar
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.controllers.heartbeat import NAMESPACE as NODE_LEASES
-from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS
 from fairway.objects import resources
 from fairway.objects.meta import Key, KubernetesObject
-from fairway.objects.resources import Resource
+from fairway.objects.resources import DEPLOYMENTS, REPLICA_SETS, Resource
 from fairway.runtime.retry import Patience
 
 # The ConfigMap of each namespace that says whom to trust as the API server.

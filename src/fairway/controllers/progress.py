@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fairway.controllers.rollout import min_available
-from fairway.controllers.workloads import Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet
+from fairway.objects.workloads import Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet
 from fairway.runtime.clock import parse_rfc3339, rfc3339
 
 _DEADLINE = 600

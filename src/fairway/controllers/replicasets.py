@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fairway.controllers.workloads import ReplicaSet, ReplicaSetStatus, owner_reference, ready_since, template_labels
+from fairway.controllers.workloads import owner_reference, ready_since, template_labels
 from fairway.objects.cluster import Pod
 from fairway.objects.codec import Document
+from fairway.objects.workloads import ReplicaSet, ReplicaSetStatus
 from fairway.runtime.clock import parse_rfc3339
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"

@@ -10,12 +10,13 @@ from fairway.controllers.claims import adoption, claim, release, selector_of
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.replicasets import Changes, new_pod, reconcile
 from fairway.controllers.working import Controller, all_of, is_namespace_going
-from fairway.controllers.workloads import REPLICA_SETS, ReplicaSet, ReplicaSetStatus, owner_of
+from fairway.controllers.workloads import owner_of
 from fairway.objects.cluster import Pod
 from fairway.objects.codec import Document
 from fairway.objects.meta import Key
-from fairway.objects.resources import PODS
+from fairway.objects.resources import PODS, REPLICA_SETS
 from fairway.objects.status import ApiError
+from fairway.objects.workloads import ReplicaSet, ReplicaSetStatus
 from fairway.runtime.retry import Patience
 
 

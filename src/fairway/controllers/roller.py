@@ -9,11 +9,13 @@ from fairway.controllers.deployments import Changes, reconcile
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.replicator import counts
 from fairway.controllers.working import Controller, is_namespace_going
-from fairway.controllers.workloads import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet, owner_of
+from fairway.controllers.workloads import owner_of
 from fairway.objects.cluster import Pod
 from fairway.objects.codec import Document
 from fairway.objects.meta import Key, ObjectMeta
+from fairway.objects.resources import DEPLOYMENTS, REPLICA_SETS
 from fairway.objects.status import ApiError
+from fairway.objects.workloads import Deployment, ReplicaSet
 from fairway.runtime.retry import Patience
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fairway.controllers.workloads import DESIRED, MOST, Deployment, ReplicaSet
 from fairway.objects.meta import Key
+from fairway.objects.workloads import DESIRED, MOST, Deployment, ReplicaSet
 
 
 def limits(deployment: Deployment) -> tuple[int, int]:
