@@ -239,6 +239,26 @@ def test_other_peoples_tables_are_none_of_its_business(world: World) -> None:
         assert world.cleanup() == "there was nothing of Fairway's here\n"
 
 
+def test_rules_of_kube_proxys_beside_ours_are_told_once_at_the_start(world: World) -> None:
+    for tool in ("iptables-nft", "iptables-legacy"):
+        run([tool, "-t", "nat", "-N", "KUBE-SERVICES"], namespace=world.node)
+    nft(world.node, "add", "table", "ip6", "kube-proxy")
+    names = "chain KUBE-SERVICES (iptables-nft, ip), table ip6 kube-proxy (nftables), "
+    names += "chain KUBE-SERVICES (iptables-legacy, ip)"
+    told = f"rules of kube-proxy's are still here and may serve clients in our place: {names}; `fairway cleanup --plan`"
+    try:
+        with world.proxy() as running:
+            until(world.node, lambda: told in running.said(), "the rivals are told")
+            assert running.said().count("kube-proxy's") == 1
+    finally:
+        run(["iptables-legacy", "-t", "nat", "-X", "KUBE-SERVICES"], namespace=world.node)
+        nft(world.node, "flush", "ruleset")
+    with world.proxy() as running:
+        world.api.service("web")
+        world.until_answers({"refused"}, "a Service without endpoints refuses")
+        assert running.said().count("kube-proxy's") == 1
+
+
 def test_two_proxies_do_not_work_against_each_other(world: World) -> None:
     with world.proxy() as first:
         with world.proxy(ready=False) as second:

@@ -34,7 +34,7 @@ from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES
 from fairway.objects.status import ApiError
 from fairway.proxy.configuration import Configuration
-from fairway.proxy.machine import open_machine
+from fairway.proxy.machine import open_machine, rivals
 from fairway.proxy.main import until_signalled
 from fairway.proxy.tuning import open_localhost
 from fairway.runtime.clock import rfc3339
@@ -123,7 +123,7 @@ async def stand(
 
             def ready() -> None:
                 seconds = time.monotonic() - started
-                for sentence in open_localhost(configuration):
+                for sentence in (*open_localhost(configuration), *rivals(configuration)):
                     log.warning("%s", sentence)
                 kubeconfig = str(server.kubeconfig)
                 node = configuration.node_name

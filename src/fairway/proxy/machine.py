@@ -15,6 +15,7 @@ from fairway.kernel.addresses import Addresses
 from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.contract import Opened, Unsuitable
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
+from fairway.kernel.rivals import rival_rules
 from fairway.model.view import FrontendKey
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.agent import Agent
@@ -126,6 +127,25 @@ def clean_other_modes(configuration: Configuration) -> list[str]:
     except Unsuitable:  # what a machine cannot do it does not hold either
         return []
     return [removed] if removed else []
+
+
+def rivals(configuration: Configuration) -> list[str]:
+    """What else here serves Services beside this mode's rules, as sentences; usually nothing.
+
+    Chains named like kube-proxy's are the mode's own where the mode has such chains.
+    """
+    if configuration.mode not in (OURS_ALONE, USERSPACE):
+        return []
+    try:
+        found = rival_rules()
+    except (KernelRefused, OSError) as error:
+        return [f"nobody knows whether rules of kube-proxy's are still here: {error}"]
+    if not found:
+        return []
+    return [
+        f"rules of kube-proxy's are still here and may serve clients in our place: {', '.join(found)}; "
+        "`fairway cleanup --plan` shows what would go, `kube-proxy --cleanup` removes them as well"
+    ]
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
-from fairway.proxy.machine import clean_other_modes, open_machine
+from fairway.proxy.machine import clean_other_modes, open_machine, rivals
 from fairway.proxy.tuning import open_localhost, prepare
 from fairway.runtime.clock import Clock, SystemClock
 
@@ -78,12 +78,14 @@ def _last_state(configuration: Configuration, connection: Connection) -> LastSta
 
 
 def tidy(configuration: Configuration) -> None:
-    """Remove what another mode of ours left."""
+    """Remove what another mode of ours left, and tell of what is not ours to remove."""
     try:
         for removed in clean_other_modes(configuration):
             log.info("removed what another mode had left: %s", removed)
     except ApplyFailed as error:
         log.warning("rules that another mode had left stay, and may lead clients astray: %s", error)
+    for sentence in rivals(configuration):
+        log.warning("%s", sentence)
 
 
 def set_up(configuration: Configuration) -> None:

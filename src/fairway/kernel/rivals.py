@@ -1,0 +1,66 @@
+"""Rules of kube-proxy's in this thread's network namespace, which would serve Services beside those of ours.
+
+nft variant, mode nftables    the kernel is asked for one chain, one table by name
+legacy variant                its own tool is asked, where the kernel has such a table at all
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairway.kernel import nftables_codec as codec
+from fairway.kernel.command import CommandFailed, run
+from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Request, text
+from fairway.modes.iptables.names import FAMILIES, SERVICES, Family
+
+_LEGACY_TABLES: dict[Family, Path] = {
+    "ip": Path("/proc/thread-self/net/ip_tables_names"),
+    "ip6": Path("/proc/thread-self/net/ip6_tables_names"),
+}
+_LEGACY_TOOLS: dict[Family, str] = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}
+_NOBODY = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
+
+
+def rival_rules() -> list[str]:
+    """What of kube-proxy's is there, such as ``chain KUBE-SERVICES (iptables-nft, ip)``; usually nothing.
+
+    Raises OSError and `KernelRefused` when the kernel does not tell.
+    """
+    with Netfilter() as netlink:
+        found = [*_of_nftables(netlink)]
+    return [*found, *_of_legacy()]
+
+
+def _of_nftables(netlink: Netfilter) -> Iterator[str]:
+    for family in FAMILIES:
+        chain = codec.request(codec.GET_CHAIN, family, text(1, "nat") + text(3, SERVICES), f"get chain {SERVICES}")
+        if _is_there(netlink, chain):
+            yield f"chain {SERVICES} (iptables-nft, {family})"
+        table = codec.request(codec.GET_TABLE, family, text(1, "kube-proxy"), "get table kube-proxy")
+        if _is_there(netlink, table):
+            yield f"table {family} kube-proxy (nftables)"
+
+
+def _is_there(netlink: Netfilter, asked: Request) -> bool:
+    try:
+        netlink.get(asked)
+    except KernelRefused as refused:
+        if refused.code in _NOBODY:
+            return False
+        raise
+    return True
+
+
+def _of_legacy() -> Iterator[str]:
+    for family, names in _LEGACY_TABLES.items():
+        # The kernel makes a legacy table when somebody asks for it, so it is asked only when it has one already.
+        try:
+            if "nat" not in names.read_text().split() or not shutil.which(_LEGACY_TOOLS[family]):
+                continue
+            run([_LEGACY_TOOLS[family], "-t", "nat", "-S", SERVICES, "1"])
+        except (FileNotFoundError, CommandFailed):
+            continue  # the kernel has no such tables, or the tool found no such chain
+        yield f"chain {SERVICES} (iptables-legacy, {family})"
