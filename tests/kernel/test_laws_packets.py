@@ -32,6 +32,7 @@ from fairway.model.resolve import resolve
 from fairway.model.view import FrontendKey, NodeSettings, NodeView
 from fairway.modes.registry import MODES
 from fairway.objects.endpointslice import Endpoint, EndpointHints, EndpointSlice, ForNode, ForZone
+from tests.kernel.modes import HERE
 from tests.laws.strategies import NODES, TARGET_PORTS, ZONES, Cluster, clusters
 
 pytestmark = pytest.mark.kernel
@@ -43,7 +44,7 @@ _PORTS = dict(zip(TARGET_PORTS, (8080, 5353), strict=True))
 _NODE_OF = {address: place.node for name, place in PLACES.items() if name != "outside" for address in place.addresses}
 
 
-@pytest.fixture(scope="module", params=sorted(MODES))
+@pytest.fixture(scope="module", params=HERE)
 def stage(request: pytest.FixtureRequest, make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
     with built(make_network(STAGE), MODES[request.param]) as made:
         yield made

@@ -14,11 +14,12 @@ from fairway.conform.stage import Stage, built
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology
 from fairway.modes.registry import MODES
+from tests.kernel.modes import HERE
 
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture(scope="module", params=sorted(MODES))
+@pytest.fixture(scope="module", params=HERE)
 def stage(request: pytest.FixtureRequest, make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
     with built(make_network(STAGE), MODES[request.param]) as made:
         yield made
