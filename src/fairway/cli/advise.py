@@ -199,6 +199,8 @@ def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
 def _facts(node: str | None, found: Facts) -> Iterator[str]:
     seen = f"as node {node} sees it" if node else "without a Node object"
     counts = f"Services {found.services:,}, frontends {found.frontends:,}, backends {found.backends:,}"
+    if found.waiting:
+        counts += f"; {found.waiting:,} Services have no cluster IP yet and do not count (an API server gives it)"
     yield f"the cluster, {seen}: {counts}"
     if found.most_backends:
         yield f"  most backends of one Service: {found.most_backends:,}"

@@ -87,6 +87,8 @@ class Facts:
     """A cluster as one node sees it, and a machine. ``uses`` counts Services; ``backends`` are those of all of them."""
 
     services: int
+    """Those that are served; ``waiting`` have no cluster IP yet."""
+    waiting: int = 0
     frontends: int = 0
     backends: int = 0
     most_backends: int = 0

@@ -70,6 +70,9 @@ def of_cluster(cluster: Cluster, node: str | None) -> Facts:
     schedulers = Counter(name for one in served if (name := _annotation(one, SCHEDULER_ANNOTATION)) in SCHEDULERS)
     return Facts(
         services=len(served),
+        waiting=sum(
+            1 for one in cluster.services.values() if one.spec.type != "ExternalName" and not one.spec.cluster_ip
+        ),
         frontends=len(frontends),
         backends=pools.total(),
         most_backends=max(pools.values(), default=0),
