@@ -95,6 +95,25 @@ def test_our_own_changes_are_no_news(machine: Machine) -> None:
     assert machine.missing() == ""
 
 
+def test_rules_are_counted_as_the_reference_does(machine: Machine) -> None:
+    def saved() -> dict[tuple[str, str], int]:
+        text = run([f"iptables-{machine.variant}-save"], namespace=machine.place)
+        parts = {part.partition("\n")[0]: part.count("\n-A ") for part in text.split("\n*")[1:]}
+        return {("IPv4", table): parts[table] for table in ("filter", "nat")}
+
+    def told(name: str) -> dict[tuple[str, str], float]:
+        found = machine.place.run(lambda: list(machine.kernel.figures()))
+        ours = [one for one in found if one.name == f"kubeproxy_sync_proxy_rules_iptables_{name}"]
+        return {(one.labels["ip_family"], one.labels["table"]): one.value for one in ours}
+
+    assert told("total").items() >= saved().items()
+    assert told("last") == told("total")
+    fewer: dict[FrontendKey, None] = dict.fromkeys(machine.program.fragments)
+    machine.place.run(lambda: machine.kernel.apply(machine.mode.plan_changes(machine.program, fewer)))
+    assert told("total").items() >= saved().items()
+    assert told("last")["IPv4", "nat"] < told("total")["IPv4", "nat"]
+
+
 @pytest.mark.parametrize("table", ["nat", "filter"])
 def test_a_foreign_flush_is_noticed_and_put_back(machine: Machine, table: str) -> None:
     machine.iptables("-t", table, "-F")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fairway.kernel.contract import ApplyFailed
+from fairway.kernel.contract import ApplyFailed, Figure
 from fairway.model.view import FrontendKey, Key, NodeSettings
 from fairway.objects.endpointslice import SERVICE_NAME_LABEL, Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.meta import ObjectMeta
@@ -198,6 +198,25 @@ def test_failures_have_the_name_that_the_reference_gives_them_in_the_mode(mode: 
     metrics.failed(RoundKind.CHANGE, ApplyFailed("no"))
     sample = f"kubeproxy_sync_proxy_rules_{name}_failures_total"
     assert metrics.registry.get_sample_value(sample, {"ip_family": "IPv6"}) == 1
+
+
+def test_only_changes_are_partial_and_only_in_the_iptables_mode() -> None:
+    desk = Desk()
+    metrics = Metrics(desk.cache, desk.clock, "iptables")
+    for kind in (RoundKind.START, RoundKind.CHANGE, RoundKind.REPAIR):
+        metrics.failed(kind, ApplyFailed("no"))
+    sample = "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total"
+    assert metrics.registry.get_sample_value(sample, {"ip_family": "IPv4"}) == 1
+    assert desk.value(sample, ip_family="IPv4") is None
+
+
+def test_what_the_kernel_counts_has_its_own_kind_and_a_service_only_where_it_is_of_one() -> None:
+    desk = Desk()
+    name = "kubeproxy_sync_proxy_rules_iptables_total"
+    desk.metrics.follow(lambda: [Figure(name, "Rules", {"table": "nat", "ip_family": "IPv4"}, 7, "gauge")])
+    text = desk.metrics.scrape().body.decode()
+    assert f"# TYPE {name} gauge" in text
+    assert f'{name}{{ip_family="IPv4",table="nat"}} 7.0' in text
 
 
 def test_no_local_endpoints_count_service_ports_and_are_zero_where_there_are_none() -> None:

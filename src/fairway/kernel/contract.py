@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from fairway.model.view import FrontendKey
 from fairway.modes.contract import Mode
@@ -58,12 +58,17 @@ class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
 
 
 class Figure(NamedTuple):
-    """One sample of what the kernel counts by itself: a metric's name and help, labels, value."""
+    """One sample of what the kernel counts by itself: a metric's name and help, labels, value.
+
+    It is of a Service when the labels have the address, protocol and port of one.
+    """
 
     name: str
     help: str
     labels: Mapping[str, str]
     value: float
+    kind: Literal["", "gauge", "counter"] = ""
+    """When the name does not tell: some gauges of the reference end as counters do."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from typing import Protocol, TypeVar
 
 from fairway.kernel import nfacct
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
 from fairway.kernel.iptables import Iptables, holds, open_iptables
 from fairway.kernel.links import sysctl
 from fairway.kernel.nfnetlink import Reply, attributes, string
@@ -27,10 +28,16 @@ from fairway.model.view import NodeSettings
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
 from fairway.modes.iptables.names import FAMILIES, is_ours
 from fairway.modes.iptables.program import read_back
-from fairway.modes.iptables.ruleset import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, TABLES
+from fairway.modes.iptables.ruleset import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, NAME_OF, TABLES
+from fairway.modes.iptables.tally import Tally
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0
+_COUNTED = {
+    DROPPED_COUNTER: ("ct_state_invalid_dropped", "Packets dropped because connection tracking calls them invalid"),
+    LOCALHOST_COUNTER: ("localhost_nodeports_accepted", "Packets to node ports at the loopback address"),
+}
+"""The counters that rules count in, as the reference calls them."""
 
 
 class Sentry(Protocol):
@@ -53,15 +60,32 @@ class IptablesKernel:
     iptables: Iptables
     mode: IptablesMode
     sentry: Sentry
+    tally: Tally = field(default_factory=Tally)
 
     def read_back(self) -> Program:
         with self.sentry.at_work():
             found = _or_fail(self.iptables.read)
+        self.tally.read(found)
         return read_back(NodeSettings(name=""), self.mode.options, found)
 
     def apply(self, plan: Plan) -> None:
         with self.sentry.at_work(sum(1 for family in FAMILIES for table in TABLES if plan.of(family, table))):
             self._restore(plan)
+        self.tally.applied(plan)
+
+    def figures(self) -> Iterator[Figure]:
+        """What kube-proxy tells of this mode (reference, 3.1)."""
+        for name, words, counted in (
+            ("total", "Rules of iptables that are there", self.tally.total),
+            ("last", "Rules of iptables that the last round wrote", self.tally.last),
+        ):
+            for family, table in product(self.iptables.families, ("filter", "nat")):
+                labels = {"table": table, "ip_family": NAME_OF[family]}
+                full = f"kubeproxy_sync_proxy_rules_iptables_{name}"
+                yield Figure(full, words, labels, counted[family, table], "gauge")
+        if self.mode.options.count:
+            for counter, (full, words) in _COUNTED.items():
+                yield Figure(f"kubeproxy_iptables_{full}_packets_total", words, {}, nfacct.packets(counter))
 
     def check(self, plan: Plan) -> None:
         self._restore(plan, test=True)
@@ -197,7 +221,7 @@ def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
             kernel.read_back()
         except ApplyFailed as error:
             raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
-        yield Opened(mode, kernel)
+        yield Opened(mode, kernel, figures=kernel.figures)
 
 
 def _able(options: Options, iptables: Iptables) -> Options:

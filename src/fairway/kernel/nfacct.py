@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from fairway.kernel.nfnetlink import F_CREATE, F_EXCL, KernelRefused, Netfilter, Request, text
+from fairway.kernel.nfnetlink import F_CREATE, F_EXCL, KernelRefused, Netfilter, Request, attributes, number, text
 
-_SUBSYSTEM, _NEW, _NAME = 7, 0, 1
+_SUBSYSTEM, _NEW, _GET = 7, 0, 1
+_NAME, _PACKETS = 1, 2
 
 
 def ensure(names: Iterable[str]) -> bool:
@@ -19,6 +20,16 @@ def ensure(names: Iterable[str]) -> bool:
     except (KernelRefused, OSError):
         return False
     return True
+
+
+def packets(name: str) -> int:
+    """How many a counter has seen; 0 where there is none."""
+    try:
+        with Netfilter() as netlink:
+            reply = netlink.get(Request(_SUBSYSTEM, _GET, text(_NAME, name), f"read counter {name}"))
+    except (KernelRefused, OSError):
+        return 0
+    return number(attributes(reply.body).get(_PACKETS, b"\0"))
 
 
 def _make(netlink: Netfilter, name: str) -> None:

@@ -88,6 +88,12 @@ class Metrics(Listener):
             # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
             words = "Removals of stale chains that failed"
             seen.append(self._counter(f"{sync}_proxy_rules_nftables_cleanup_failures_total", words))
+        self._partial_failures: Counter | None = None
+        if mode == "iptables":
+            words = "Rounds for changes that the kernel refused"
+            name = f"{sync}_proxy_rules_iptables_partial_restore_failures_total"
+            self._partial_failures = self._counter(name, words)
+            seen.append(self._partial_failures)
         for family in FAMILIES:
             self._queued.labels(family).set(self._clock.now())
             for one in seen:
@@ -173,6 +179,8 @@ class Metrics(Listener):
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         for family in FAMILIES:
             self._failures.labels(family).inc()
+            if self._partial_failures is not None and kind is RoundKind.CHANGE:
+                self._partial_failures.labels(family).inc()
 
     def forgot_flows(self, gone: Mapping[tuple[str, str], int], seconds: float) -> None:
         """Stale flows were looked for, and so many of each family and protocol removed; one walk serves both."""
@@ -244,7 +252,7 @@ class _FrontendCounts:
 
 
 class _KernelFigures:
-    """What the mode's kernel counts, each sample with the Service it is about."""
+    """What the mode's kernel counts, each sample with the Service it is about, if it is about one."""
 
     def __init__(self, cache: Cache, figures: Callable[[], Iterable[Figure]]) -> None:
         self._cache, self._figures = cache, figures
@@ -257,9 +265,11 @@ class _KernelFigures:
         for one in self._figures():
             family = families.get(one.name)
             if family is None:
-                kind = "counter" if one.name.endswith("_total") else "gauge"
-                family = families[one.name] = Metric(one.name.removesuffix("_total"), one.help, kind)
-            family.add_sample(one.name, {"service": self._service(one.labels), **one.labels}, one.value)
+                kind = one.kind or ("counter" if one.name.endswith("_total") else "gauge")
+                name = one.name.removesuffix("_total") if kind == "counter" else one.name
+                family = families[one.name] = Metric(name, one.help, kind)
+            owner = {"service": self._service(one.labels)} if "address" in one.labels else {}
+            family.add_sample(one.name, {**owner, **one.labels}, one.value)
         return families.values()
 
     def _service(self, labels: Mapping[str, str]) -> str:
