@@ -455,6 +455,8 @@ def test_probes_and_scrapes_are_answered(world: World) -> None:
         assert running.get("/healthz", 10256)[0] == 200
         assert running.get("/proxyMode") == (200, "nftables")
         assert 'kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family="IPv4"}' in running.get("/metrics")[1]
+        asked = 'rest_client_requests_total{code="200",host="127.0.0.1:6443",method="GET"}'
+        assert asked in running.get("/metrics")[1]
         status = running.status()
         assert status["node"]["node_port_addresses"] == [NODE_ADDRESS]
         receipt = status["receipts"][-1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fairway.client.observed import Answered, Exchange
 from fairway.kernel.contract import ApplyFailed, Figure
 from fairway.model.view import FrontendKey, Key, NodeSettings
 from fairway.objects.endpointslice import SERVICE_NAME_LABEL, Endpoint, EndpointPort, EndpointSlice
@@ -137,6 +138,8 @@ def test_a_scrape_counts_what_the_cache_holds() -> None:
 
 _SYNC = tuple(0.001 * 2**n for n in range(15))
 _LATENCY = (0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+_CALL = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+_SIZE = (64, 256, 512, *(1024 * 4**n for n in range(8)))
 _FAMILY = ("ip_family",)
 _RULES = "kubeproxy_sync_proxy_rules"
 REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
@@ -157,6 +160,10 @@ REFERENCE: dict[str, tuple[str, tuple[str, ...], tuple[float, ...]]] = {
     f"{_RULES}_nftables_cleanup_failures": ("counter", _FAMILY, ()),
     "kubeproxy_conntrack_reconciler_sync_duration_seconds": ("histogram", _FAMILY, _SYNC),
     "kubeproxy_conntrack_reconciler_deleted_entries": ("counter", _FAMILY, ()),
+    "rest_client_requests": ("counter", ("code", "method", "host"), ()),
+    "rest_client_request_duration_seconds": ("histogram", ("verb", "host"), _CALL),
+    "rest_client_request_size_bytes": ("histogram", ("verb", "host"), _SIZE),
+    "rest_client_response_size_bytes": ("histogram", ("verb", "host"), _SIZE),
     "kubernetes_build_info": ("gauge", ("git_version",), ()),
     "kubernetes_feature_enabled": ("gauge", ("name", "stage"), ()),
 }
@@ -177,6 +184,7 @@ def busy() -> Desk:
     desk.metrics.forgot_flows({("IPv4", "UDP"): 1}, 0.1)
     for path in ("healthz", "livez"):
         desk.metrics.probed(path, 200)
+    desk.metrics.requests(Exchange("GET", "https://10.0.0.1:6443", 200, Answered(0.1, 0, 1000)))
     return desk
 
 

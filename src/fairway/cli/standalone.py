@@ -26,7 +26,7 @@ from fairway.apiserver.access.roles import NODES as NODES_GROUP
 from fairway.apiserver.server import ApiServer
 from fairway.apiserver.settings import Settings
 from fairway.client.http import Client
-from fairway.client.network import NetworkTransport
+from fairway.client.network import NetworkTransport, open_transport
 from fairway.controllers.heartbeat import Heartbeat
 from fairway.controllers.runner import Options, run_controllers
 from fairway.kernel.links import LinkError, Links, sysctl
@@ -116,7 +116,8 @@ async def stand(
             unrouted = _add_routes(unrouted)
         addresses = node_addresses(machine.addresses.list())
         async with ApiServer(settings) as server:
-            as_node = NetworkTransport(server.connection(f"{NODE_PREFIX}{configuration.node_name}", NODES_GROUP))
+            for_node = server.connection(f"{NODE_PREFIX}{configuration.node_name}", NODES_GROUP)
+            as_node = open_transport(for_node, agent.metrics.requests)
             for_controllers = server.connection(CONTROLLERS, CONTROLLERS)
             as_controllers = NetworkTransport(for_controllers)
             options = Options(root_ca=for_controllers.certificate_authority.decode())

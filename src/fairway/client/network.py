@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from aiohttp.client import _RequestContextManager
 
 from fairway.client.failover import FailoverTransport
 from fairway.client.kubeconfig import Connection, KubeconfigError
+from fairway.client.observed import Exchange, ObservedTransport
 from fairway.client.transport import Request, Response, ServerUnreachable, Transport
 
 # A server that vanished without a word is noticed after this: 15 s of silence, then three unanswered questions.
@@ -31,9 +32,13 @@ _TURNS_TO_CLOSE = 20
 log = logging.getLogger(__name__)
 
 
-def open_transport(connection: Connection) -> Transport:
-    """The way to the server, or the servers, of a connection. Call it inside a running event loop."""
-    found = [NetworkTransport(one) for one in connection.each]
+def open_transport(connection: Connection, tell: Callable[[Exchange], None] | None = None) -> Transport:
+    """The way to the server, or the servers, of a connection. Call it inside a running event loop.
+
+    ``tell`` hears of every request to each of them.
+    """
+    made = [NetworkTransport(one) for one in connection.each]
+    found: list[Transport] = [*made] if tell is None else [ObservedTransport(one, tell) for one in made]
     return found[0] if len(found) == 1 else FailoverTransport(found)
 
 

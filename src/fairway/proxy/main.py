@@ -66,7 +66,8 @@ async def serve(
             if ready_fd is not None:
                 tell(ready_fd)
 
-        async with Client(open_transport(connection), user_agent="fairway-proxy") as client:
+        transport = open_transport(connection, agent.metrics.requests)
+        async with Client(transport, user_agent="fairway-proxy") as client:
             await until_signalled(_with_file(agent.run(client, on_ready, _last_state(configuration, connection)), file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 

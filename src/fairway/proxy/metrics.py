@@ -28,6 +28,7 @@ from fairway.model.address import ANY, FAMILIES, family_of
 from fairway.model.view import FrontendKey, FrontendKind, Key
 from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
+from fairway.proxy.requests import Requests
 from fairway.proxy.sync import Listener
 from fairway.proxy.web import Answer
 from fairway.runtime.clock import Clock, parse_rfc3339
@@ -65,6 +66,7 @@ class Metrics(Listener):
         self.health: Healthy | None = None
         self._reference_metrics(mode)
         self._own_metrics(features or {})
+        self.requests = Requests(self.registry)
         self.registry.register(_FrontendCounts(cache))
         ProcessCollector(registry=self.registry)
 
