@@ -202,6 +202,7 @@ async def test_who_may_write_roles_gives_no_more_than_they_have(kubectl: Kubectl
     assert '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}' in refused
 
 
+@pytest.mark.kubectl("1.23", "kubectl wait for a jsonpath")
 async def test_an_aggregated_role_is_filled(kubectl: Kubectl) -> None:
     await kubectl("create", "clusterrole", "all", "--aggregation-rule=into=all")
     await kubectl("create", "clusterrole", "part", "--verb=get", "--resource=pods")

@@ -40,9 +40,16 @@ class Half(asyncio.BufferedProtocol):
         # Anything that waits in the buffer stops the other side: memory is one chunk a direction. (0 would stop a TLS
         # transport for ever: it asks whether as much as that waits, not more.)
         self.transport.set_write_buffer_limits(high=1)
-        # Nothing is read before there is somebody to pass it on to.
+        # Nothing is read before there is somebody to pass it on to. Before 3.11.3 asyncio begins to read after this
+        # call, whatever was said in it: so it is said again then.
         self.transport.pause_reading()
+        asyncio.get_running_loop().call_soon(self._hold)
         tune(self.transport.get_extra_info("socket"))
+
+    def _hold(self) -> None:
+        if self.peer is None and self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self.transport.pause_reading()
 
     def join(self, peer: Half) -> None:
         """Begin to pass on."""
