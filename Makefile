@@ -12,7 +12,7 @@ down:  ## remove the lab
 	@$(VENV)/fairway lab down
 
 test: install-tests check  ## format, lint, types, import contracts and all tests
-	$(VENV)/pytest
+	@tools/test.sh
 
 check: install  ## everything but the tests
 	$(VENV)/ruff format --check .
