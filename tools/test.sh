@@ -18,4 +18,5 @@ in_guests=$?
 echo
 echo "In guests:"
 cat "$log"
-exit $((others || in_guests))
+# 5: there was nothing to do, which may be where arguments name the tests.
+exit $(((others && others != 5) || (in_guests && in_guests != 5)))
