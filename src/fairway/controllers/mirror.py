@@ -7,15 +7,15 @@ from collections import defaultdict
 from fairway.client.http import Client
 from fairway.client.recorder import Recorder
 from fairway.controllers.feeds import Feeds
-from fairway.controllers.mirroring import Changes, is_mirror, reconcile
+from fairway.controllers.mirroring import is_mirror, reconcile
+from fairway.controllers.slicewrites import write_slices
 from fairway.controllers.subsets import is_managed
-from fairway.controllers.working import Controller, is_namespace_going
+from fairway.controllers.working import Controller
 from fairway.objects.endpoints import Endpoints
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
-from fairway.objects.resources import ENDPOINT_SLICES, ENDPOINTS
+from fairway.objects.resources import ENDPOINTS
 from fairway.objects.service import Service
-from fairway.objects.status import ApiError
 from fairway.runtime.retry import Patience
 
 
@@ -39,25 +39,10 @@ class Mirror(Controller):
             one for one in slices if one.metadata.deletion_timestamp is None and not self._feeds.slices.is_going(one)
         ]
         changes = reconcile(endpoints, self._feeds.services.cache.get(item), living)
-        await self._write(changes)
+        await write_slices(self._client, self._feeds.slices, changes)
         for reason, message in changes.warnings:
             if endpoints is not None:
                 self._recorder.record(ENDPOINTS, endpoints, reason, message, type_="Warning")
-
-    async def _write(self, changes: Changes) -> None:
-        feed = self._feeds.slices
-        for one in changes.create:
-            try:
-                feed.written(await self._client.create(ENDPOINT_SLICES, one))
-            except ApiError as error:
-                if not is_namespace_going(error):
-                    raise
-        for one in changes.update:
-            feed.written(await self._client.replace(ENDPOINT_SLICES, one))
-        for one in changes.delete:
-            meta = one.metadata
-            await self._client.delete_if_there(ENDPOINT_SLICES, meta.name, meta.namespace, uid=meta.uid)
-            feed.deleted(one)
 
     def _service_changed(self, key: Key, old: Service | None, new: Service | None) -> None:
         """Only whether there is one, and whether it has a selector, counts."""

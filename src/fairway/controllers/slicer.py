@@ -8,17 +8,18 @@ from collections.abc import Mapping
 
 from fairway.client.http import Client
 from fairway.client.recorder import Recorder
-from fairway.controllers.endpointslices import MAX_ENDPOINTS, Changes, has_managed_slices, is_managed, reconcile
+from fairway.controllers.endpointslices import MAX_ENDPOINTS, has_managed_slices, is_managed, reconcile
 from fairway.controllers.feeds import Feeds
 from fairway.controllers.hints import wants_topology_mode
 from fairway.controllers.membership import Membership
+from fairway.controllers.slicewrites import write_slices
 from fairway.controllers.topology import NodeCPUs
 from fairway.controllers.triggers import TriggerTimes
-from fairway.controllers.working import Controller, is_namespace_going
+from fairway.controllers.working import Controller
 from fairway.objects.cluster import Node
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
-from fairway.objects.resources import ENDPOINT_SLICES, SERVICES
+from fairway.objects.resources import SERVICES
 from fairway.objects.service import Service
 from fairway.objects.status import ApiError
 from fairway.runtime.retry import Patience
@@ -74,28 +75,12 @@ class Slicer(Controller):
             # The pods come in as soon as their nodes are there: that is a change, too.
             log.info("Service %s: pods left out, unknown nodes: %s", item, ", ".join(sorted(changes.unknown_nodes)))
         try:
-            await self._write(changes)
+            await write_slices(self._client, self._feeds.slices, changes)
         except ApiError as error:
             if error.code != 409:
                 self._warn(service, error)
             raise
         self._tell_hints(service, changes.no_hints)
-
-    async def _write(self, changes: Changes) -> None:
-        feed = self._feeds.slices
-        for one in changes.create:
-            try:
-                feed.written(await self._client.create(ENDPOINT_SLICES, one))
-            except ApiError as error:
-                if not is_namespace_going(error):
-                    raise
-        for one in changes.update:
-            feed.written(await self._client.replace(ENDPOINT_SLICES, one))
-        for one in changes.delete:
-            await self._client.delete_if_there(
-                ENDPOINT_SLICES, one.metadata.name, one.metadata.namespace, uid=one.metadata.uid
-            )
-            feed.deleted(one)
 
     def _warn(self, service: Service, error: ApiError) -> None:
         words = f"Error updating Endpoint Slices for Service {service.key}: {error}"

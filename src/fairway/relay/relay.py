@@ -46,10 +46,8 @@ class Relay:
         log: Callable[[Line], None] = lambda _: None,
         clock: Clock | None = None,
         prepare: Callable[[], None] = lambda: None,
-        addresses: dict[str, str] = ADDRESSES,
     ) -> None:
         """``prepare`` is called before the first listener is made, where it is made."""
-        self._addresses = addresses
         self._prepare, self._prepared = prepare, False
         self._reserved: dict[ListenerKey, socket.socket] = {}
         self._listeners: dict[ListenerKey, StreamListener | DatagramListener] = {}
@@ -120,7 +118,7 @@ class Relay:
         if not self._prepared:
             self._prepare()
             self._prepared = True
-        sock = self._reserved[key] = _bound(key, self._addresses)
+        sock = self._reserved[key] = _bound(key)
         return sock
 
     def _put(self, wanted: list[Listening]) -> None:
@@ -146,7 +144,7 @@ class Relay:
             task.cancel()
 
 
-def _bound(key: ListenerKey, addresses: dict[str, str]) -> socket.socket:
+def _bound(key: ListenerKey) -> socket.socket:
     family = family_of(key.frontend.address)
     stream = key.frontend.protocol != "UDP"
     kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
@@ -155,13 +153,13 @@ def _bound(key: ListenerKey, addresses: dict[str, str]) -> socket.socket:
     except OSError as error:
         raise CannotReserve(f"no socket for {key}: {error.strerror}") from None
     try:
-        sock.bind((addresses[family], 0))
+        sock.bind((ADDRESSES[family], 0))
         if stream:
             # From now on the kernel takes up clients; they wait for `put`.
             sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
-        raise CannotReserve(f"no port for {key} at {addresses[family]}: {error.strerror}") from None
+        raise CannotReserve(f"no port for {key} at {ADDRESSES[family]}: {error.strerror}") from None
     return sock
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ _AFFINITY, _RANDOM = "1 ", "2 "
 
 
 @dataclass
-class Lines:
+class Lines(ABC):
     """One frontend's lines; a form of the rules inherits it and says them in `lines`."""
 
     frontend: Frontend
@@ -33,8 +34,8 @@ class Lines:
         self.name = one.service_port
         self.actions = {client: one.action(client) for client in Client}
 
-    def lines(self) -> Iterator[Line]:
-        raise NotImplementedError
+    @abstractmethod
+    def lines(self) -> Iterator[Line]: ...
 
     @property
     def to_service(self) -> str:
@@ -104,9 +105,9 @@ class Lines:
         to = f"-m {self.protocol} -j DNAT --to-destination {backend}"
         yield Line("nat", sep, 0, "1", f"-p {self.protocol} {says} {kept}{to}")
 
+    @abstractmethod
     def hairpins(self, backend: Backend) -> bool:
         """Whether the backend's own connections to its Service must be masqueraded here."""
-        raise NotImplementedError
 
     def refusal(self, kind: ActionKind) -> str:
         return "-j DROP" if kind is ActionKind.DROP else f"-j REJECT --reject-with {REJECTED[self.family]}"
