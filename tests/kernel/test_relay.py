@@ -141,7 +141,7 @@ def test_a_client_that_aborts_frees_its_backend(world: RelayWorld) -> None:
         (line,) = world.until_logged(1)
         assert ends.get(timeout=PATIENCE) == "reset"
     assert line.end == "client reset"
-    assert world.relay.open == 0
+    assert sum(world.relay.left) == 0
 
 
 def test_a_slow_reader_slows_the_writer_and_loses_nothing(world: RelayWorld) -> None:
@@ -180,6 +180,19 @@ def test_changes_take_effect_without_ending_connections(both: RelayWorld) -> Non
         old.sendall(b"before")
         old.shutdown(socket.SHUT_WR)
         assert old.recv(100) == b"one got from before"
+
+
+def test_a_relay_that_drains_takes_nobody_new_and_tells_how_many_are_left(both: RelayWorld) -> None:
+    both.load(frontend(ONE, relaying=LOGGED))
+    with closing(both.connect()) as old:
+        old.sendall(b"from ")
+        assert both.relay.drain() == (1, 0)
+        assert both.relay.held() == {}
+        old.sendall(b"before")
+        old.shutdown(socket.SHUT_WR)
+        assert old.recv(100) == b"one got from before"
+    both.until_logged(1)
+    assert both.relay.left == (0, 0)
 
 
 def test_least_connections_go_where_there_are_fewest(both: RelayWorld) -> None:
@@ -230,7 +243,7 @@ def test_tls_ends_here_and_a_new_certificate_counts_for_new_connections(world: R
     assert lines[0].end == "refused: no usable Secret shop/shop-tls"
     assert [line.tls for line in lines[1:3]] == ["TLSv1.3", "TLSv1.3"]
     assert lines[3].end.startswith("failed: TLS: ")
-    assert world.relay.open == 0
+    assert sum(world.relay.left) == 0
 
 
 def test_udp_clients_keep_their_backend_until_it_leaves(world: RelayWorld) -> None:

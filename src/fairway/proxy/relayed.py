@@ -34,7 +34,7 @@ class RelaySide:
         for end, count in sorted(counts.items()):
             ended.add_metric([end], count)
         yield ended
-        active = self.relay.open if self.relay else 0
+        active = sum(self.relay.left) if self.relay else 0
         yield GaugeMetricFamily(f"{own}_active", "Relayed connections and UDP flows at this moment", value=active)
         yield CounterMetricFamily(
             f"{own}_access_log_lost_lines", "Lines of the access log that were not kept", value=self.log.lost

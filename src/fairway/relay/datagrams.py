@@ -88,7 +88,7 @@ class DatagramListener:
         self.balancer = Balancer(shared.draw)
         self.listening: Listening
         self.flows: dict[Address, Flow] = {}
-        self._reading = False
+        self._reading = self._leaving = False
         self._sweep: asyncio.TimerHandle | None = None
 
     def put(self, listening: Listening) -> None:
@@ -101,6 +101,15 @@ class DatagramListener:
         if not self._reading:
             self._reading = True
             asyncio.get_running_loop().add_reader(self._sock.fileno(), self._received)
+
+    def leave(self) -> None:
+        """Nobody new; flows go on to their end."""
+        self._leaving = True
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether flows end when this is closed."""
+        return bool(self.flows)
 
     def close(self) -> None:
         """Nobody any more."""
@@ -155,7 +164,7 @@ class DatagramListener:
                 # An error of an earlier answer, such as a client that is gone; the flow ends by its silence.
                 return
             client = (peer[0], peer[1])
-            flow = self.flows.get(client) or self._begin(client)
+            flow = self.flows.get(client) or (None if self._leaving else self._begin(client))
             if flow is not None:
                 flow.send(data)
 

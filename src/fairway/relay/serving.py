@@ -187,6 +187,13 @@ class StreamListener:
         self.balancer.put(listening.backends, listening.balancing, listening.affinity_seconds)
         self._listen()
 
+    def leave(self) -> None:
+        """The rules lead nobody here any more; who waits already is taken up, and who is on the way until `close`."""
+        self._accept()
+
+    is_needed = False
+    """Whether connections end when this is closed."""
+
     def close(self) -> None:
         """Nobody new; who is there stays."""
         self._pause()
