@@ -27,12 +27,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from fairway.kernel import namespaces
-from fairway.kernel.iptables import Iptables, Variant
+from fairway.kernel.xtables import Tools, Variant
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options, Program
-from fairway.modes.iptables.names import Family
 from fairway.modes.iptables.plan import AddRule, MakeChain, Plan
-from fairway.modes.iptables.ruleset import Place
+from fairway.modes.xtables import Family, Place
 
 FAMILY: Family = "ip"
 SETTINGS = NodeSettings(name="node-1", addresses=("127.0.0.1", "192.168.0.2"), pod_networks=("10.128.0.0/9",))
@@ -67,7 +66,7 @@ def measure(variant: Variant, services: int, backends: int, rounds: int) -> dict
     loads: dict[str, float] = {}
     name = f"fairway-bench-{os.getpid()}-{variant}"
     with namespaces.created(f"{name}-tree") as one, namespaces.created(f"{name}-flat") as two:
-        tools = Iptables(variant, (FAMILY,))
+        tools = Tools(variant, (FAMILY,))
         ways = {}
         for form, place in (("tree", one), ("flat", two)):
             mode = IptablesMode(Options(flat=form == "flat", families=(FAMILY,)))
@@ -88,7 +87,7 @@ def measure(variant: Variant, services: int, backends: int, rounds: int) -> dict
     }
 
 
-def step(ways: dict[str, Any], tools: Iptables, found: dict[str, list[float]], number: int, backends: int) -> None:
+def step(ways: dict[str, Any], tools: Tools, found: dict[str, list[float]], number: int, backends: int) -> None:
     """A backend leaves and comes back, a Service comes and goes; each way in turn, so that the machine is fair."""
     before, new = frontend(number, backends), frontend(60_000 + number, backends)
     after = replace(before, cluster=before.cluster[1:])
@@ -107,7 +106,7 @@ def step(ways: dict[str, Any], tools: Iptables, found: dict[str, list[float]], n
                     run(place, tools, found, f"{what} whole", whole(program, plan))
 
 
-def run(place: Any, tools: Iptables, found: dict[str, list[float]], name: str, plan: Plan) -> None:
+def run(place: Any, tools: Tools, found: dict[str, list[float]], name: str, plan: Plan) -> None:
     text = plan.text(FAMILY)
     found.setdefault(name, []).append(place.run(lambda: timed(lambda: tools.restore(FAMILY, text))))
 

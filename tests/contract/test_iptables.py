@@ -12,12 +12,12 @@ from fairway.conform.scenario import scenarios
 from fairway.kernel import namespaces
 from fairway.kernel.contract import ApplyFailed, Kernel
 from fairway.kernel.fake_iptables import FakeIptables
-from fairway.kernel.iptables import VARIANTS
 from fairway.kernel.iptables_mode import open_iptables_mode
+from fairway.kernel.xtables import VARIANTS
 from fairway.model.view import NodeView
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
 from fairway.modes.iptables.plan import AddRule, Command, DeleteChain, DeleteRule, MakeChain
-from fairway.modes.iptables.ruleset import HOOKS
+from fairway.modes.xtables import HOOKS
 
 AnyKernel = Kernel[Program, Plan]
 MODE = IptablesMode()

@@ -18,9 +18,9 @@ from fairway.conform.scenario import scenarios
 from fairway.diagnose.leftovers import Plan, look, remove
 from fairway.kernel import namespaces
 from fairway.kernel.command import run
-from fairway.kernel.iptables import VARIANTS, Variant
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
+from fairway.kernel.xtables import VARIANTS, Variant
 from fairway.proxy.claim import Claim
 from fairway.proxy.kernels import open_mode
 from fairway.relay.kernel import add_addresses

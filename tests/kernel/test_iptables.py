@@ -17,9 +17,9 @@ from fairway.conform.scenario import scenarios
 from fairway.kernel import namespaces
 from fairway.kernel.command import run
 from fairway.kernel.contract import Unsuitable
-from fairway.kernel.iptables import VARIANTS, Variant, open_iptables
 from fairway.kernel.iptables_mode import IptablesKernel, Sizes, open_iptables_mode
 from fairway.kernel.namespaces import NetworkNamespace
+from fairway.kernel.xtables import VARIANTS, Variant, open_tools
 from fairway.model.view import FrontendKey
 from fairway.modes.iptables import IptablesMode, Options, Program
 
@@ -197,7 +197,7 @@ def test_the_rules_of_a_kube_proxy_are_taken_over(machine: Machine) -> None:
 def test_the_variant_in_use_is_the_one_with_rules(variant: Variant) -> None:
     with namespaces.created(f"fwt-iptv-{os.getpid()}") as place:
         run([f"iptables-{variant}", "-t", "nat", "-N", "KUBE-SERVICES"], namespace=place)
-        assert place.run(open_iptables).variant == variant
+        assert place.run(open_tools).variant == variant
 
 
 def test_a_variant_that_is_not_there_is_said() -> None:

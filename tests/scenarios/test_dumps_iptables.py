@@ -15,11 +15,10 @@ import pytest
 from msgspec.structs import replace
 
 from fairway.diagnose.cluster import Networks, from_documents
-from fairway.kernel.iptables import read_saved
+from fairway.kernel.iptables import read_rules
 from fairway.model.view import NodeView
 from fairway.modes.iptables import IptablesMode, Options
-from fairway.modes.iptables.names import Family
-from fairway.modes.iptables.ruleset import HOOKS, State
+from fairway.modes.xtables import HOOKS, Family, State
 from fairway.objects.codec import read_yaml
 from tests.scenarios.dumps import DUMPS
 
@@ -97,7 +96,7 @@ def test_the_rules_are_those_of_the_real_kube_proxy(dump: str) -> None:
     wanted = expected(dump)
     for family, file in FILES.items():
         path = DUMPS / dump / file
-        held = lines(read_saved(path.read_text())) if path.exists() else set()
+        held = lines(read_rules(path.read_text())) if path.exists() else set()
         ours = {one for one in wanted[family] - held if not known(dump, one)}
         theirs = {one for one in held - wanted[family] if not known(dump, one)}
         assert (sorted(ours), sorted(theirs)) == ([], []), family
@@ -113,6 +112,6 @@ def test_every_difference_is_needed() -> None:
         wanted = expected(dump)
         for family, file in FILES.items():
             path = DUMPS / dump / file
-            held = lines(read_saved(path.read_text())) if path.exists() else set()
+            held = lines(read_rules(path.read_text())) if path.exists() else set()
             seen |= {one.why for one in DIFFERENCES for line in wanted[family] ^ held if one.covers(dump, line)}
     assert seen == {one.why for one in DIFFERENCES}

@@ -16,7 +16,7 @@ from fairway.model.view import NodeSettings
 from fairway.modes.ipvs import IpvsMode, Options, Program
 from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Real, Scheduling, Virtual
 from fairway.modes.ipvs.program import restored
-from fairway.modes.ipvs.rules import TABLES
+from fairway.modes.xtables import TABLES
 from fairway.objects.codec import read_yaml
 
 DUMPS = Path(os.environ.get("FAIRWAY_DUMPS") or Path(__file__).parents[3] / "shared" / "dumps")

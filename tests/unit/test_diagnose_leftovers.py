@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from fairway.diagnose.leftovers import Running, flows_of, judge, uses
-from fairway.kernel.iptables import Iptables
 from fairway.kernel.leftovers import Flows, Listed, Part, Rules, Table
+from fairway.kernel.xtables import Tools
 from fairway.modes.iptables.leftovers import FAIRWAY, KUBE_PROXY, Address, Leavings
 
 VIP, NODE_PORT = Address("10.96.0.7", "TCP", 80), Address("", "TCP", 30080)
 RULES = Rules(
-    Iptables("nft", ("ip",)),
+    Tools("nft", ("ip",)),
     "ip",
     Leavings(
         table="nat",
@@ -66,7 +66,7 @@ def test_a_plan_says_what_whose_and_why() -> None:
 
 
 def test_what_only_has_something_that_stays_is_no_line_of_its_own() -> None:
-    nothing = Rules(RULES.iptables, "ip", Leavings(table="nat", mode="iptables", owners=(KUBE_PROXY,)))
+    nothing = Rules(RULES.tools, "ip", Leavings(table="nat", mode="iptables", owners=(KUBE_PROXY,)))
     assert judge((nothing,), ()) == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from fairway.model.resolve import resolve
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options
-from fairway.modes.iptables.ruleset import Place
+from fairway.modes.xtables import Place
 from fairway.objects.codec import read_yaml, view
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service

@@ -21,7 +21,7 @@ from fairway.modes.iptables.leftovers import (
     parse,
     removal,
 )
-from fairway.modes.iptables.ruleset import HOOKS, State
+from fairway.modes.xtables import HOOKS, State
 from tests.scenarios.dumps import DUMPS
 
 SAVED = """\

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key
 from fairway.modes.iptables.names import endpoint_chain, is_ours, service_hash
-from fairway.modes.iptables.rules import COMMENT_BYTES, canonical, comment, parse, probability, split
+from fairway.modes.iptables.rules import COMMENT_BYTES, comment, parse, probability
+from fairway.modes.xtables import split
 
 _FORWARD = Action(kind=ActionKind.FORWARD)
 
@@ -81,13 +82,6 @@ def test_a_comment_is_one_word_of_one_line_whatever_is_in_it(text: str) -> None:
 def test_what_would_end_a_comment_is_left_out() -> None:
     assert comment('shop/x" -j ACCEPT\n-A INPUT -j DROP $(id)') == (
         '-m comment --comment "shop/x -j ACCEPT-A INPUT -j DROP id"'
-    )
-
-
-def test_both_variants_print_one_rule() -> None:
-    saved = "-m conntrack --ctstate INVALID -m nfacct --nfacct-name  dropped -m comment --comment shop -j DROP"
-    assert canonical(saved) == (
-        '-m conntrack --ctstate INVALID -m nfacct --nfacct-name dropped -m comment --comment "shop" -j DROP'
     )
 
 

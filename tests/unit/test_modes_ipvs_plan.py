@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.ipvs import IpvsMode, Options
 from fairway.modes.ipvs.plan import AddDevice, RemoveDevice, Restore, restoration
-from fairway.modes.ipvs.rules import Place
+from fairway.modes.xtables import Place
 from tests.unit.test_modes_ipvs_compile import HERE, THERE, frontend
 
 MODE = IpvsMode()

@@ -11,10 +11,9 @@ from fairway.kernel.contract import ApplyFailed
 from fairway.model.view import NodeSettings
 from fairway.modes.iptables import Options, Plan, Program
 from fairway.modes.iptables import plan as p
-from fairway.modes.iptables.names import FAMILIES, Family
 from fairway.modes.iptables.program import read_back
 from fairway.modes.iptables.rules import parse
-from fairway.modes.iptables.ruleset import HOOKS, TABLES, Place, State
+from fairway.modes.xtables import FAMILIES, HOOKS, TABLES, Family, Place, State
 
 _HOOKS_OF = {
     "mangle": sorted(HOOKS),

@@ -19,17 +19,19 @@ from typing import Protocol, TypeVar
 from fairway.kernel import nfacct
 from fairway.kernel.command import CommandFailed
 from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
-from fairway.kernel.iptables import Iptables, holds, open_iptables
+from fairway.kernel.iptables import holds, read_rules
 from fairway.kernel.links import sysctl
 from fairway.kernel.nfnetlink import Reply, attributes, string
 from fairway.kernel.nftables import Generation, Nftables, Watcher
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
+from fairway.kernel.xtables import Tools, open_tools
 from fairway.model.view import NodeSettings
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
-from fairway.modes.iptables.names import FAMILIES, is_ours
+from fairway.modes.iptables.names import is_ours
 from fairway.modes.iptables.program import read_back
-from fairway.modes.iptables.ruleset import DROPPED_COUNTER, HOOKS, LOCALHOST_COUNTER, NAME_OF, TABLES
+from fairway.modes.iptables.ruleset import DROPPED_COUNTER, LOCALHOST_COUNTER
 from fairway.modes.iptables.tally import Tally
+from fairway.modes.xtables import FAMILIES, HOOKS, NAME_OF, TABLES, Family, State
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0
@@ -57,14 +59,14 @@ class Sentry(Protocol):
 class IptablesKernel:
     """`kernel.contract.ModeKernel`."""
 
-    iptables: Iptables
+    tools: Tools
     mode: IptablesMode
     sentry: Sentry
     tally: Tally = field(default_factory=Tally)
 
     def read_back(self) -> Program:
         with self.sentry.at_work():
-            found = _or_fail(self.iptables.read)
+            found = _or_fail(self._read)
         self.tally.read(found)
         return read_back(NodeSettings(name=""), self.mode.options, found)
 
@@ -79,7 +81,7 @@ class IptablesKernel:
             ("total", "Rules of iptables that are there", self.tally.total),
             ("last", "Rules of iptables that the last round wrote", self.tally.last),
         ):
-            for family, table in product(self.iptables.families, ("filter", "nat")):
+            for family, table in product(self.tools.families, ("filter", "nat")):
                 labels = {"table": table, "ip_family": NAME_OF[family]}
                 full = f"kubeproxy_sync_proxy_rules_iptables_{name}"
                 yield Figure(full, words, labels, counted[family, table], "gauge")
@@ -103,12 +105,15 @@ class IptablesKernel:
             return ""
         chains = sum(1 for state in held.state().values() for place in state if place.chain not in HOOKS)
         self.apply(self.mode.plan(held, self.mode.empty()))
-        return f"{chains} chains of iptables ({self.iptables.variant})"
+        return f"{chains} chains of iptables ({self.tools.variant})"
+
+    def _read(self) -> dict[Family, State]:
+        return {family: read_rules(self.tools.save(family)) for family in self.tools.families}
 
     def _restore(self, plan: Plan, *, test: bool = False) -> None:
-        for family in self.iptables.families:
+        for family in self.tools.families:
             if text := plan.text(family):
-                _or_fail(partial(self.iptables.restore, family, text, test=test))
+                _or_fail(partial(self.tools.restore, family, text, test=test))
 
 
 @dataclass
@@ -209,14 +214,14 @@ class Sizes:
 def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
     """The variant in use, or the named one. Raises `Unsuitable`."""
     try:
-        iptables = open_iptables(variant)
-        mode = IptablesMode(_able(options, iptables))
-        sentry = _sentry(iptables)
+        tools = open_tools(variant)
+        mode = IptablesMode(_able(options, tools))
+        sentry = _sentry(tools)
     except (LookupError, CommandFailed, OSError) as error:
         raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
     with ExitStack() as stack:
         stack.callback(sentry.close)
-        kernel = IptablesKernel(iptables, mode, sentry)
+        kernel = IptablesKernel(tools, mode, sentry)
         try:
             kernel.read_back()
         except ApplyFailed as error:
@@ -224,12 +229,13 @@ def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
         yield Opened(mode, kernel, figures=kernel.figures)
 
 
-def _able(options: Options, iptables: Iptables) -> Options:
+def _able(options: Options, tools: Tools) -> Options:
     """The options as far as this kernel can do them."""
     liberal = _setting("net.netfilter.nf_conntrack_tcp_be_liberal")
     return replace(
         options,
-        families=iptables.families,
+        families=tools.families,
+        random_fully=tools.random_fully,
         drop_invalid=options.drop_invalid and liberal in ("", "0"),
         count=options.count and nfacct.ensure((DROPPED_COUNTER, LOCALHOST_COUNTER)),
     )
@@ -243,9 +249,9 @@ def _setting(name: str) -> str:
         return ""
 
 
-def _sentry(iptables: Iptables) -> Sentry:
-    if iptables.variant == "legacy":
-        return Sizes(iptables.size)
+def _sentry(tools: Tools) -> Sentry:
+    if tools.variant == "legacy":
+        return Sizes(lambda: [tools.sizes(family, ("nat", "filter")) for family in tools.families])
     nftables = Nftables()
     return Generations(nftables, Watcher(0, concerns=touches_ours))
 

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -290,7 +290,7 @@ def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
             _set_up(ipvs, ipset, tuning)
         except (NoIpvs, LookupError, KernelRefused, OSError, CommandFailed) as error:
             raise Unsuitable(f"this machine cannot do the ipvs mode: {_words(error)}") from None
-        able = Options(options.scheduler, options.masquerade_bit, options.random_fully, rules.families)
+        able = replace(options, random_fully=rules.tools.random_fully, families=rules.families)
         kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
         stack.callback(kernel.rounds.close)
         yield Opened(kernel.mode, kernel, figures=kernel.figures)

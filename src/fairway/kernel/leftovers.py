@@ -15,25 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from fairway.kernel.command import run
 from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.ipset import Ipset
-from fairway.kernel.iptables import VARIANTS, Iptables, Variant, open_iptables
 from fairway.kernel.ipvs import Ipvs, NoIpvs
 from fairway.kernel.links import LinkError, Links
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
+from fairway.kernel.xtables import VARIANTS, Tools, legacy_tables, open_tools
 from fairway.modes.iptables.leftovers import FAIRWAY, IPVS, KUBE_PROXY, Address, Leavings, classify, parse, removal
-from fairway.modes.iptables.names import FAMILIES, Family
 from fairway.modes.ipvs.parts import DEVICE, IpSet, Virtual, set_name, sets
 from fairway.modes.nftables import plan as p
 from fairway.modes.nftables.tables import TABLE, read_frontend
 from fairway.modes.userspace.program import ADDRESSES
+from fairway.modes.xtables import FAMILIES, Family
 
-_LEGACY_TABLES: dict[Family, Path] = {
-    "ip": Path("/proc/thread-self/net/ip_tables_names"),
-    "ip6": Path("/proc/thread-self/net/ip6_tables_names"),
-}
 _IPVS = Path("/proc/thread-self/net/ip_vs")
 _LOOPBACK = "lo"
 _TABLES = {TABLE: (FAIRWAY,), "kube-proxy": (KUBE_PROXY,)}
@@ -80,7 +75,7 @@ class Part(Protocol):
 class Rules:
     """A proxy's chains in one table of iptables, and the rules in hooks' chains that lead to them."""
 
-    iptables: Iptables
+    tools: Tools
     family: Family
     leavings: Leavings
     kind: ClassVar[str] = "iptables"
@@ -95,7 +90,7 @@ class Rules:
 
     @property
     def place(self) -> str:
-        return f"iptables-{self.iptables.variant} {self.family} {self.leavings.table}"
+        return f"iptables-{self.tools.variant} {self.family} {self.leavings.table}"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,13 +106,13 @@ class Rules:
 
     @property
     def how(self) -> str:
-        return f"{_tool(self.iptables.variant, self.family, 'restore')} --noflush"
+        return f"{self.tools.command(self.family, 'restore')} --noflush"
 
     def remove(self) -> None:
         """By what is there now, in case somebody has changed it since the plan."""
-        now = classify(parse(_saved(self.iptables.variant, self.family)))
+        now = classify(parse(_saved(self.tools, self.family)))
         if text := removal(one for one in now if one.table == self.leavings.table):
-            self.iptables.restore(self.family, text)
+            self.tools.restore(self.family, text)
 
 
 @dataclass(frozen=True)
@@ -186,7 +181,7 @@ def unseen() -> list[str]:
     """What this machine has no tools to look at; kube-proxy in a container brings its own."""
     found = []
     for variant in VARIANTS:
-        asked = _has_nf_tables() if variant == "nft" else any(map(_has_legacy_tables, FAMILIES))
+        asked = _has_nf_tables() if variant == "nft" else any(map(legacy_tables, FAMILIES))
         if asked and not shutil.which(f"iptables-{variant}-restore"):
             found.append(f"rules of iptables-{variant}: its tools are not here; the package iptables brings them")
     return found
@@ -197,24 +192,14 @@ def _rules() -> Iterator[Part]:
         if variant == "nft" and not _has_nf_tables():
             continue
         if shutil.which(f"iptables-{variant}-restore"):
-            iptables = open_iptables(variant)
-            for family in iptables.families:
-                for one in classify(parse(_saved(variant, family))):
-                    yield Rules(iptables, family, one)
+            tools = open_tools(variant)
+            for family in tools.families:
+                for one in classify(parse(_saved(tools, family))):
+                    yield Rules(tools, family, one)
 
 
-def _saved(variant: Variant, family: Family) -> str:
-    """The kernel makes a legacy table when somebody asks for it, so it is asked only when it has some already."""
-    if variant == "legacy" and not _has_legacy_tables(family):
-        return ""
-    return run([_tool(variant, family, "save")], timeout=600.0)
-
-
-def _has_legacy_tables(family: Family) -> bool:
-    try:
-        return bool(_LEGACY_TABLES[family].read_text().split())
-    except FileNotFoundError:
-        return False
+def _saved(tools: Tools, family: Family) -> str:
+    return "" if tools.variant == "legacy" and not legacy_tables(family) else tools.save(family)
 
 
 def _has_nf_tables() -> bool:
@@ -230,10 +215,6 @@ def _has_nf_tables() -> bool:
             return False
         raise
     return True
-
-
-def _tool(variant: Variant, family: Family, verb: str) -> str:
-    return f"{'ip6tables' if family == 'ip6' else 'iptables'}-{variant}-{verb}"
 
 
 def _tables() -> Iterator[Part]:

@@ -9,17 +9,14 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from fairway.kernel import nftables_codec as codec
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Request, text
-from fairway.modes.iptables.names import FAMILIES, SERVICES, Family
+from fairway.kernel.xtables import legacy_tables
+from fairway.modes.iptables.names import SERVICES
+from fairway.modes.xtables import FAMILIES, Family
 
-_LEGACY_TABLES: dict[Family, Path] = {
-    "ip": Path("/proc/thread-self/net/ip_tables_names"),
-    "ip6": Path("/proc/thread-self/net/ip6_tables_names"),
-}
 _LEGACY_TOOLS: dict[Family, str] = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}
 _NOBODY = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
@@ -55,12 +52,11 @@ def _is_there(netlink: Netfilter, asked: Request) -> bool:
 
 
 def _of_legacy() -> Iterator[str]:
-    for family, names in _LEGACY_TABLES.items():
-        # The kernel makes a legacy table when somebody asks for it, so it is asked only when it has one already.
+    for family in FAMILIES:
+        if "nat" not in legacy_tables(family) or not shutil.which(_LEGACY_TOOLS[family]):
+            continue
         try:
-            if "nat" not in names.read_text().split() or not shutil.which(_LEGACY_TOOLS[family]):
-                continue
             run([_LEGACY_TOOLS[family], "-t", "nat", "-S", SERVICES, "1"])
-        except (FileNotFoundError, CommandFailed):
-            continue  # the kernel has no such tables, or the tool found no such chain
+        except CommandFailed:
+            continue  # the tool found no such chain
         yield f"chain {SERVICES} (iptables-legacy, {family})"

@@ -24,7 +24,7 @@ Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
 
 def _ipvs(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
     told = document.ipvs
-    options = IpvsOptions(told.scheduler or "rr", document.iptables.masquerade_bit)
+    options = IpvsOptions(told.scheduler or "rr", masquerade_bit=document.iptables.masquerade_bit)
     seconds = (int(duration(one)) for one in (told.tcp_timeout, told.tcp_fin_timeout, told.udp_timeout))
     tcp, tcp_fin, udp = seconds
     tuning = Tuning(

@@ -18,9 +18,10 @@ from fairway.modes.iptables import names as n
 from fairway.modes.iptables.flat import FlatLines
 from fairway.modes.iptables.lines import Lines
 from fairway.modes.iptables.program import Fragment
-from fairway.modes.iptables.rules import PING, comment, host
-from fairway.modes.iptables.ruleset import LOCALHOST_COUNTER, Options, pod_matches
+from fairway.modes.iptables.rules import comment, host
+from fairway.modes.iptables.ruleset import LOCALHOST_COUNTER, Options
 from fairway.modes.iptables.tree import Line
+from fairway.modes.xtables import PING, pod_matches
 
 _LOCAL = "-m addrtype --src-type LOCAL"
 

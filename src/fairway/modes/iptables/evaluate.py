@@ -13,10 +13,10 @@ from enum import Enum
 from fairway.model.address import ANY
 from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Verdict
 from fairway.model.view import Backend, FrontendKey, Origin
-from fairway.modes.iptables.names import EXTERNAL_NODE_PORTS, NODE_PORTS, TREES, Family
+from fairway.modes.iptables.names import EXTERNAL_NODE_PORTS, NODE_PORTS, TREES
 from fairway.modes.iptables.program import Program
 from fairway.modes.iptables.rules import Parsed, parse
-from fairway.modes.iptables.ruleset import Place
+from fairway.modes.xtables import Family, Place
 
 _BY_PORT = (NODE_PORTS, EXTERNAL_NODE_PORTS, TREES["nat", NODE_PORTS], TREES["filter", EXTERNAL_NODE_PORTS])
 

@@ -12,8 +12,9 @@ from fairway.model.view import Action, ActionKind, Backend, FrontendKind, Pool
 from fairway.modes.iptables import names as n
 from fairway.modes.iptables.lines import Lines
 from fairway.modes.iptables.rules import comment
-from fairway.modes.iptables.ruleset import LOCALHOST_COUNTER, pod_matches
+from fairway.modes.iptables.ruleset import LOCALHOST_COUNTER
 from fairway.modes.iptables.tree import Line
+from fairway.modes.xtables import pod_matches
 
 _LOCAL = "-m addrtype --src-type LOCAL"
 

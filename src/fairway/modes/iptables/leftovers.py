@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 from fairway.modes.iptables.names import FIREWALL, LOCALHOST, MARK, MARK_NOT_PODS, OTHER_PORTS, POSTROUTING
 from fairway.modes.iptables.names import is_ours as is_of_iptables_mode
-from fairway.modes.iptables.rules import split
-from fairway.modes.iptables.ruleset import HOOKS, TABLES
+from fairway.modes.xtables import HOOKS, TABLES, split
 
 FAIRWAY, KUBE_PROXY = "fairway", "kube-proxy"
 IPTABLES, IPVS, USERSPACE = "iptables", "ipvs", "userspace"

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from fairway.model.view import Action, ActionKind, Backend, Client, Frontend, FrontendKind, NodeSettings, Pool
 from fairway.modes.iptables import names as n
 from fairway.modes.iptables.names import endpoint_chain, family_of_frontend, service_hash
-from fairway.modes.iptables.rules import REJECTED, comment, host, probability, recent
+from fairway.modes.iptables.rules import comment, host, probability, recent
 from fairway.modes.iptables.ruleset import Options
 from fairway.modes.iptables.tree import Line, address_key, port_key
+from fairway.modes.xtables import REJECTED
 
 _POOL_CHAINS = {Pool.CLUSTER: "KUBE-SVC-", Pool.LOCAL: "KUBE-SVL-"}
 _AFFINITY, _RANDOM = "1 ", "2 "

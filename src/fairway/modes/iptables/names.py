@@ -5,13 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
-from typing import Literal, TypeAlias
 
 from fairway.model.view import Backend, Frontend
-
-Family: TypeAlias = Literal["ip", "ip6"]
-FAMILIES: tuple[Family, ...] = ("ip", "ip6")
-BITS: dict[Family, int] = {"ip": 32, "ip6": 128}
+from fairway.modes.xtables import Family
 
 SERVICES, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
 EXTERNAL, EXTERNAL_NODE_PORTS = "KUBE-EXTERNAL-SERVICES", "KUBE-EXTERNAL-NODEPORTS"

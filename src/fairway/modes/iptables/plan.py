@@ -18,11 +18,10 @@ from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
 from fairway.modes.iptables import names as n
-from fairway.modes.iptables.names import FAMILIES, Family
 from fairway.modes.iptables.program import Chains, Fragment, Program
-from fairway.modes.iptables.ruleset import HOOKS, TABLES, Place, State
 from fairway.modes.iptables.tree import Changed, Line
 from fairway.modes.shares import Turnover
+from fairway.modes.xtables import FAMILIES, HOOKS, TABLES, Family, Place, State, restore_tool
 
 
 class MakeChain(NamedTuple):
@@ -103,10 +102,9 @@ class Plan:
 
     def render(self) -> str:
         found = {family: self.text(family) for family in FAMILIES}
-        return "".join(f"# {_TOOLS[family]}\n{text}" for family, text in found.items() if text)
+        return "".join(f"# {restore_tool(family)}\n{text}" for family, text in found.items() if text)
 
 
-_TOOLS: dict[Family, str] = {"ip": "iptables-restore --noflush", "ip6": "ip6tables-restore --noflush"}
 Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
 

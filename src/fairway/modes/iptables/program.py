@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
-from fairway.modes.iptables.names import CONSTANT, Family, endpoint_chain
+from fairway.modes.iptables.names import CONSTANT, endpoint_chain
 from fairway.modes.iptables.rules import parse
-from fairway.modes.iptables.ruleset import HOOKS, TABLES, Base, Dispatch, Options, Place, State, base
+from fairway.modes.iptables.ruleset import Base, Dispatch, Options, base
 from fairway.modes.iptables.tree import Line, Tree
 from fairway.modes.shares import Shares
+from fairway.modes.xtables import HOOKS, TABLES, Family, Place, State
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from fairway.modes.iptables.names import BITS, Family
+from fairway.modes.xtables import BITS, Family, split
 
 COMMENT_BYTES = 255
 """What the kernel keeps of a comment, without the byte that ends it."""
 _KEPT = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -_./:>[];=,")
-_LOOPBACK = {"ip": "127.0.0.0/8", "ip6": "::1/128"}
-REJECTED = {"ip": "icmp-port-unreachable", "ip6": "icmp6-port-unreachable"}
 _MASK = {"ip": "255.255.255.255", "ip6": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
-PING = {"ip": ("-p icmp", "-m icmp --icmp-type 8"), "ip6": ("-p ipv6-icmp", "-m icmp6 --icmpv6-type 128")}
-"""Asks for the protocol, and for an echo request."""
 _SCALE = 1 << 31
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
@@ -35,10 +31,6 @@ def host(address: str, family: Family) -> str:
     return f"{address}/{BITS[family]}"
 
 
-def loopback(family: Family) -> str:
-    return _LOOPBACK[family]
-
-
 def probability(weight: int, rest: int) -> str:
     """As the kernel keeps what kube-proxy writes with ten decimals: in steps of one 2³¹th."""
     return f"{round(float(f'{weight / rest:.10f}') * _SCALE) / _SCALE:.11f}"
@@ -46,26 +38,6 @@ def probability(weight: int, rest: int) -> str:
 
 def recent(family: Family, name: str) -> str:
     return f"--name {name} --mask {_MASK[family]} --rsource"
-
-
-def split(text: str) -> list[str]:
-    """The words of a rule; a quoted comment is one word, without its quotes."""
-    if '"' not in text:
-        return text.split()
-    words: list[str] = []
-    for index, part in enumerate(text.split('"')):
-        words += [part] if index % 2 else part.split()
-    return words
-
-
-def canonical(text: str) -> str:
-    """A rule as `iptables-save` of any version prints it, with single spaces."""
-    return " ".join(f'"{part}"' if " " in part or before == "--comment" else part for before, part in _pairs(text))
-
-
-def _pairs(text: str) -> list[tuple[str, str]]:
-    words = split(text)
-    return list(zip(["", *words], words, strict=False))
 
 
 @dataclass(slots=True)

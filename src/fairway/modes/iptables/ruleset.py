@@ -8,50 +8,42 @@ filter  INPUT, FORWARD, OUTPUT ──▶ KUBE-PROXY-FIREWALL, KUBE-SERVICES, KUB
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from fairway.model.address import IPv4, IPv6, is_loopback, of_family
+from fairway.model.address import is_loopback, of_family
 from fairway.model.view import NodeSettings
 from fairway.modes.iptables import names as n
-from fairway.modes.iptables.names import FAMILIES, TREES, Family
-from fairway.modes.iptables.rules import comment, host, loopback
+from fairway.modes.iptables.names import TREES
+from fairway.modes.iptables.rules import comment, host
 from fairway.modes.iptables.tree import Words
+from fairway.modes.xtables import (
+    LOOPBACK,
+    NAME_OF,
+    TABLES,
+    Family,
+    Place,
+    RuleOptions,
+    State,
+    pod_matches,
+    postrouting,
+)
 
-TABLES = ("mangle", "filter", "nat")
-HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
-NAME_OF = {"ip": IPv4, "ip6": IPv6}
 DROPPED_COUNTER, LOCALHOST_COUNTER = "ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"
 _NEW = "-m conntrack --ctstate NEW"
 _TRANSLATED = "-m conntrack --ctstate DNAT -j RETURN"
 _BY_PORT = frozenset((n.NODE_PORTS, n.EXTERNAL_NODE_PORTS))
 
 
-class Place(NamedTuple):
-    table: str
-    chain: str
-
-
-State: TypeAlias = dict[Place, tuple[str, ...]]
-"""The rules of each chain of one family; of a hook's chain only those that lead to ours."""
-
-
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RuleOptions):
     """How the mode is to be, and what the machine can do."""
 
     flat: bool = False
     """The reference's rules, one after the other, instead of dispatch trees."""
-    masquerade_bit: int = 14
-    random_fully: bool = True
     drop_invalid: bool = True
     """Whether packets that connection tracking calls invalid are dropped; not where it is told to be liberal."""
     count: bool = False
     """Whether the kernel has the counters of nfacct."""
-    families: tuple[Family, ...] = FAMILIES
-
-    @property
-    def mark(self) -> str:
-        return f"{1 << self.masquerade_bit:#x}"
 
 
 class Dispatch(NamedTuple):
@@ -81,22 +73,11 @@ def base(family: Family, settings: NodeSettings, options: Options) -> Base:
     return Base(family, fixed, make.dispatches(), options.flat)
 
 
-def pod_matches(settings: NodeSettings, family: Family) -> tuple[str, ...]:
-    """The ways to ask whether a packet comes from a pod, each enough alone."""
-    by_interface = (f"-i {interface(settings.pod_interface)}",) if settings.pod_interface else ()
-    return (*by_interface, *(f"-s {network}" for network in of_family(settings.pod_networks, NAME_OF[family])))
-
-
-def interface(name: str) -> str:
-    """A name, or what names begin with: the star at its end is a plus here."""
-    return f"{name[:-1]}+" if name.endswith("*") else name
-
-
 def node_port_matches(settings: NodeSettings, family: Family) -> tuple[str, ...]:
     """The ways to ask whether a packet goes to an address that takes node ports, each enough alone."""
     localhost = settings.localhost_node_ports and family == "ip"
     if settings.node_port_addresses is None:
-        return (f"{'' if localhost else f'! -d {loopback(family)} '}-m addrtype --dst-type LOCAL",)
+        return (f"{'' if localhost else f'! -d {LOOPBACK[family]} '}-m addrtype --dst-type LOCAL",)
     taken = of_family(settings.node_port_addresses, NAME_OF[family])
     return tuple(f"-d {host(one, family)}" for one in taken if localhost or not is_loopback(one))
 
@@ -109,18 +90,13 @@ class _Base:
 
     def nat(self) -> State:
         mark = self.options.mark
-        random = " --random-fully" if self.options.random_fully else ""
         services = (f"{comment('kubernetes service portals')} -j {n.SERVICES}",)
         found: State = {
             Place("nat", "PREROUTING"): services,
             Place("nat", "OUTPUT"): services,
             Place("nat", "POSTROUTING"): (f"{comment('kubernetes postrouting rules')} -j {n.POSTROUTING}",),
             Place("nat", n.MARK): (f"-j MARK --set-xmark {mark}/{mark}",),
-            Place("nat", n.POSTROUTING): (
-                f"-m mark ! --mark {mark}/{mark} -j RETURN",
-                f"-j MARK --set-xmark {mark}/0x0",
-                f"{comment('kubernetes service traffic requiring SNAT')} -j MASQUERADE{random}",
-            ),
+            Place("nat", n.POSTROUTING): postrouting(self.options),
         }
         if not self.options.flat:
             # An address of the node may lie within the pods' network (a bridge has one): it is asked for first.

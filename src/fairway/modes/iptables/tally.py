@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from fairway.modes.iptables.names import Family
 from fairway.modes.iptables.plan import AddRule, DeleteRule, Plan
-from fairway.modes.iptables.ruleset import Place, State
+from fairway.modes.xtables import Family, Place, State
 
 Where = tuple[Family, str]
 """A table of a family."""

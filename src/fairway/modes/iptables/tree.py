@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairway.modes.iptables.names import BITS, Family, hash16
+from fairway.modes.iptables.names import hash16
+from fairway.modes.xtables import BITS, Family
 
 MOST_IN_A_LEAF = 16
 STRIDE = 2

@@ -14,7 +14,7 @@ from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Ver
 from fairway.model.view import Backend, FrontendKey, FrontendKind
 from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Real, Scheduling, Virtual, family_word
 from fairway.modes.ipvs.program import Fragment, Program
-from fairway.modes.ipvs.rules import Place
+from fairway.modes.xtables import Place
 
 _ENDS = {"ACCEPT": None, "DROP": Verdict.DROP, "REJECT": Verdict.REJECT}
 

@@ -8,12 +8,11 @@ Bound 10.96.0.7                                   ip address add 10.96.0.7/32 de
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fairway.model.address import IPv6, family_of
+from fairway.modes.xtables import Family
 
-Family = Literal["ip", "ip6"]
-FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 DEVICE = "kube-ipvs0"
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf")
 PERSISTENT, HASHED, HASH_PORT = 0x1, 0x2, 0x10

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Family, IpSet, Part, Real, Scheduling, Value, Virtual
+from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, IpSet, Part, Real, Scheduling, Value, Virtual
 from fairway.modes.ipvs.program import Base, Fragment, Program
-from fairway.modes.ipvs.rules import HOOKS, TABLES, Place, Rules
+from fairway.modes.xtables import HOOKS, TABLES, Family, Place, State, restore_tool
 
 
 class Add(NamedTuple):
@@ -77,7 +77,7 @@ class Restore(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"{'ip6tables' if self.family == 'ip6' else 'iptables'}-restore --noflush\n{self.text.rstrip()}"
+        return f"{restore_tool(self.family)}\n{self.text.rstrip()}"
 
 
 Command: TypeAlias = Add | Change | Remove | AddDevice | RemoveDevice | AddSet | RemoveSet | Restore
@@ -186,12 +186,12 @@ def _base_goes(old: Base, new: Base) -> Iterator[Command]:
         yield RemoveDevice()
 
 
-def restoration(old: Rules, new: Rules) -> str:
+def restoration(old: State, new: State) -> str:
     """What changes one family's rules, table by table; only chains that differ are written."""
     return "".join(_table(old, new, table) for table in TABLES)
 
 
-def _table(old: Rules, new: Rules, table: str) -> str:
+def _table(old: State, new: State, table: str) -> str:
     ours = [place for place in {**new, **old} if place.table == table and old.get(place) != new.get(place)]
     if not ours:
         return ""

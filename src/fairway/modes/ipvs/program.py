@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Family, IpSet, Part, Real, Scheduling, Value, Virtual, sets
-from fairway.modes.ipvs.rules import HOOKS, TABLES, Options, Rules, rules
+from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, IpSet, Part, Real, Scheduling, Value, Virtual, sets
+from fairway.modes.ipvs.rules import Options, rules
 from fairway.modes.shares import Shares
+from fairway.modes.xtables import HOOKS, TABLES, Family, State
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Base:
 
     device: bool = False
     sets: dict[str, IpSet] = field(default_factory=dict)
-    rules: dict[Family, Rules] = field(default_factory=dict)
+    rules: dict[Family, State] = field(default_factory=dict)
 
 
 @dataclass
@@ -98,7 +99,7 @@ def render(program: Program) -> str:
     return "\n".join(lines)
 
 
-def restored(all_rules: Rules, table: str) -> list[str]:
+def restored(all_rules: State, table: str) -> list[str]:
     """A table's chains and rules, as `iptables-save` prints them."""
     chains = {place.chain: some for place, some in all_rules.items() if place.table == table}
     declared = [f":{chain} - [0:0]" for chain in chains if chain not in HOOKS]

@@ -12,14 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
 
-from fairway.model.address import IPv4, IPv6, of_family
+from fairway.model.address import of_family
 from fairway.model.view import NodeSettings
-from fairway.modes.ipvs.parts import Family, set_name
+from fairway.modes.ipvs.parts import set_name
+from fairway.modes.xtables import (
+    LOOPBACK,
+    NAME_OF,
+    PING,
+    REJECTED,
+    Family,
+    Place,
+    RuleOptions,
+    State,
+    pod_matches,
+    postrouting,
+)
 
-TABLES = ("mangle", "filter", "nat")
-HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
 SERVICES, POSTROUTING, MARK, MARK_NOT_PODS = "KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-MARK-NOT-PODS"
 LOAD_BALANCER, NODE_PORT, FIREWALL, RANGES = (
     "KUBE-LOAD-BALANCER",
@@ -33,35 +42,15 @@ FILTER, OUT_FILTER, FORWARD, DROP_NOT_PODS = (
     "KUBE-FORWARD",
     "KUBE-DROP-NOT-PODS",
 )
-_LOOPBACK = {"ip": "127.0.0.0/8", "ip6": "::1/128"}
-_UNREACHABLE = {"ip": "icmp-port-unreachable", "ip6": "icmp6-port-unreachable"}
-_PING = {"ip": "-p icmp -m icmp --icmp-type 8", "ip6": "-p ipv6-icmp -m icmp6 --icmpv6-type 128"}
-_NAMES = {"ip": IPv4, "ip6": IPv6}
 _FROM_HERE = "-m addrtype --src-type LOCAL"
 _PORTAL = 'service external ip + port for masquerade and filter purpose"'
 
 
-class Place(NamedTuple):
-    table: str
-    chain: str
-
-
-Rules: TypeAlias = dict[Place, tuple[str, ...]]
-"""The rules of each chain of one family, without ``-A CHAIN``; of a hook's chain only those that lead to ours."""
-
-
 @dataclass(frozen=True)
-class Options:
+class Options(RuleOptions):
     """How the mode is to be, and what the machine can do."""
 
     scheduler: str = "rr"
-    masquerade_bit: int = 14
-    random_fully: bool = True
-    families: tuple[Family, ...] = ("ip", "ip6")
-
-    @property
-    def mark(self) -> str:
-        return f"{1 << self.masquerade_bit:#x}"
 
 
 CHAINS = frozenset(
@@ -74,7 +63,7 @@ CHAINS = frozenset(
 """Every chain that is ours, or that the reference has in this mode and that is removed when we take over."""
 
 
-def rules(family: Family, settings: NodeSettings, options: Options) -> Rules:
+def rules(family: Family, settings: NodeSettings, options: Options) -> State:
     """All rules of one family."""
     make = _Rules(family, settings, options)
     return {**make.nat(), **make.filter(), **make.mangle()}
@@ -86,9 +75,8 @@ class _Rules:
     settings: NodeSettings
     options: Options
 
-    def nat(self) -> Rules:
+    def nat(self) -> State:
         mark = self.options.mark
-        random = " --random-fully" if self.options.random_fully else ""
         services = (f"{_said('service portals')} -j {SERVICES}",)
         return {
             Place("nat", "PREROUTING"): services,
@@ -107,13 +95,11 @@ class _Rules:
             Place("nat", POSTROUTING): (
                 f"{_said('endpoints dst ip:port, source ip for solving hairpin purpose', 'K')} "
                 f"{self.match('LOOP-BACK', 'dst,dst,src')} -j MASQUERADE",
-                f"-m mark ! --mark {mark}/{mark} -j RETURN",
-                f"-j MARK --set-xmark {mark}/0x0",
-                f"{_said('service traffic requiring SNAT')} -j MASQUERADE{random}",
+                *postrouting(self.options),
             ),
         }
 
-    def filter(self) -> Rules:
+    def filter(self) -> State:
         mark = self.options.mark
         firewall = f"{_said('kube-proxy firewall rules', '')} -j {FIREWALL}"
         known = ("LOAD-BALANCER", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL")
@@ -123,9 +109,9 @@ class _Rules:
             Place("filter", "OUTPUT"): (firewall,),
             Place("filter", FILTER): (
                 *(f"{self.match(name, 'dst,dst')} -j RETURN" for name in known),
-                f"{_PING[self.family]} {self.match('PING', 'dst')} -j RETURN",
+                f"{' '.join(PING[self.family])} {self.match('PING', 'dst')} -j RETURN",
                 f"-m conntrack --ctstate NEW {self.match('IPVS-IPS', 'dst')} "
-                f"-j REJECT --reject-with {_UNREACHABLE[self.family]}",
+                f"-j REJECT --reject-with {REJECTED[self.family]}",
             ),
             Place("filter", FIREWALL): (
                 *self._source_ranges(),
@@ -144,7 +130,7 @@ class _Rules:
             ),
         }
 
-    def mangle(self) -> Rules:
+    def mangle(self) -> State:
         return {
             Place("mangle", "OUTPUT"): (f"{_said('ipvs access filter')} -j {OUT_FILTER}",),
             Place("mangle", OUT_FILTER): (
@@ -159,7 +145,7 @@ class _Rules:
 
     def _services(self) -> Iterator[str]:
         cluster, load_balancer = self.match("CLUSTER-IP", "dst,dst"), self.match("LOAD-BALANCER", "dst,dst")
-        yield f"-s {_LOOPBACK[self.family]} -j RETURN"
+        yield f"-s {LOOPBACK[self.family]} -j RETURN"
         yield f"{_said('service lb portal', 'K')} {load_balancer} -j {LOAD_BALANCER}"
         yield self._cluster_ip_masquerade()
         for name in ("EXTERNAL-IP", "EXTERNAL-IP-LOCAL"):
@@ -176,7 +162,7 @@ class _Rules:
         """Whoever is no pod; when pods cannot be told, the node's own: its source would be the cluster IP itself."""
         said = _said("service cluster ip + port for masquerade purpose", "K")
         to = f"{said} {self.match('CLUSTER-IP', 'dst,dst')}"
-        ways = self._pod_matches()
+        ways = pod_matches(self.settings, self.family)
         if self.settings.masquerade_all:
             return f"{to} -j {MARK}"
         if not ways:
@@ -211,16 +197,10 @@ class _Rules:
         )
 
     def _pods_return(self) -> Iterator[str]:
-        return (f"{one} -j RETURN" for one in self._pod_matches())
-
-    def _pod_matches(self) -> tuple[str, ...]:
-        """The ways to ask whether a packet comes from a pod, each enough alone."""
-        name = self.settings.pod_interface
-        by_interface = (f"-i {name[:-1]}+" if name.endswith("*") else f"-i {name}",) if name else ()
-        return (*by_interface, *(f"-s {network}" for network in self._of(self.settings.pod_networks)))
+        return (f"{one} -j RETURN" for one in pod_matches(self.settings, self.family))
 
     def _of(self, networks: tuple[str, ...]) -> tuple[str, ...]:
-        return of_family(networks, _NAMES[self.family])
+        return of_family(networks, NAME_OF[self.family])
 
 
 def _said(text: str, start: str = "k") -> str:
