@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairway.apiserver.decoding import mistyped_in, unknown_in
 from fairway.apiserver.fit import fits
-from fairway.apiserver.schema import mistyped_in, shape, unknown_in
+from fairway.apiserver.schema import shape
 from fairway.bench.api import endpointslice, service
 from fairway.objects.codec import Document
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from fairway.apiserver.access.audit import AuditFile, AuditLog, AuditLogError
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.server import Proofs, create_app
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.memory import MemoryStorage

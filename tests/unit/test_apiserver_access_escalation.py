@@ -12,7 +12,7 @@ import pytest
 
 from fairway.apiserver.access.escalation import covers
 from fairway.apiserver.access.rules import Rule
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.server import Proofs, create_app
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.memory import MemoryStorage

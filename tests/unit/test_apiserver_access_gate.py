@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from fairway.apiserver.access.limits import RequestLimits
+from fairway.apiserver.access.users import User
 from fairway.apiserver.app import App
-from fairway.apiserver.authentication import User
 from fairway.apiserver.server import Proofs, create_app
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.memory import MemoryStorage

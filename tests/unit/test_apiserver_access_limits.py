@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from fairway.apiserver.access.limits import Limits, RequestLimits
-from fairway.apiserver.authentication import NOBODY, User
+from fairway.apiserver.access.users import NOBODY, User
 from fairway.objects.status import ApiError
 from fairway.runtime.clock import FakeClock
 

@@ -10,7 +10,7 @@ import pytest
 
 from fairway.apiserver.access.jws import SigningKey
 from fairway.apiserver.access.service_accounts import ISSUER
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.server import Proofs, create_app
 from fairway.apiserver.settings import Settings
 from fairway.apiserver.storage.memory import MemoryStorage

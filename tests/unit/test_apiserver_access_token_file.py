@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairway.apiserver.access.token_file import TokenFileError, parse_tokens, read_tokens
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 
 
 def test_a_line_is_a_user() -> None:

@@ -15,7 +15,7 @@ from fairway.objects.resources import Resource
 from fairway.objects.status import ApiError, forbidden
 
 if TYPE_CHECKING:
-    from fairway.apiserver.authentication import User
+    from fairway.apiserver.access.users import User
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from fairway.apiserver.access.authorizer import Authorizer
 from fairway.apiserver.access.gate import Gate, attributes_of
 from fairway.apiserver.access.reviews import KINDS, Question, Reviews, find_question
 from fairway.apiserver.access.rules import Attributes
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.changes import noting
 from fairway.apiserver.forwarding import Forwarding, Way, find_way
 from fairway.apiserver.health import PATHS as HEALTH_PATHS

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
-from fairway.apiserver.access.roles import ANONYMOUS, AUTHENTICATED, MASTERS, UNAUTHENTICATED
+from fairway.apiserver.access.roles import MASTERS
+from fairway.apiserver.access.users import NOBODY, User
 from fairway.apiserver.requests import Request
 from fairway.objects.status import unauthorized
-
-
-@dataclass(frozen=True)
-class User:
-    """``name`` and ``groups`` as Kubernetes reads them from a certificate: its CN and its Os.
-
-    ``extra`` are further facts about the proof, such as which token it was.
-    """
-
-    name: str
-    groups: tuple[str, ...] = ()
-    uid: str = ""
-    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-    def known(self) -> User:
-        """The same user as a member of everybody who has shown who they are."""
-        if AUTHENTICATED in self.groups:
-            return self
-        return User(self.name, (*self.groups, AUTHENTICATED), self.uid, self.extra)
-
-
-NOBODY = User(ANONYMOUS, (UNAUTHENTICATED,))
 
 
 class Authenticator(Protocol):
@@ -42,10 +20,13 @@ class Authenticator(Protocol):
         """
 
 
+_ADMIN = User("system:admin", (MASTERS,))
+
+
 class Everybody:
     """Lets anybody in, as one user: for tests that call the application in the process."""
 
-    def __init__(self, user: User = User("system:admin", (MASTERS,))) -> None:
+    def __init__(self, user: User = _ADMIN) -> None:
         self._user = user.known()
 
     async def identify(self, request: Request) -> User:

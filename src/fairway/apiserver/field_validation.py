@@ -5,10 +5,10 @@ The registry stores none of the first, and of the second the last.
 
 from __future__ import annotations
 
+from fairway.apiserver.decoding import strict_error, unknown_fields
 from fairway.apiserver.duplicates import duplicates_in_json, duplicates_in_yaml
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.requests import JSON, YAML, Request
-from fairway.apiserver.schema import strict_error, unknown_fields
 from fairway.objects.codec import Document
 from fairway.objects.status import bad_request
 

@@ -1,24 +1,22 @@
 """Whether a document fits its schema, said at once for the many that do.
 
-`schema` finds out what is wrong with a document by walking it in Python. Nearly every document has nothing wrong with
-it, and of those msgspec says so ten to twenty times faster: for each kind a struct is made that refuses whatever
-`schema` would complain about, and sometimes more. So a yes is certain, and a no only sends the document the long way::
+`decoding` finds out what is wrong with a document by walking it in Python. Nearly every document has nothing wrong
+with it, and of those msgspec says so ten to twenty times faster: for each kind a struct is made that refuses whatever
+`decoding` would complain about, and sometimes more. So a yes is certain, and a no only sends a document the long way::
 
     document ─▶ fits? ─ yes ─▶ no unknown fields, no type errors
-                      └ no ──▶ schema walks it, and says what is wrong, if anything
+                      └ no ──▶ decoding walks it, and says what is wrong, if anything
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
+from fairway.apiserver.schema import Shape
 from fairway.objects.codec import Document
-
-if TYPE_CHECKING:
-    from fairway.apiserver.schema import Shape
 
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\Z"
 _BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z"

@@ -22,10 +22,11 @@ from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
 from fairway.apiserver.changes import note
 from fairway.apiserver.claims import ADDRESSES, PORTS, Claims, held_by
+from fairway.apiserver.decoding import pruned, type_errors
 from fairway.apiserver.fit import fits
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.metadata import DeleteOptions
-from fairway.apiserver.schema import UNKNOWN, pruned, shape, type_errors
+from fairway.apiserver.schema import UNKNOWN, shape
 from fairway.apiserver.storage.contract import Conflict, Entry, Storage, Transaction
 from fairway.apiserver.stored import Stored, to_storage, to_value
 from fairway.apiserver.strategy import Allocation, Exhausted, FieldErrors

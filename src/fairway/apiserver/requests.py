@@ -6,9 +6,10 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
+from fairway.apiserver.access.users import User
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
 from fairway.objects.codec import DecodeError, Document, decode_bounded, read_yaml
@@ -20,9 +21,6 @@ from fairway.objects.status import (
     too_large,
     unsupported_media_type,
 )
-
-if TYPE_CHECKING:
-    from fairway.apiserver.authentication import User
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -26,10 +26,11 @@ from fairway.apiserver.access.limits import Limits
 from fairway.apiserver.access.reviews import Reviews
 from fairway.apiserver.access.service_accounts import ServiceAccountTokens
 from fairway.apiserver.access.token_file import TokenFileError, read_tokens
+from fairway.apiserver.access.users import User
 from fairway.apiserver.admission import Admission
 from fairway.apiserver.allocation import Ranges, ServiceAllocator
 from fairway.apiserver.app import App
-from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody, StaticTokens, User
+from fairway.apiserver.authentication import Authenticator, CertificatesAndTokens, Everybody, StaticTokens
 from fairway.apiserver.bootstrap import bootstrap
 from fairway.apiserver.certificates import Authority, write_private
 from fairway.apiserver.collect import Collector

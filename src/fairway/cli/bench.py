@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
+from fairway.cli.bench_proxies import programs
 from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
-
-if TYPE_CHECKING:
-    from fairway.bench.process import Program
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
 app.command(api)
@@ -87,19 +85,6 @@ def programming(
     else:
         _show(found)
     return 0
-
-
-def programs(mode: str, command: str) -> list[Program]:
-    """The proxies to be measured: ours in a mode, and another one if there is a command line for it."""
-    from fairway.bench.process import Program
-    from fairway.modes.registry import MODES
-
-    if mode not in MODES:
-        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
-    try:
-        return [Program(mode=mode), *([Program(command=command)] if command else [])]
-    except ValueError as error:
-        raise CommandError(f"--command: {error}", EXIT_USAGE) from None
 
 
 def _show(found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from fairway.cli.bench_proxies import programs
 from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
 
@@ -48,7 +49,6 @@ def datapath(
     from fairway.bench.datapath import Traffic, measure
     from fairway.bench.process import BenchFailed
     from fairway.bench.shape import Shape
-    from fairway.cli.bench import programs
 
     sizes = _numbers(services)
     wanted = programs(mode, command)

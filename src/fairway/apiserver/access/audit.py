@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from fairway.apiserver.access.rules import Attributes
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.changes import Change
 
 STANDARD_OUTPUT = "-"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fairway.apiserver.access.node import node_of, refused
 from fairway.apiserver.access.roles import MASTERS
 from fairway.apiserver.access.rules import Attributes, Binding, Grant, Policy, Role, Rule
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.kinds import Kinds
 from fairway.apiserver.storage.contract import Compacted, Entry, FutureRevision, Storage, StorageError, WatchClosed
 from fairway.objects import resources

@@ -13,8 +13,8 @@ import msgspec
 
 from fairway.apiserver.access.roles import MASTERS
 from fairway.apiserver.access.rules import EVERYTHING, GROUP, Attributes, Grant, Rule, matches_path
+from fairway.apiserver.access.users import User
 from fairway.apiserver.admission import Attempt
-from fairway.apiserver.authentication import User
 from fairway.objects import resources
 from fairway.objects.codec import Document
 from fairway.objects.resources import Resource

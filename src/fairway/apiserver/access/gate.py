@@ -9,7 +9,8 @@ from fairway.apiserver.access.limits import Limits
 from fairway.apiserver.access.node import node_of
 from fairway.apiserver.access.roles import ANONYMOUS, MASTERS
 from fairway.apiserver.access.rules import Attributes, refusal
-from fairway.apiserver.authentication import Authenticator, User
+from fairway.apiserver.access.users import User
+from fairway.apiserver.authentication import Authenticator
 from fairway.apiserver.requests import Request, Target
 from fairway.objects import resources
 from fairway.objects.selectors import SelectorError, parse_field_selector

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fairway.apiserver.access.roles import MASTERS
-from fairway.apiserver.authentication import NOBODY, User
+from fairway.apiserver.access.users import NOBODY, User
 from fairway.objects.status import too_many_requests
 from fairway.runtime.clock import Clock
 

@@ -14,11 +14,12 @@ from fairway.apiserver.access.jws import InvalidToken
 from fairway.apiserver.access.roles import MASTERS
 from fairway.apiserver.access.rules import Attributes, Rule
 from fairway.apiserver.access.service_accounts import ISSUER, ServiceAccountTokens
-from fairway.apiserver.authentication import StaticTokens, User
+from fairway.apiserver.access.users import User
+from fairway.apiserver.authentication import StaticTokens
+from fairway.apiserver.decoding import type_errors
 from fairway.apiserver.kinds import Kind
 from fairway.apiserver.requests import Request
 from fairway.apiserver.respond import Response
-from fairway.apiserver.schema import type_errors
 from fairway.apiserver.strategy import Rules
 from fairway.objects.codec import Document, encode
 from fairway.objects.meta import KubernetesObject

@@ -19,7 +19,7 @@ from typing import Any
 
 from fairway.apiserver.access.jws import Claims, InvalidToken, SigningKey
 from fairway.apiserver.access.rules import service_account_name
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 from fairway.apiserver.registry import Registry
 from fairway.objects import resources
 from fairway.objects.codec import Document

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from fairway.apiserver.authentication import User
+from fairway.apiserver.access.users import User
 
 
 class TokenFileError(Exception):

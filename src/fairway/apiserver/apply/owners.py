@@ -6,13 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from fairway.apiserver.access.users import User
 from fairway.apiserver.apply.fields import Fields, FieldsError, parse_fields, union
-from fairway.apiserver.schema import is_time
-
-if TYPE_CHECKING:
-    from fairway.apiserver.authentication import User
+from fairway.apiserver.decoding import is_time
 
 Operation = Literal["Apply", "Update"]
 NAME_LIMIT = 128
