@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
+from fairway.modes.commands import Commands
 from fairway.modes.iptables import names as n
 from fairway.modes.iptables.program import Chains, Fragment, Program
 from fairway.modes.iptables.tree import Changed, Line
@@ -76,16 +77,8 @@ _ORDER = (MakeChain, DeleteRule, AddRule, DeleteChain)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Commands[Command]):
     """Commands; those of one table of one family happen together, or none of them."""
-
-    commands: tuple[Command, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.commands)
-
-    def __len__(self) -> int:
-        return len(self.commands)
 
     def of(self, family: Family, table: str) -> list[Command]:
         """One table's commands, in the order in which they can be done."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
+from fairway.modes.commands import Commands
 from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, IpSet, Part, Real, Scheduling, Value, Virtual
 from fairway.modes.ipvs.program import Base, Fragment, Program
 from fairway.modes.xtables import HOOKS, TABLES, Family, Place, State, restore_tool
@@ -87,19 +88,8 @@ _ORDER: dict[type, int] = {Entry: 0, Virtual: 1, Real: 2, Bound: 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Commands in order."""
-
-    commands: tuple[Command, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.commands)
-
-    def __len__(self) -> int:
-        return len(self.commands)
-
-    def render(self) -> str:
-        return "".join(f"{command}\n" for command in self.commands)
+class Plan(Commands[Command]):
+    """Commands in order; they are no transaction."""
 
 
 def plan(old: Program, new: Program) -> Plan:

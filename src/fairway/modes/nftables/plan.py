@@ -12,6 +12,7 @@ from itertools import count
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
+from fairway.modes.commands import Commands
 from fairway.modes.nftables.expressions import Jump, listing
 from fairway.modes.nftables.program import Fragment, Program
 from fairway.modes.nftables.slots import Slots, near
@@ -134,21 +135,13 @@ Command: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Commands[Command]):
     """Commands in order; all of them happen, or none."""
-
-    commands: tuple[Command, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.commands)
 
     def __len__(self) -> int:
         """Elements count one by one: this is the size of the change, not of the text."""
         sized = (AddElements, DeleteElements)
         return sum(len(one.elements) if isinstance(one, sized) else 1 for one in self.commands)
-
-    def render(self) -> str:
-        return "".join(f"{command}\n" for command in self.commands)
 
 
 def plan(old: Program, new: Program) -> Plan:
