@@ -67,7 +67,8 @@ def test_nft_lists_names_fields_and_comments(namespace: NetworkNamespace, kernel
     assert "typeof ip6 daddr . meta l4proto . th dport . numgen random mod 65536 : ip6 daddr . th dport" in listed
     assert 'elements = { 10.96.0.1 . tcp . 80 comment "shop/web:http" : 2 }' in listed
     assert "Kubernetes Services, by Fairway" in listed
-    assert "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @slots" in listed
+    assert "meta priority set numgen random mod 2 goto deliver" in listed
+    assert "dnat ip to ip daddr . meta l4proto . th dport . meta priority map @slots" in listed
 
 
 def test_nft_lists_every_rule_in_the_words_of_the_program(namespace: NetworkNamespace, kernel: Nftables) -> None:

@@ -55,9 +55,9 @@ def test_a_trace_tells_each_rule_what_it_found_and_why() -> None:
             "Service shop/web spec.ports[0]",
         ),
         ("ip fairway dispatch", "actions has 2 : goto balance-2; goto balance-2", ""),
-        ("ip fairway balance-2", "", ""),
+        ("ip fairway balance-2", "goto deliver", ""),
         (
-            "ip fairway balance-2",
+            "ip fairway deliver",
             "slots has 10.96.0.1 . tcp . 80 . 0 : 10.244.1.2 . 8080; goes to 10.244.1.2:8080",
             "EndpointSlice shop/web-1 endpoints (Pod shop/web-1)",
         ),

@@ -165,10 +165,10 @@ def _from_nothing(new: Program) -> Plan:
         commands.append(AddTable(family, base.name))
         commands += (AddSet(family, base.name, one) for one in base.sets.values())
         commands += (AddChain(family, base.name, chain) for chain in chains.values())
-        found = ((one, elements[family][name]) for name, one in base.sets.items())
-        commands += (AddElements(family, base.name, one, some) for one, some in found if some)
         for chain in chains.values():
             commands += _rules(base, chain)
+        found = ((one, elements[family][name]) for name, one in base.sets.items())
+        commands += (AddElements(family, base.name, one, some) for one, some in found if some)
     return Plan(tuple(commands))
 
 
@@ -201,7 +201,10 @@ class _Tables:
     new: Table
 
     def commands(self) -> Iterator[Command]:
-        """References go before what they refer to when deleting, after it when adding."""
+        """References go before what they refer to when deleting, after it when adding.
+
+        Rules come before elements: the kernel walks through what is in a map already for each chain that looks it up.
+        """
         old, new = self.old, self.new
         family, table = new.family, new.name
         gone = [chain for name, chain in old.chains.items() if name not in new.chains]
@@ -214,9 +217,9 @@ class _Tables:
         yield from (DeleteSet(family, table, one) for name, one in old.sets.items() if name not in new.sets)
         yield from (AddSet(family, table, one) for name, one in new.sets.items() if name not in old.sets)
         yield from (AddChain(family, table, chain) for chain in fresh)
-        yield from (AddElements(family, table, *part) for part in self.elements(leaving=False))
         for chain in (*changed, *fresh):
             yield from _rules(new, chain)
+        yield from (AddElements(family, table, *part) for part in self.elements(leaving=False))
 
     def elements(self, leaving: bool) -> Iterator[tuple[Set, tuple[Element, ...]]]:
         """The elements of kept sets that leave, or of all sets that come; one whose data changes does both."""

@@ -1,6 +1,6 @@
 """The constant part: every chain, set and rule. Services and backends are elements; they never add a rule.
 
-    prerouting, output ──▶ services ──▶ dispatch ──vmap──▶ balance-3 ──▶ dnat to a slot drawn at random
+    prerouting, output ──▶ services ──▶ dispatch ──vmap──▶ balance-3 ──▶ deliver: dnat to the slot that was drawn
                               │            │
                               │            ├─▶ by-source ──▶ by-client ──▶ client-pod | client-node | client-outside
                               │            └─▶ refuse, drop
@@ -238,8 +238,16 @@ class Words:
     def original_node_port(self) -> tuple[Expression, ...]:
         return self.original_destination(), self.any_address(), *self.original_port()
 
-    def rewrite(self) -> tuple[Expression, ...]:
-        return Lookup("slots", 0, 0), e.Rewrite(0, self.address_end)
+    def deliver(self, backends: str) -> tuple[Expression, ...]:
+        """Behind a frontend: rewrite to what a map has for it and the priority, and put the priority back."""
+        spare = 8  # a register that the backend's address and port do not reach in either family
+        return (
+            e.Meta(e.META_PRIORITY, self.frontend_end),
+            Lookup(backends, 0, 0),
+            e.Constant(bytes(4), spare),
+            e.SetMeta(e.META_PRIORITY, spare),
+            e.Rewrite(0, self.address_end),
+        )
 
 
 class _Chains:
@@ -261,6 +269,7 @@ class _Chains:
         yield self.by_client()
         yield from (self.client(client) for client in Client)
         yield dispatch("dispatch-client", "client-actions")
+        yield self.deliver()
         yield self.refuse()
         if self.answers_ping:
             yield self.ping()
@@ -309,6 +318,13 @@ class _Chains:
         to_loopback = (e.Payload(e.NETWORK, 16, 1, 0), e.Compare(0, b"\x7f"))
         rule = Rule((*from_elsewhere, *to_loopback, *self.was_rewritten(False), Verdict(Jump(e.DROP))))
         return Chain("guard-localhost", (rule,), Hook("filter", "input", 0))
+
+    def deliver(self) -> Chain:
+        """To the backend in the slot whose number is in the priority."""
+        words = self.words
+        told = "the priority is read before it is set"
+        frontends = (words.frontend(), words.node_port())
+        return Chain("deliver", tuple(Rule((*one, *words.deliver("slots")), told) for one in frontends))
 
     def refuse(self) -> Chain:
         """TCP by a reset: ICMP errors are limited to one a second and peer, and to TCP over IPv6 only a hint."""

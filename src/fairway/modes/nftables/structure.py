@@ -1,6 +1,6 @@
 """Chains that are made when the first frontend needs them, and stay: nothing else ever changes the structure.
 
-    balance-3          one of three backends
+    balance-3          one of three: which number was drawn goes along in the packet's priority, and `deliver` looks it up
 
     affinity-10800 ──▶ remember-10800     the client is known: its time begins anew; the backend it had
           │                 ▲             (comes back if that one has left)
@@ -34,8 +34,6 @@ from fairway.modes.nftables.ruleset import (
 )
 from fairway.modes.nftables.tables import Chain, Element, Family, Rule
 
-_PRIORITY_NONE = (e.Constant(bytes(4), 0), e.SetMeta(e.META_PRIORITY, 0))
-
 
 class Structure(NamedTuple):
     """Chains, those that others lead to first, and the elements that lead to them."""
@@ -64,15 +62,12 @@ def structure(family: Family, number: int) -> Structure:
 
 
 def _balancing(words: Words, number: int) -> Structure:
-    """Draws a backend and rewrites to it."""
+    """Draws the number of a slot. It does not look the slot up itself: the kernel walks through all elements of a map
+    for each new chain with a lookup in it, and there are as many slots as backends."""
     draw, name = _draws(words, number, "balance")
-    rules = (
-        Rule(_PRIORITY_NONE),
-        Rule((*words.frontend(), *draw, *words.rewrite())),
-        Rule((*words.node_port(), *draw, *words.rewrite())),
-    )
+    rule = Rule((*draw, e.SetMeta(e.META_PRIORITY, words.frontend_end), Verdict(Jump(e.GOTO, "deliver"))))
     return Structure(
-        (Chain(name, rules),), tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in ACTIONS)
+        (Chain(name, (rule,)),), tuple(Element(one, number_bytes(number), Jump(e.GOTO, name)) for one in ACTIONS)
     )
 
 
@@ -114,7 +109,7 @@ def _affinity(words: Words, which: int) -> Structure:
         f"remember{suffix}",
         (
             Rule((*client, priority, keep)),
-            Rule((*frontend, *_deliver(words, f"sticky-backends{pool}")), "the priority is read before it is set"),
+            Rule((*frontend, *words.deliver(f"sticky-backends{pool}")), "the priority is read before it is set"),
         ),
     )
     known = (*client, Lookup("affinity", 0, 0), e.SetMeta(e.META_PRIORITY, 0), Verdict(Jump(e.JUMP, remember.name)))
@@ -130,15 +125,3 @@ def _affinity(words: Words, which: int) -> Structure:
     )
     number = number_bytes(AFFINITY + which)
     return Structure((remember, affinity), tuple(Element(one, number, Jump(e.GOTO, affinity.name)) for one in ACTIONS))
-
-
-def _deliver(words: Words, backends: str) -> tuple[Expression, ...]:
-    """Rewrite to the backend whose identity is in the priority, and put the priority back; unless it has left."""
-    spare = 8  # a register that the backend's address and port do not reach in either family
-    return (
-        e.Meta(e.META_PRIORITY, words.frontend_end),
-        Lookup(backends, 0, 0),
-        e.Constant(bytes(4), spare),
-        e.SetMeta(e.META_PRIORITY, spare),
-        e.Rewrite(0, words.address_end),
-    )
