@@ -1,6 +1,6 @@
 """Chains that are made when the first frontend needs them, and stay: nothing else ever changes the structure.
 
-    balance-3          one of three: which number was drawn goes along in the packet's priority, and `deliver` looks it up
+    balance-3          one of three: the number drawn goes along in the priority, and `deliver` looks the slot up
 
     affinity-10800 ──▶ remember-10800     the client is known: its time begins anew; the backend it had
           │                 ▲             (comes back if that one has left)
