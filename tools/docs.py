@@ -21,7 +21,6 @@ from fairway.proxy.cache import Cache
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.relayed import RelaySide
 from fairway.proxy.usage import Sources, Usage
-from fairway.relay.accesslog import AccessLog
 from fairway.runtime.clock import SystemClock
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +67,7 @@ def metrics_table() -> str:
     cache = Cache(NodeSettings(name="node-1"))
     registry = Metrics(cache, SystemClock()).registry
     registry.register(Usage(cache, Sources(lambda: (), dict), 1, SystemClock()))
-    registry.register(RelaySide(AccessLog("-", print)))
+    registry.register(RelaySide("-"))
     rows = []
     for metric in registry.collect():
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fairway.kernel.command import run
-from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from tests.kernel.proxy_world import NODE, VIP, Api, Proxy, nft, proxy, until
-from tests.kernel.under_load import Load, echo
+from tests.kernel.loaded_node import DNS_VIP, PORT, World, load, loaded_node
+from tests.kernel.proxy_world import NODE, VIP, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
 
-DNS_VIP = "10.96.7.8"
-PORT = 8080
 # What a version before this one may have left: a table of our name, with a set and a chain of our names that are of
 # other kinds, one chain and one set that are not ours any more, and rules for each Service.
 EARLIER = """
@@ -41,20 +36,6 @@ table ip fairway {{
 """
 
 
-@dataclass
-class World:
-    """A node with a Service of each protocol, both with two backends that echo, and a proxy that may be replaced."""
-
-    node: NetworkNamespace
-    api: Api
-    directory: Path
-    backends: tuple[str, str]
-
-    def proxy(self) -> Any:
-        networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
-        return proxy(self.node, self.api.kubeconfig, self.directory / "proxy.log", *networks)
-
-
 @pytest.fixture(scope="module")
 def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
     return make_network(cluster(nodes=1, pods=[(name, NODE) for name in ("one", "two", "shell")]))
@@ -62,32 +43,14 @@ def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwor
 
 @pytest.fixture
 def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
-    place = network.network.place
-    with ExitStack() as stack:
-        for name in ("one", "two"):
-            stack.enter_context(echo(place(name), name, PORT))
-        api = stack.enter_context(Api(place(NODE), tmp_path / "api"))
-        api.node()
-        backends = (network.address("one"), network.address("two"))
-        for name, address, protocol in (("web", VIP, "TCP"), ("dns", DNS_VIP, "UDP")):
-            api.service(name, address, protocol=protocol)
-            api.endpoints(name, *backends, protocol=protocol)
-        nft(place(NODE), "flush", "ruleset")
-        yield World(place(NODE), api, tmp_path, backends)
-
-
-@contextmanager
-def load(world: World, network: RunningNetwork) -> Iterator[Load]:
-    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80)) as found:
-        found.go_round()
-        yield found
-        found.go_round()
+    with loaded_node(network, tmp_path) as made:
+        yield made
 
 
 def test_a_proxy_that_is_killed_and_started_again_is_noticed_by_nobody(world: World, network: RunningNetwork) -> None:
     with ExitStack() as stack:
         first: Proxy = stack.enter_context(world.proxy())
-        clients = stack.enter_context(load(world, network))
+        clients = stack.enter_context(load(network))
         first.kill()
         clients.go_round()
         second: Proxy = stack.enter_context(world.proxy())
@@ -101,7 +64,7 @@ def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: 
     with ExitStack() as stack:
         first: Proxy = stack.enter_context(world.proxy())
         todays = nft(world.node, "list", "table", "ip", "fairway")
-        clients = stack.enter_context(load(world, network))
+        clients = stack.enter_context(load(network))
         assert first.stop() == 0
         one, two = world.backends
         earlier = EARLIER.format(vip=VIP, dns=DNS_VIP, one=one, two=two, port=PORT)
@@ -119,7 +82,7 @@ def test_a_flush_of_all_rules_ends_no_connection_and_keeps_out_newcomers_only_un
 ) -> None:
     with ExitStack() as stack:
         running: Proxy = stack.enter_context(world.proxy())
-        clients = stack.enter_context(load(world, network))
+        clients = stack.enter_context(load(network))
         with clients.between_words:
             began = time.monotonic()
             nft(world.node, "flush", "ruleset")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fairway.bench.shape import CLUSTER_NETWORK, NODE, SERVICE_NETWORK
 from fairway.kernel.namespaces import NetworkNamespace
+from fairway.relay.process import stop_all
 
 _COLD_SECONDS = 300.0
 _END_SECONDS = 10.0
@@ -90,6 +91,8 @@ class ProxyProcess:
                 process = _start(program.arguments(kubeconfig, told), namespace, log, told)
             finally:
                 os.close(told)
+            # What is relayed would be for ever: a relay outlives its proxy.
+            stack.callback(namespace.run, stop_all)
             stack.callback(_end, process)
             yield cls(process, begun, log, ready)
 

@@ -153,7 +153,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._telling = Telling(configuration.node_name, self.cache.service, lambda batch: self.sync.found_in(batch))
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows)
-        self._certificates = relay.certificates
+        self._relay = relay
         self.secrets = SecretFollower(self.cache, relay.certificates)
         self.metrics.registry.register(relay)
         self.sync = Sync(
@@ -168,6 +168,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
                 self._telling,
                 _CheckFollower(self.checks, self.cache),
                 self.secrets,
+                _Afterwards(relay.settled),
                 _Afterwards(self._kernel_changed),
             ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
@@ -265,12 +266,13 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
                 *self._doubts,
                 *(self._followed.notes() if self._followed else ()),
                 *self.checks.problems,
-                *self._certificates.problems.values(),
+                *self._relay.certificates.problems.values(),
             ],
             "rememberedFrom": moment(self._remembered) if self._remembered else None,
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
+            "relay": self._relay.status(),
             "problems": [problem_document(one) for one in self._problems()],
             "refused": {str(key): reason for key, reason in self.sync.refused.items()},
             "rounds": [round_document(one) for one in self.sync.rounds],

@@ -16,7 +16,7 @@ from fairway.modes.iptables import Options
 from fairway.modes.ipvs import Options as IpvsOptions
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, duration
-from fairway.relay.kernel import add_addresses, relaying
+from fairway.relay.kernel import Relays, add_addresses, relaying
 from fairway.relay.relay import Relay
 
 Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
@@ -48,12 +48,12 @@ OURS_ALONE = "nftables"
 
 @contextmanager
 def open_mode(
-    name: str, document: KubeProxyConfiguration = DEFAULTS, make_relay: Callable[..., Relay] = Relay
+    name: str, document: KubeProxyConfiguration = DEFAULTS, make_relay: Callable[..., Relays] = Relay
 ) -> Iterator[Opened]:
     """This thread's network namespace for a mode of `fairway.modes.registry`; the document says how the mode is to be.
 
-    ``make_relay`` is `Relay`, or that with more of its arguments. Raises `fairway.kernel.contract.Unsuitable` when
-    the ``with`` block begins and this machine cannot do it.
+    ``make_relay`` makes the relay, by default one in this process; ``prepare`` is what it does before the first
+    listener. Raises `fairway.kernel.contract.Unsuitable` when the ``with`` block begins and this machine cannot do it.
     """
     with (
         KERNELS[name](document) as carrier,

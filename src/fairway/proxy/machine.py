@@ -5,7 +5,6 @@ Everything belongs to the network namespace of the thread that opens it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,11 +25,8 @@ from fairway.proxy.forgetting import TrackingFailed
 from fairway.proxy.kernels import KERNELS, OURS_ALONE, open_mode
 from fairway.proxy.relayed import RelaySide
 from fairway.proxy.usage import Sources
-from fairway.relay.accesslog import AccessLog
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,7 @@ def open_machine(configuration: Configuration) -> Iterator[Machine]:
     """This thread's network namespace, for this process alone. Raises `Unsuitable`."""
     with ExitStack() as stack:
         stack.enter_context(_claimed())
-        relay = RelaySide(AccessLog(configuration.access_log, log.warning))
-        stack.callback(relay.log.close)
+        relay = RelaySide(configuration.access_log)
         opened = stack.enter_context(open_mode(configuration.mode, configuration.document, relay.make))
         usage = _sources(opened, stack) if configuration.service_metrics else None
         yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()), relay, usage)

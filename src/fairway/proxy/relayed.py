@@ -2,40 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from fairway.relay.accesslog import AccessLog
+from fairway.model.view import Key
 from fairway.relay.certificates import Certificates
-from fairway.relay.relay import Relay
+from fairway.relay.control import Figures
+from fairway.relay.process import RelayProcess
 
 
-@dataclass(eq=False)
 class RelaySide:
-    """One for a proxy; also a collector of metrics, which are counted when somebody scrapes."""
+    """One for a proxy; also a collector of metrics, which are counted when somebody scrapes.
 
-    log: AccessLog
-    certificates: Certificates = field(default_factory=Certificates)
-    relay: Relay | None = None
+    ``access_log`` is the path of that file, or ``-``.
+    """
 
-    def make(self, prepare: Callable[[], None]) -> Relay:
-        """The relay; ``prepare`` as in `Relay`."""
-        self.relay = Relay(contexts=self.certificates.context, log=self.log.add, prepare=prepare)
+    def __init__(self, access_log: str) -> None:
+        self._access_log = access_log
+        self.relay: RelayProcess | None = None
+        self.certificates = Certificates(self._certificate_changed)
+
+    def make(self, prepare: Callable[[], None]) -> RelayProcess:
+        """The relay; ``prepare`` as in `RelayProcess`."""
+        self.relay = RelayProcess(access_log=self._access_log, prepare=prepare)
         return self.relay
+
+    def settled(self) -> None:
+        """The kernel has acknowledged a round."""
+        if self.relay is not None:
+            self.relay.settled()
+
+    def status(self) -> dict[str, int]:
+        """For people: the relay's process (0: there is none, since nothing is relayed) and what goes on in it."""
+        figures = self.relay.figures() if self.relay else Figures()
+        return {
+            "process": self.relay.process if self.relay else 0,
+            "listeners": figures.listeners,
+            "connections": figures.connections,
+            "flows": figures.flows,
+        }
 
     def collect(self) -> Iterator[Metric]:
         own = "fairway_relay"
-        counts = self.relay.counts() if self.relay else {}
+        figures = self.relay.figures() if self.relay else Figures()
         ended = CounterMetricFamily(
             f"{own}_connections", "Relayed connections and UDP flows that have ended, by how", labels=["end"]
         )
-        for end, count in sorted(counts.items()):
+        for end, count in sorted(figures.ended.items()):
             ended.add_metric([end], count)
         yield ended
-        active = sum(self.relay.left) if self.relay else 0
+        active = figures.connections + figures.flows
         yield GaugeMetricFamily(f"{own}_active", "Relayed connections and UDP flows at this moment", value=active)
+        yield GaugeMetricFamily(f"{own}_listeners", "Listeners of the relay", value=figures.listeners)
         yield CounterMetricFamily(
-            f"{own}_access_log_lost_lines", "Lines of the access log that were not kept", value=self.log.lost
+            f"{own}_access_log_lost_lines", "Lines of the access log that were not kept", value=figures.lost_lines
         )
+
+    def _certificate_changed(self, secret: Key, data: Mapping[str, str] | None) -> None:
+        if self.relay is not None:
+            self.relay.certificate(secret, data)

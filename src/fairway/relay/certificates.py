@@ -7,7 +7,7 @@ import binascii
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from fairway.model.view import Key
@@ -16,9 +16,13 @@ CERTIFICATE, PRIVATE_KEY = "tls.crt", "tls.key"
 
 
 class Certificates:
-    """By Secret. May be read and written in different threads."""
+    """By Secret. May be read and written in different threads.
 
-    def __init__(self) -> None:
+    ``on_change`` hears of what counts from now on: the ``data`` of a usable Secret, or None of one that is gone.
+    """
+
+    def __init__(self, on_change: Callable[[Key, Mapping[str, str] | None], None] = lambda secret, data: None) -> None:
+        self._on_change = on_change
         self._contexts: dict[Key, ssl.SSLContext] = {}
         self._lock = threading.Lock()
         self.problems: dict[Key, str] = {}
@@ -35,6 +39,7 @@ class Certificates:
             with self._lock:
                 self._contexts.pop(secret, None)
             self.problems[secret] = f"Secret {secret} does not exist"
+            self._on_change(secret, None)
             return
         try:
             made = _context(data)
@@ -45,12 +50,14 @@ class Certificates:
         with self._lock:
             self._contexts[secret] = made
         self.problems.pop(secret, None)
+        self._on_change(secret, data)
 
     def forget(self, secret: Key) -> None:
         """Nobody asks for it any more."""
         with self._lock:
             self._contexts.pop(secret, None)
         self.problems.pop(secret, None)
+        self._on_change(secret, None)
 
 
 def _context(data: Mapping[str, str]) -> ssl.SSLContext:

@@ -28,6 +28,10 @@ LINGER_SECONDS = 1.0
 """A client whose handshake had begun when the rules changed still arrives; so long its listener is there for it."""
 
 
+DESCRIPTORS = 131_072
+"""As many as a relay wants to be allowed: for 65,000 connections at one time."""
+
+
 class Left(NamedTuple):
     """What is still going on."""
 
@@ -133,6 +137,10 @@ class Engine:
 def raise_descriptor_limit() -> int:
     """Each connection needs two descriptors; returns how many this process may have now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    for most in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        except (OSError, ValueError):  # only root may raise the hard limit, and nobody above fs.nr_open
+            continue
+        return most
+    return soft

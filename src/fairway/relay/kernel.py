@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import select
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from fairway.kernel.contract import ApplyFailed, ModeKernel, Opened
 from fairway.kernel.links import LinkError, Links
-from fairway.modes.userspace import ListenerKey, Program, UserspaceMode, UserspacePlan
+from fairway.modes.userspace import ListenerKey, Listening, Program, UserspaceMode, UserspacePlan
 from fairway.modes.userspace.program import ADDRESSES
-from fairway.relay.relay import Relay
+from fairway.relay.process import stop_all
 
 LOOPBACK = "lo"
 _INTERFACES = {family: f"{address}/{128 if ':' in address else 32}" for family, address in ADDRESSES.items()}
 
 
+class Relays(Protocol):
+    """A relay, in this process or another. Every method may be called in any thread, and raises OSError."""
+
+    def reserve(self, key: ListenerKey) -> int:
+        """The port of a listener, which nobody else gets from now on."""
+
+    def put(self, wanted: Iterable[Listening]) -> None:
+        """Listeners that are new, or do something else from now on."""
+
+    def close(self, keys: Iterable[ListenerKey]) -> None:
+        """Nobody comes to these any more."""
+
+    def held(self) -> Mapping[ListenerKey, Listening]:
+        """What the listeners do now."""
+
+    def fileno(self) -> int:
+        """Readable when they may have been lost: then ask `others`."""
+
+    def others(self) -> list[str]:
+        """Who has taken them away, since the last call."""
+
+    def release(self) -> None:
+        """The end of whoever has used it."""
+
+
 class RelayingKernel:
     """The carrier's kernel, and a relay in the namespace of the thread that makes this."""
 
-    def __init__(self, carrier: ModeKernel[Any, Any], relay: Relay) -> None:
+    def __init__(self, carrier: ModeKernel[Any, Any], relay: Relays) -> None:
         self._carrier = carrier
         self.relay = relay
+        self._notices = select.epoll()
+        for one in (carrier, relay):
+            self._notices.register(one.fileno(), select.EPOLLIN)
 
     def port(self, key: ListenerKey) -> int:
         """Where a listener is, made on the spot if need be; raises `ApplyFailed`."""
@@ -32,38 +61,55 @@ class RelayingKernel:
             raise ApplyFailed(str(error)) from error
 
     def read_back(self) -> Program:
-        """The relay is this process's own: what it did before it was started anew is gone."""
-        return Program(self._carrier.read_back(), self.relay.held())
+        carried = self._carrier.read_back()
+        try:
+            return Program(carried, dict(self.relay.held()))
+        except OSError as error:
+            raise ApplyFailed(str(error)) from error
 
     def apply(self, plan: UserspacePlan) -> None:
         """Clients are led to a listener when it is bound, and it takes them up as soon as the rules are there."""
         if plan.carried:
             self._carrier.apply(plan.carried)
-        self.relay.put(plan.listen)
-        self.relay.close(plan.close)
+        try:
+            self.relay.put(plan.listen)
+            self.relay.close(plan.close)
+        except OSError as error:
+            raise ApplyFailed(str(error)) from error
 
     def check(self, plan: UserspacePlan) -> None:
         self._carrier.check(plan.carried)
 
     def fileno(self) -> int:
-        return self._carrier.fileno()
+        return self._notices.fileno()
 
     def others(self) -> list[str]:
-        return self._carrier.others()
+        return [*self._carrier.others(), *self.relay.others()]
 
     def clean(self) -> str:
-        found = [self._carrier.clean(), remove_addresses()]
+        """Relays of other proxies too: nobody is led to them any more."""
+        found = [self._carrier.clean(), stop_relays(), remove_addresses()]
         return ", ".join(one for one in found if one)
+
+    def release(self) -> None:
+        self._notices.close()
+        self.relay.release()
 
 
 @contextmanager
-def relaying(carrier: Opened, name: str, relay: Relay) -> Iterator[Opened]:
-    """The mode of ``carrier`` with a relay for the Services that ask for one; it stops when the block ends."""
+def relaying(carrier: Opened, name: str, relay: Relays) -> Iterator[Opened]:
+    """The mode of ``carrier`` with a relay for the Services that ask for one, which is released when the block ends."""
     kernel = RelayingKernel(carrier.kernel, relay)
     try:
         yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections, carrier.figures)
     finally:
-        relay.stop()
+        kernel.release()
+
+
+def stop_relays() -> str:
+    """End the relays that proxies have left behind here; says what there was."""
+    stopped = stop_all()
+    return f"{stopped} relay{'s' if stopped > 1 else ''}" if stopped else ""
 
 
 def add_addresses() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import socket
 import ssl
 import threading
@@ -44,6 +45,7 @@ class Relay:
         self._loop = asyncio.new_event_loop()
         self._engine = Engine(contexts=contexts, log=log, clock=clock)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._never = os.eventfd(0)
         raise_descriptor_limit()
         self._thread.start()
 
@@ -81,8 +83,16 @@ class Relay:
         """How connections have ended so far, by the word of the access log."""
         return self._call(self._engine.counts)
 
-    def stop(self) -> None:
+    def fileno(self) -> int:
+        """Never readable: it ends with this process."""
+        return self._never
+
+    def others(self) -> list[str]:
+        return []
+
+    def release(self) -> None:
         """End everything, connections too."""
+        os.close(self._never)
         self._call(self._stop)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -1,0 +1,328 @@
+"""The relay's process as its proxy sees it: found or started, told what to do, and left behind when the proxy ends.
+
+    a relay of this version is there ──▶ taken over with its listeners and connections
+    one of another version           ──▶ stays until the rules lead to the new one, then drains
+    none, or it has ended            ──▶ started when the first listener is put; lost ports are taken again
+
+Everything happens in the network namespace of the calling thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import structs
+
+from fairway import __version__
+from fairway.model.view import Key
+from fairway.modes.userspace.program import ListenerKey, Listening
+from fairway.relay.control import (
+    MOST_DOORS,
+    NAMES,
+    AnswerT,
+    Ask,
+    Certificate,
+    Channel,
+    Close,
+    Done,
+    Drain,
+    Figures,
+    Hello,
+    Hold,
+    Holding,
+    Put,
+    Request,
+    Settle,
+    Stop,
+    Welcome,
+    peer_of,
+)
+from fairway.relay.doors import bound
+from fairway.relay.engine import Left, raise_descriptor_limit
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30.0
+_END_SECONDS = 5.0
+_WAITING = 8
+_OUTPUT = (1, 2)
+_NOBODY = Welcome("", 0, draining=False)
+
+
+class RelayProcess:
+    """Its methods may be called in any thread; those that raise, raise OSError."""
+
+    def __init__(
+        self, *, access_log: str = "-", prepare: Callable[[], None] = lambda: None, version: str = __version__
+    ) -> None:
+        """``prepare`` is called before the first listener is made."""
+        self._access_log, self._prepare, self._version = access_log, prepare, version
+        self._prepared = self._looked = False
+        self._lock = threading.RLock()
+        self._channel: Channel | None = None
+        self._peer = _NOBODY
+        self._child: subprocess.Popen[bytes] | None = None
+        self._predecessors: list[Channel] = []
+        self._held: dict[ListenerKey, Listening] = {}
+        self._doors: dict[ListenerKey, socket.socket] = {}
+        self._ports: dict[ListenerKey, int] = {}
+        self._secrets: dict[Key, Mapping[str, str]] = {}
+        self._figures = Figures()
+        self._ends = select.epoll()
+
+    @property
+    def process(self) -> int:
+        """Its id; 0 when there is none."""
+        return self._peer.process
+
+    def reserve(self, key: ListenerKey) -> int:
+        """The port of a listener, which nobody else gets from now on."""
+        with self._lock:
+            self._look()
+            port = self._ports.get(key)
+            if port is None:
+                if not self._prepared:
+                    self._prepare()
+                    raise_descriptor_limit()
+                    self._prepared = True
+                door = self._doors[key] = bound(key)
+                port = self._ports[key] = int(door.getsockname()[1])
+            return port
+
+    def put(self, wanted: Iterable[Listening]) -> None:
+        """Listeners that are new, or do something else from now on."""
+        found = list(wanted)
+        with self._lock:
+            for start in range(0, len(found), MOST_DOORS):
+                self._put(found[start : start + MOST_DOORS])
+
+    def close(self, keys: Iterable[ListenerKey]) -> None:
+        """Nobody comes to these any more."""
+        gone = tuple(keys)
+        with self._lock:
+            for key in gone:
+                self._ports.pop(key, None)
+                if door := self._doors.pop(key, None):
+                    door.close()
+            there = tuple(key for key in gone if self._held.pop(key, None))
+            if there and self._channel:
+                self._ask(Close(there), Done)
+
+    def held(self) -> dict[ListenerKey, Listening]:
+        """What the listeners do now."""
+        with self._lock:
+            self._look()
+            return dict(self._held)
+
+    def certificate(self, secret: Key, data: Mapping[str, str] | None) -> None:
+        """What TLS ends with from now on; None: with nothing. Does not raise: the next process is told, too."""
+        with self._lock:
+            if data is None:
+                self._secrets.pop(secret, None)
+            else:
+                self._secrets[secret] = data
+            try:
+                if self._channel is not None:
+                    self._ask(Certificate(secret, dict(data) if data is not None else None), Done)
+            except OSError as error:
+                log.warning("the relay was not told of Secret %s: %s", secret, error)
+
+    def drain(self) -> Left:
+        """Nobody new is taken up from now on; who is there stays. How many those are; `left` tells it later."""
+        with self._lock:
+            self._look()
+            figures = self._ask(Drain(), Figures) if self._channel else Figures()
+            self._held.clear()
+            self._ports.clear()
+        return Left(figures.connections, figures.flows)
+
+    @property
+    def left(self) -> Left:
+        """Connections and UDP flows at this moment."""
+        figures = self.figures()
+        return Left(figures.connections, figures.flows)
+
+    def figures(self) -> Figures:
+        """How it goes; as it went when the relay has something else to do just now. Does not raise."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._figures = self._ask(Ask(), Figures) if self._channel else Figures()
+            except OSError as error:
+                log.debug("no figures: %s", error)
+            finally:
+                self._lock.release()
+        return self._figures
+
+    def settled(self) -> None:
+        """The rules lead to this relay now: those before it take up nobody any more."""
+        with self._lock:
+            for channel in self._predecessors:
+                with suppress(OSError):  # it has ended: nobody was left
+                    figures = channel.ask(Drain(), Figures)
+                    log.info("an earlier relay goes on for %d connections, then ends", figures.connections)
+                channel.close()
+            self._predecessors.clear()
+
+    def fileno(self) -> int:
+        """Readable when the process has ended: then ask `others`."""
+        return self._ends.fileno()
+
+    def others(self) -> list[str]:
+        """Who has taken away what is ours, since the last call: the end of the process, for whatever reason."""
+        if not self._ends.poll(0):
+            return []
+        with self._lock:
+            if self._channel is None:
+                return []
+            ended = f"the end of the relay (process {self.process})"
+            self._forget()
+            return [ended]
+
+    def release(self) -> None:
+        """Leave it to itself: whoever comes next takes it over."""
+        with self._lock:
+            if self._held and self._channel is not None:
+                log.info("the relay (process %d) goes on without this one", self.process)
+            for one in (self._channel, *self._predecessors, *self._doors.values(), self._ends):
+                if one is not None:
+                    one.close()
+            self._channel = None
+
+    def _put(self, wanted: Sequence[Listening]) -> None:
+        if self._channel is None:
+            self._start()
+        new = [one for one in wanted if one.key not in self._held]
+        for one in new:
+            if one.key not in self._doors:
+                # It had one, and has lost it with the process: rules and clients still go to that port.
+                self._doors[one.key] = bound(one.key, one.port)
+                self._ports[one.key] = one.port
+        doors = [self._doors[one.key].fileno() for one in new]
+        self._ask(Put(tuple(wanted), tuple(one.key for one in new)), Done, doors)
+        for one in new:
+            self._doors.pop(one.key).close()
+        self._held.update((one.key, one) for one in wanted)
+
+    def _look(self) -> None:
+        """Who is there already, once."""
+        if self._looked:
+            return
+        self._looked = True
+        for sock in running():
+            channel = Channel(sock, PATIENCE_SECONDS)
+            try:
+                peer = channel.ask(Hello(self._version), Welcome)
+                if peer.version == self._version and not peer.draining and self._channel is None:
+                    self._join(channel, peer)
+                    self._held = {one.key: _comparable(one) for one in self._ask(Hold(), Holding).listeners}
+                    self._ports = {key: one.port for key, one in self._held.items()}
+                    log.info("the relay (process %d) is there, with %d listeners", peer.process, len(self._held))
+                elif not peer.draining:
+                    self._predecessors.append(channel)
+                else:
+                    channel.close()
+            except OSError as error:
+                log.warning("a relay that was there does not answer: %s", error)
+                channel.close()
+
+    def _start(self) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            name = f"\0{NAMES}{secrets.token_hex(8)}"
+            door.bind(name)
+            door.listen(_WAITING)
+            command = [sys.executable, "-m", "fairway.relay.worker", self._version, str(door.fileno())]
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=[door.fileno()], start_new_session=True
+            )
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            made.connect(name)
+        channel = Channel(made, PATIENCE_SECONDS)
+        try:
+            self._join(channel, channel.ask(Hello(self._version), Welcome))
+        except OSError:
+            channel.close()
+            self._forget()
+            raise
+
+    def _join(self, channel: Channel, peer: Welcome) -> None:
+        self._channel, self._peer = channel, peer
+        self._ends.register(channel.fileno(), select.EPOLLRDHUP)
+        self._ask(Settle(self._access_log), Done, _OUTPUT)
+        for secret, data in self._secrets.items():
+            self.certificate(secret, data)
+
+    def _ask(self, request: Request, kind: type[AnswerT], descriptors: Sequence[int] = ()) -> AnswerT:
+        if self._channel is None:
+            raise ConnectionResetError("the relay has ended")
+        try:
+            return self._channel.ask(request, kind, descriptors)
+        except ConnectionError:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """The process has ended; its ports are known, and are taken again by the next one."""
+        if self._channel is not None:
+            self._channel.close()
+        if self._child is not None:
+            _reap(self._child)
+        self._channel, self._child, self._peer = None, None, _NOBODY
+        self._held.clear()
+
+
+def running() -> Iterator[socket.socket]:
+    """A connection to every relay of this network namespace that belongs to this user; whoever gets it closes it."""
+    for line in Path("/proc/thread-self/net/unix").read_text().splitlines():
+        name = line.rpartition(" ")[2]
+        if not name.startswith(f"@{NAMES}"):
+            continue
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(f"\0{name[1:]}")
+        except OSError:
+            sock.close()  # the line was of a connection, or it has ended
+            continue
+        if peer_of(sock) == os.geteuid():
+            yield sock
+        else:
+            log.warning("somebody else's process calls itself a relay: %s", name)
+            sock.close()
+
+
+def stop_all() -> int:
+    """End every relay here with all its connections; returns how many there were."""
+    stopped = 0
+    for sock in running():
+        channel = Channel(sock, PATIENCE_SECONDS)
+        try:
+            channel.ask(Stop(), Done)
+            channel.until_closed()
+            stopped += 1
+        except OSError as error:
+            log.warning("a relay does not end: %s", error)
+        finally:
+            channel.close()
+    return stopped
+
+
+def _comparable(one: Listening) -> Listening:
+    """With a tuple of backends, as those that are compiled here."""
+    return structs.replace(one, backends=tuple(one.backends))
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

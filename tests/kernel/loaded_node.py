@@ -1,0 +1,58 @@
+"""One node with Services under load, whose proxy may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.running import RunningNetwork
+from tests.kernel.proxy_world import NODE, VIP, Api, nft, proxy
+from tests.kernel.under_load import Load, echo
+
+DNS_VIP = "10.96.7.8"
+PORT = 8080
+
+
+@dataclass
+class World:
+    """A node with a Service of each protocol, both with two backends that echo, and a proxy that may be replaced."""
+
+    node: NetworkNamespace
+    api: Api
+    directory: Path
+    backends: tuple[str, str]
+
+    def proxy(self, *flags: str, ready: bool = True) -> Any:
+        networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
+        log = self.directory / "proxy.log"
+        return proxy(self.node, self.api.kubeconfig, log, *networks, *flags, ready=ready)
+
+
+@contextmanager
+def loaded_node(network: RunningNetwork, directory: Path, *, relayed: bool = False) -> Iterator[World]:
+    """The node of a network that has the pods ``one``, ``two`` and ``shell``, with nothing in its kernel yet."""
+    place = network.network.place
+    with ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.enter_context(echo(place(name), name, PORT))
+        api = stack.enter_context(Api(place(NODE), directory / "api"))
+        api.node()
+        backends = (network.address("one"), network.address("two"))
+        for name, address, protocol in (("web", VIP, "TCP"), ("dns", DNS_VIP, "UDP")):
+            api.service(name, address, protocol=protocol, relay=str(relayed).lower())
+            api.endpoints(name, *backends, protocol=protocol)
+        nft(place(NODE), "flush", "ruleset")
+        yield World(place(NODE), api, directory, backends)
+
+
+@contextmanager
+def load(network: RunningNetwork) -> Iterator[Load]:
+    """Clients in the pod ``shell``, which have all come once and all come once more in the end."""
+    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80)) as found:
+        found.go_round()
+        yield found
+        found.go_round()

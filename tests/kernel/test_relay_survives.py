@@ -1,0 +1,76 @@
+"""Relayed Services under load: nobody is refused and no connection is lost while the proxy is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology, cluster
+from fairway.relay.process import running, stop_all
+from tests.kernel.loaded_node import World, load, loaded_node
+from tests.kernel.proxy_world import NODE, Proxy, until
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
+    return make_network(cluster(nodes=1, pods=[(name, NODE) for name in ("one", "two", "shell")]))
+
+
+@pytest.fixture
+def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
+    with loaded_node(network, tmp_path, relayed=True) as made:
+        yield made
+        made.node.run(stop_all)
+
+
+def test_a_proxy_that_is_killed_and_one_that_is_stopped_are_noticed_by_nobody(
+    world: World, network: RunningNetwork
+) -> None:
+    with ExitStack() as stack:
+        first: Proxy = stack.enter_context(world.proxy())
+        clients = stack.enter_context(load(network))
+        first.kill()
+        clients.go_round()
+        second: Proxy = stack.enter_context(world.proxy())
+        assert "it held all of it already" in second.said()
+        clients.go_round()
+        assert second.stop() == 0
+        clients.go_round()
+        stack.enter_context(world.proxy())
+        clients.go_round()
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
+def test_a_relay_that_is_killed_is_replaced_at_the_same_ports(world: World, network: RunningNetwork) -> None:
+    with ExitStack() as stack:
+        first: Proxy = stack.enter_context(world.proxy())
+        with load(network):
+            relay = _relay(first)
+        os.kill(relay, signal.SIGKILL)
+        until(world.node, lambda: "put back" in first.said(), "the log tells of a repair")
+        assert f"the end of the relay (process {relay})" in first.said()
+        clients = stack.enter_context(load(network))
+    assert (clients.lost, clients.failed) == ([], [])
+
+
+def test_cleaning_up_ends_the_relay(world: World) -> None:
+    with world.proxy() as first:
+        assert _relay(first)
+        assert first.stop() == 0
+    with world.proxy("--cleanup", ready=False) as cleaning:
+        assert cleaning.process.wait(10) == 0
+    assert "1 relay" in cleaning.said()
+    assert list(world.node.run(lambda: list(running()))) == []
+
+
+def _relay(proxy: Proxy) -> int:
+    return int(proxy.status()["relay"]["process"])
