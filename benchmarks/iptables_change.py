@@ -30,7 +30,7 @@ from fairway.kernel import namespaces
 from fairway.kernel.xtables import Tools, Variant
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options, Program
-from fairway.modes.iptables.plan import AddRule, MakeChain, Plan
+from fairway.modes.iptables.commands import AddRule, MakeChain, Plan
 from fairway.modes.xtables import Family, Place
 
 FAMILY: Family = "ip"

@@ -16,7 +16,7 @@ from fairway.kernel.iptables_mode import open_iptables_mode
 from fairway.kernel.xtables import VARIANTS
 from fairway.model.view import NodeView
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
-from fairway.modes.iptables.plan import AddRule, Command, DeleteChain, DeleteRule, MakeChain
+from fairway.modes.iptables.commands import AddRule, Command, DeleteChain, DeleteRule, MakeChain
 from fairway.modes.xtables import HOOKS
 
 AnyKernel = Kernel[Program, Plan]

@@ -22,6 +22,7 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.xtables import VARIANTS, Variant, open_tools
 from fairway.model.view import FrontendKey
 from fairway.modes.iptables import IptablesMode, Options, Program
+from tests.unit.test_modes_iptables_plan import holding
 
 pytestmark = pytest.mark.kernel
 
@@ -174,6 +175,22 @@ def test_the_lock_of_the_legacy_tables_is_waited_for(machine: Machine) -> None:
         assert work.is_alive() is (machine.variant == "legacy")
     work.join(PATIENCE)
     assert machine.missing() == ""
+
+
+def test_many_services_are_loaded_flushed_put_back_and_cleaned_up_and_only_the_flush_is_news(machine: Machine) -> None:
+    """More chains than one commit of the nft variant has."""
+    machine.program = holding(machine.mode, 150)
+    machine.repair()
+    assert machine.missing() == ""
+    assert machine.quiet()
+    machine.iptables("-t", "nat", "-F")
+    assert machine.heard() != []
+    machine.repair()
+    assert machine.missing() == ""
+    assert machine.quiet()
+    assert machine.place.run(machine.kernel.clean).endswith(f"chains of iptables ({machine.variant})")
+    assert machine.quiet()
+    assert "KUBE-" not in run([f"iptables-{machine.variant}-save"], namespace=machine.place)
 
 
 def test_a_restart_finds_what_it_wants(machine: Machine) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import pytest
@@ -48,7 +50,7 @@ class Subject:
     """A mode, and what makes an empty machine for it."""
 
     mode: AnyMode
-    memory: type[NftablesMemory] | type[FakeIptables]
+    memory: Callable[[], NftablesMemory | FakeIptables]
 
     def read(self, machine: Memory, settings: NodeSettings) -> Any:
         """What the machine holds, on a node with these settings."""
@@ -57,6 +59,6 @@ class Subject:
 
 SUBJECTS = {
     "nftables": Subject(NftablesMode(), NftablesMemory),
-    "iptables": Subject(IptablesMode(), FakeIptables),
+    "iptables": Subject(IptablesMode(), partial(FakeIptables, most=5)),
 }
 every_mode = pytest.mark.parametrize("subject", [pytest.param(one, id=name) for name, one in SUBJECTS.items()])

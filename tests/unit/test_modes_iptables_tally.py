@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from fairway.kernel.fake_iptables import FakeIptables
 from fairway.modes.iptables import IptablesMode, Plan, Program
-from fairway.modes.iptables.plan import AddRule, Changes
+from fairway.modes.iptables.commands import AddRule
+from fairway.modes.iptables.plan import Changes
 from fairway.modes.iptables.tally import Tally, Where
 from tests.unit.test_modes_iptables_plan import FLAT, SETTINGS, TREE, frontend, holding
 

@@ -5,12 +5,13 @@ The contract tests hold it to the real one; tests and dry runs use it where ther
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairway.kernel.contract import ApplyFailed
 from fairway.model.view import NodeSettings
 from fairway.modes.iptables import Options, Plan, Program
-from fairway.modes.iptables import plan as p
+from fairway.modes.iptables import commands as p
 from fairway.modes.iptables.program import read_back
 from fairway.modes.iptables.rules import parse
 from fairway.modes.xtables import FAMILIES, HOOKS, TABLES, Family, Place, State
@@ -29,9 +30,11 @@ def _fresh() -> dict[Family, dict[Place, list[str]]]:
 
 @dataclass
 class FakeIptables:
-    """Both families. A Plan's commands for one table of one family happen together, or none of them."""
+    """Both families. The commands of one commit happen together, or none of them."""
 
     chains: dict[Family, dict[Place, list[str]]] = field(default_factory=_fresh)
+    most: int = 0
+    """How many chains may come or go in one commit."""
 
     def read_back(self) -> Program:
         return read_back(NodeSettings(name=""), Options(), self.state())
@@ -41,17 +44,15 @@ class FakeIptables:
 
     def apply(self, plan: Plan) -> None:
         for family in FAMILIES:
-            for table in TABLES:
-                commands = plan.of(family, table)
-                if commands:
-                    chains = {place: list(rules) for place, rules in self.chains[family].items()}
-                    self._work(chains, commands)
-                    self.chains[family] = chains
+            for commands in plan.commits(family, self.most):
+                chains = {place: list(rules) for place, rules in self.chains[family].items()}
+                self._work(chains, commands)
+                self.chains[family] = chains
 
     def check(self, plan: Plan) -> None:
-        FakeIptables({family: {**some} for family, some in self.chains.items()}).apply(plan)
+        FakeIptables({family: {**some} for family, some in self.chains.items()}, self.most).apply(plan)
 
-    def _work(self, chains: dict[Place, list[str]], commands: list[p.Command]) -> None:
+    def _work(self, chains: dict[Place, list[str]], commands: Sequence[p.Command]) -> None:
         for command in commands:
             if why := _do(chains, command):
                 raise ApplyFailed(f"{command}: {why}")

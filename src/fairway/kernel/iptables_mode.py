@@ -31,10 +31,12 @@ from fairway.modes.iptables.names import is_ours
 from fairway.modes.iptables.program import read_back
 from fairway.modes.iptables.ruleset import DROPPED_COUNTER, LOCALHOST_COUNTER
 from fairway.modes.iptables.tally import Tally
-from fairway.modes.xtables import FAMILIES, HOOKS, NAME_OF, TABLES, Family, State
+from fairway.modes.xtables import HOOKS, NAME_OF, TABLES, Family, State
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0
+_CHAINS_AT_ONCE = 200
+"""In one commit of the nft variant: fewer make the commits themselves dear, more the walks in each."""
 _COUNTED = {
     DROPPED_COUNTER: ("ct_state_invalid_dropped", "Packets dropped because connection tracking calls them invalid"),
     LOCALHOST_COUNTER: ("localhost_nodeports_accepted", "Packets to node ports at the loopback address"),
@@ -47,8 +49,8 @@ class Sentry(Protocol):
 
     def fileno(self) -> int: ...
 
-    def at_work(self, tables: int = 0) -> AbstractContextManager[None]:
-        """For as long as we read the whole, or change so many tables."""
+    def at_work(self, commits: int = 0) -> AbstractContextManager[None]:
+        """For as long as we read the whole, or make so many commits."""
 
     def others(self) -> list[str]: ...
 
@@ -71,8 +73,9 @@ class IptablesKernel:
         return read_back(NodeSettings(name=""), self.mode.options, found)
 
     def apply(self, plan: Plan) -> None:
-        with self.sentry.at_work(sum(1 for family in FAMILIES for table in TABLES if plan.of(family, table))):
-            self._restore(plan)
+        told = self._told(plan)
+        with self.sentry.at_work(sum(text.count("\nCOMMIT\n") for text in told.values())):
+            self._restore(told)
         self.tally.applied(plan)
 
     def figures(self) -> Iterator[Figure]:
@@ -90,7 +93,7 @@ class IptablesKernel:
                 yield Figure(f"kubeproxy_iptables_{full}_packets_total", words, {}, nfacct.packets(counter))
 
     def check(self, plan: Plan) -> None:
-        self._restore(plan, test=True)
+        self._restore(self._told(plan), test=True)
 
     def fileno(self) -> int:
         return self.sentry.fileno()
@@ -110,10 +113,15 @@ class IptablesKernel:
     def _read(self) -> dict[Family, State]:
         return {family: read_rules(self.tools.save(family)) for family in self.tools.families}
 
-    def _restore(self, plan: Plan, *, test: bool = False) -> None:
-        for family in self.tools.families:
-            if text := plan.text(family):
-                _or_fail(partial(self.tools.restore, family, text, test=test))
+    def _told(self, plan: Plan) -> dict[Family, str]:
+        """What the tools are to read."""
+        most = _CHAINS_AT_ONCE if self.tools.variant == "nft" else 0
+        found = {family: plan.text(family, most) for family in self.tools.families}
+        return {family: text for family, text in found.items() if text}
+
+    def _restore(self, told: dict[Family, str], *, test: bool = False) -> None:
+        for family, text in told.items():
+            _or_fail(partial(self.tools.restore, family, text, test=test))
 
 
 @dataclass
@@ -126,21 +134,26 @@ class Generations:
     _busy: bool = False
     _heard: list[Generation] = field(default_factory=list)
     _doubt: bool = False
+    _told: int = 0
+    """The last commit of which it is known whose it was, and of all before it."""
+
+    def __post_init__(self) -> None:
+        self._told = self.nftables.generation().number
 
     def fileno(self) -> int:
         return self.watcher.fileno()
 
     @contextmanager
-    def at_work(self, tables: int = 0) -> Iterator[None]:
+    def at_work(self, commits: int = 0) -> Iterator[None]:
         self._busy = True
         began = self.nftables.generation().number
         try:
             yield
         finally:
             now = self.nftables.generation().number
-            if now - began == tables:
+            if now - began == commits:
                 self._ours.append(range(began + 1, now + 1))
-            elif tables:
+            elif commits:
                 # Somebody committed while we did, before or after: only the whole tells what is there now.
                 self._doubt = True
             self._busy = False
@@ -150,12 +163,20 @@ class Generations:
         if self._busy:
             return []  # which of them are ours is known when the round is done; this is asked again then
         heard, self._heard = self._heard, []
-        foreign = [one for one in heard if not any(one.number in ours for ours in self._ours)]
+        foreign = [one for one in heard if not self._is_ours(one.number)]
         found = [f"{one.program or 'a process'} (pid {one.process})" for one in foreign]
-        if self._doubt or self.watcher.lost:
+        before, self._told = self._told, max([self._told, *(one.number for one in heard)])
+        if self.watcher.lost:
+            # A load is more news than the kernel keeps for us. The numbers tell whether all of it was ours.
+            self._told = self.nftables.generation().number
+            self._doubt |= not all(self._is_ours(number) for number in range(before + 1, self._told + 1))
+        if self._doubt:
             found.append("somebody, perhaps (at the same time as we)")
         self._doubt = self.watcher.lost = False
         return found
+
+    def _is_ours(self, number: int) -> bool:
+        return any(number in ours for ours in self._ours)
 
     def close(self) -> None:
         self.watcher.close()
@@ -179,7 +200,7 @@ class Sizes:
         return self._event
 
     @contextmanager
-    def at_work(self, tables: int = 0) -> Iterator[None]:
+    def at_work(self, commits: int = 0) -> Iterator[None]:
         with self._work:
             try:
                 yield

@@ -263,12 +263,12 @@ class Watcher:
     def wait(self, seconds: float) -> list[Intrusion]:
         """What others did; comes back when notifications were read, or after that time."""
         found: list[Intrusion] = []
-        try:
-            replies = self._netlink.notifications(seconds)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            self.lost = True
+        replies = self._replies(seconds)
+        if replies is None:
+            # The kernel keeps nothing more for us until all that waits has been read, and does not say so again.
+            while self._replies(0) != []:
+                pass
+            self.lost, self._touched = True, False
             return found
         for reply in replies:
             if reply.kind != codec.NEW_GENERATION:
@@ -279,6 +279,15 @@ class Watcher:
                 found.append(Intrusion(generation))
             self._touched = False
         return found
+
+    def _replies(self, seconds: float) -> list[Reply] | None:
+        """None when some of them are lost."""
+        try:
+            return self._netlink.notifications(seconds)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return None
 
     def _of_our_table(self, reply: Reply) -> bool:
         return string(attributes(reply.body).get(1, b"")) == self.table

@@ -7,6 +7,7 @@ state    the rules of each place, of one family
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
@@ -27,6 +28,7 @@ PING: dict[Family, tuple[str, str]] = {
 """Asks for the protocol, and for an echo request."""
 
 TABLES = ("mangle", "filter", "nat")
+_TARGET = re.compile(r"(?:^|\s)-[jg] (\S+)")
 HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
 
 
@@ -99,8 +101,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def target(rule: str) -> str:
-    """Where a rule leads, or what it does."""
-    return next((word for before, word in _pairs(rule) if before in ("-j", "-g")), "")
+    """Where a rule leads, or what it does; that comes after all that is quoted."""
+    found = _TARGET.search(rule, rule.rfind('"') + 1)
+    return found[1] if found else ""
 
 
 def read_saved(text: str, is_ours: Callable[[Place], bool]) -> State:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from fairway.model.packet import Packet, Trace
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.modes.iptables import plan as planning
+from fairway.modes.iptables.commands import Plan
 from fairway.modes.iptables.compile import compile_frontend, unsupported
 from fairway.modes.iptables.evaluate import evaluate
-from fairway.modes.iptables.plan import Plan
 from fairway.modes.iptables.program import Fragment, Program, render, whole
 from fairway.modes.iptables.ruleset import Options
 

@@ -1,4 +1,4 @@
-"""From one state of the kernel to another: the input of `iptables-restore --noflush`, changed rules only.
+"""From one state of the kernel to another: changed rules only.
 
     a new chain                 :KUBE-SEP-X - [0:0]    -A KUBE-SEP-X …
     a few rules of a chain      -D KUBE-SVC-X …        -I KUBE-SVC-X 3 …
@@ -14,89 +14,15 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from fairway.model.view import FrontendKey
-from fairway.modes.commands import Commands
 from fairway.modes.iptables import names as n
+from fairway.modes.iptables.commands import AddRule, Command, DeleteChain, DeleteRule, MakeChain, Plan
 from fairway.modes.iptables.program import Chains, Fragment, Program
 from fairway.modes.iptables.tree import Changed, Line
 from fairway.modes.shares import Turnover
-from fairway.modes.xtables import FAMILIES, HOOKS, TABLES, Family, Place, State, restore_tool
-
-
-class MakeChain(NamedTuple):
-    """Empty, whether it was there or not."""
-
-    family: Family
-    table: str
-    chain: str
-
-    def __str__(self) -> str:
-        return f":{self.chain} - [0:0]"
-
-
-class AddRule(NamedTuple):
-    """At a place counted from 1; 0 is the end."""
-
-    family: Family
-    table: str
-    chain: str
-    rule: str
-    at: int = 0
-
-    def __str__(self) -> str:
-        return f"-I {self.chain} {self.at} {self.rule}" if self.at else f"-A {self.chain} {self.rule}"
-
-
-class DeleteRule(NamedTuple):
-    """The first that says the same."""
-
-    family: Family
-    table: str
-    chain: str
-    rule: str
-
-    def __str__(self) -> str:
-        return f"-D {self.chain} {self.rule}"
-
-
-class DeleteChain(NamedTuple):
-    """An empty one that nothing leads to."""
-
-    family: Family
-    table: str
-    chain: str
-
-    def __str__(self) -> str:
-        return f"-X {self.chain}"
-
-
-Command: TypeAlias = MakeChain | AddRule | DeleteRule | DeleteChain
-_ORDER = (MakeChain, DeleteRule, AddRule, DeleteChain)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(Commands[Command]):
-    """Commands; those of one table of one family happen together, or none of them."""
-
-    def of(self, family: Family, table: str) -> list[Command]:
-        """One table's commands, in the order in which they can be done."""
-        found = [one for one in self.commands if one.family == family and one.table == table]
-        return [one for kind in _ORDER for one in found if type(one) is kind]
-
-    def text(self, family: Family) -> str:
-        """What one family's `iptables-restore` reads; empty when there is nothing for it."""
-        lines: list[str] = []
-        for table in TABLES:
-            if found := self.of(family, table):
-                lines += [f"*{table}", *map(str, found), "COMMIT"]
-        return "".join(f"{line}\n" for line in lines)
-
-    def render(self) -> str:
-        found = {family: self.text(family) for family in FAMILIES}
-        return "".join(f"# {restore_tool(family)}\n{text}" for family, text in found.items() if text)
-
+from fairway.modes.xtables import FAMILIES, HOOKS, Family, Place, State, target
 
 Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
@@ -111,12 +37,28 @@ def plan(old: Program, new: Program) -> Plan:
 
 
 def _differences(family: Family, old: State, new: State) -> Iterator[Command]:
-    for place in {**old, **new}:
+    different = [place for place in {**old, **new} if old.get(place) != new.get(place)]
+    seen = _seen(old) if different else frozenset()
+    for place in different:
         if place.chain in HOOKS or place.chain == n.FIREWALL:
             # Others have rules there too, so their order is not ours; the kubelet keeps KUBE-FIREWALL for itself too.
             yield from _among_others(family, place, old.get(place), new.get(place))
         else:
-            yield from _chain(family, place, old.get(place), new.get(place))
+            yield from _chain(family, place, old.get(place), new.get(place), seen=place in seen)
+
+
+def _seen(state: State) -> frozenset[Place]:
+    """The chains that packets can get into."""
+    found: set[Place] = set()
+    ahead = [place for place in state if place.chain in HOOKS]
+    while ahead:
+        at = ahead.pop()
+        for rule in state[at]:
+            there = Place(at.table, target(rule))
+            if there in state and there not in found:
+                found.add(there)
+                ahead.append(there)
+    return frozenset(found)
 
 
 def _among_others(
@@ -132,17 +74,19 @@ def _among_others(
     yield from (AddRule(family, *place, one, 1) for one in reversed(missing))
 
 
-def _chain(family: Family, place: Place, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> Iterator[Command]:
-    """One chain that is ours alone."""
+def _chain(
+    family: Family, place: Place, old: tuple[str, ...] | None, new: tuple[str, ...] | None, *, seen: bool = True
+) -> Iterator[Command]:
+    """One chain that is ours alone; ``seen`` says whether packets get into it now, if it is there."""
     if old == new:
         return
     if new is None:
         yield MakeChain(family, *place)
         yield DeleteChain(family, *place)
         return
-    edits = _edits(family, place, old, new) if old is not None else None
+    edits = _edits(family, place, old, new) if old is not None and seen else None
     if edits is None:
-        yield MakeChain(family, *place)
+        yield MakeChain(family, *place, unseen=old is None or not seen)
         edits = [AddRule(family, *place, rule) for rule in new]
     yield from edits
 

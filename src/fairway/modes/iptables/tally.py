@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from fairway.modes.iptables.plan import AddRule, DeleteRule, Plan
+from fairway.modes.iptables.commands import AddRule, DeleteRule, Plan
 from fairway.modes.xtables import Family, Place, State
 
 Where = tuple[Family, str]
