@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import msgspec
 
+from fairway import __version__
 from fairway.kernel.contract import Opened
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
@@ -30,12 +33,14 @@ from fairway.model.view import (
 from fairway.relay.accesslog import Line
 from fairway.relay.certificates import Certificates
 from fairway.relay.kernel import add_addresses, relaying
+from fairway.relay.process import RelayProcess
 from fairway.relay.relay import Relay
 
 VIP, SERVICE = "10.96.0.1", Key("shop", "web")
 ONE, TWO, NOBODY = "10.244.0.1", "10.244.0.2", "10.244.0.3"
 PATIENCE = 10.0
 PLAIN = Relaying()
+RelayT = TypeVar("RelayT", Relay, RelayProcess)
 _FORWARD = Action(kind=ActionKind.FORWARD, masquerade=True)
 
 
@@ -66,7 +71,7 @@ class RelayWorld:
 
     place: NetworkNamespace
     opened: Opened
-    relay: Relay
+    relay: Relay | RelayProcess
     certificates: Certificates
     lines: list[Line] = field(default_factory=list)
     _heard: threading.Condition = field(default_factory=threading.Condition)
@@ -79,9 +84,8 @@ class RelayWorld:
     def load(self, *frontends: Frontend) -> None:
         mode, kernel = self.opened.mode, self.opened.kernel
         settings = NodeSettings(name="node-1", addresses=(ONE, TWO))
-        wanted = mode.program(NodeView(settings=settings, frontends={one.key: one for one in frontends}))
-        plan = mode.plan(self.place.run(kernel.read_back), wanted)
-        self.place.run(lambda: kernel.apply(plan))
+        view = NodeView(settings=settings, frontends={one.key: one for one in frontends})
+        self.place.run(lambda: kernel.apply(mode.plan(kernel.read_back(), mode.program(view))))
 
     def connect(self, address: str = VIP, port: int = 80) -> socket.socket:
         """Raises `ConnectionResetError` when the relay was quick to refuse."""
@@ -114,27 +118,47 @@ class RelayWorld:
 
 
 @contextmanager
-def built(place: NetworkNamespace) -> Iterator[RelayWorld]:
-    """In a namespace that has nothing yet."""
+def built(place: NetworkNamespace, **limits: Any) -> Iterator[RelayWorld]:
+    """In a namespace that has nothing yet, with a relay inside this process; ``limits`` as in `Relay`."""
+    prepare(place)
+    certificates = Certificates()
+    worlds: list[RelayWorld] = []
+
+    def make() -> Relay:
+        def log(line: Line) -> None:
+            worlds[0].log(line)
+
+        return Relay(contexts=certificates.context, log=log, prepare=add_addresses, **limits)
+
+    with _opened(place, make) as (opened, relay):
+        worlds.append(RelayWorld(place, opened, relay, certificates))
+        yield worlds[0]
+
+
+@contextmanager
+def beside(place: NetworkNamespace, version: str = __version__) -> Iterator[RelayWorld]:
+    """In a namespace that is prepared, with a relay that is a process of that version; it stays."""
+    with _opened(place, lambda: RelayProcess(prepare=add_addresses, version=version)) as (opened, relay):
+        yield RelayWorld(place, opened, relay, Certificates(relay.certificate))
+
+
+def prepare(place: NetworkNamespace) -> None:
+    """Addresses for backends, and a way for clients."""
     with Links(place) as links:
         links.set_up("lo")
         for address in (ONE, TWO):
             links.add_address("lo", f"{address}/32")
         links.add_route("10.96.0.0/16", link="lo")
-    certificates = Certificates()
-    worlds: list[RelayWorld] = []
 
-    def make() -> Relay:
-        return Relay(contexts=certificates.context, log=lambda line: worlds[0].log(line), prepare=add_addresses)
 
+@contextmanager
+def _opened(place: NetworkNamespace, make: Callable[[], RelayT]) -> Iterator[tuple[Opened, RelayT]]:
     with ExitStack() as stack:
         carrier = open_nftables()
         opened = place.run(carrier.__enter__)
         stack.callback(lambda: place.run(lambda: carrier.__exit__(None, None, None)))
         relay = place.run(make)
-        world = RelayWorld(place, stack.enter_context(relaying(opened, "nftables", relay)), relay, certificates)
-        worlds.append(world)
-        yield world
+        yield stack.enter_context(relaying(opened, "nftables", relay)), relay
 
 
 @contextmanager
@@ -170,6 +194,11 @@ def _serve(sock: socket.socket, serve: Callable[[socket.socket], None]) -> None:
     with closing(sock), suppress(OSError):
         sock.settimeout(PATIENCE)
         serve(sock)
+
+
+def secret(certificate: bytes, key: bytes) -> dict[str, str]:
+    """The ``data`` of a Secret."""
+    return {"tls.crt": base64.b64encode(certificate).decode(), "tls.key": base64.b64encode(key).decode()}
 
 
 def says(name: bytes) -> Callable[[socket.socket], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import resource
 import socket
 import ssl
@@ -29,6 +28,7 @@ from tests.kernel.relay_world import (
     built,
     frontend,
     says,
+    secret,
 )
 from tests.unit.certificate import pair
 
@@ -213,10 +213,6 @@ def test_nobody_comes_to_a_listener_past_the_rules(both: RelayWorld) -> None:
     assert both.relay.counts() == {"refused: not by way of the Service": 1}
 
 
-def _secret(certificate: bytes, key: bytes) -> dict[str, str]:
-    return {"tls.crt": base64.b64encode(certificate).decode(), "tls.key": base64.b64encode(key).decode()}
-
-
 def _over_tls(world: RelayWorld, name: str, certificate: bytes) -> bytes:
     context = ssl.create_default_context(cadata=certificate.decode())
     context.check_hostname = False
@@ -232,9 +228,9 @@ def test_tls_ends_here_and_a_new_certificate_counts_for_new_connections(world: R
         world.load(frontend(ONE, relaying=Relaying(access_log=True, tls=SECRET)))
         with pytest.raises(ConnectionError):
             world.ask()
-        world.certificates.put(SECRET, _secret(*first))
+        world.certificates.put(SECRET, secret(*first))
         assert _over_tls(world, "first", first[0]) == b"got secret words"
-        world.certificates.put(SECRET, _secret(*second))
+        world.certificates.put(SECRET, secret(*second))
         assert _over_tls(world, "second", second[0]) == b"got secret words"
         with closing(world.connect()) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\n\r\n")

@@ -35,6 +35,7 @@ def service(annotations: dict[str, str], *ports: ServicePort) -> Service:
         ({"max-connections": "1000", "max-connections-per-client": "10"}, Relaying(most=1000, most_per_client=10)),
         ({"connection-rate": "50/s", "connection-rate-per-client": "600/m"}, Relaying(rate=50, rate_per_client=10)),
         ({"connection-rate": "7"}, Relaying(rate=7)),
+        ({"idle-timeout": "1h30m", "half-closed-timeout": "20s"}, Relaying(idle=5400, half_closed=20)),
     ],
 )
 def test_annotations_ask_for_what_they_say(annotations: dict[str, str], expected: Relaying | None) -> None:
@@ -58,6 +59,10 @@ def test_tls_ends_on_the_ports_that_are_named_only() -> None:
     "annotation, value, why",
     [
         ("relay", "yes", "must be true or false"),
+        ("idle-timeout", "10", "must be a time from 1s to 168h, such as 90s or 1h30m"),
+        ("idle-timeout", "", "must be a time from 1s to 168h, such as 90s or 1h30m"),
+        ("half-closed-timeout", "169h", "must be a time from 1s to 168h, such as 90s or 1h30m"),
+        ("half-closed-timeout", "0s", "must be a time from 1s to 168h, such as 90s or 1h30m"),
         ("tls-secret", "../../etc", "must be the name of a Secret"),
         ("tls-secret", "other/secret", "must be the name of a Secret"),
         ("proxy-protocol", "v3", "must be v1 or v2"),

@@ -7,6 +7,8 @@
     fairway.dev/proxy-protocol: v2                     the backend is told who the client is
     fairway.dev/max-connections: "1000"                at one time; and …-per-client
     fairway.dev/connection-rate: "50/s"                new ones; "600/m" is ten a second; and …-per-client
+    fairway.dev/idle-timeout: 10m                      who is silent for so long is done; TCP: never, UDP: 60s
+    fairway.dev/half-closed-timeout: 30s               the same when one side has said all; 10m
     fairway.dev/balancing: least-connections           or round-robin
 
 Any of them makes the node's proxy relay the Service, whatever the node's mode is. A word that means nothing never
@@ -29,6 +31,8 @@ from fairway.objects.service import (
     BALANCING_ANNOTATION,
     CONNECTION_RATE_ANNOTATION,
     CONNECTION_RATE_PER_CLIENT_ANNOTATION,
+    HALF_CLOSED_TIMEOUT_ANNOTATION,
+    IDLE_TIMEOUT_ANNOTATION,
     MAX_CONNECTIONS_ANNOTATION,
     MAX_CONNECTIONS_PER_CLIENT_ANNOTATION,
     OWN_ANNOTATIONS,
@@ -46,6 +50,8 @@ MOST_CONNECTIONS = 1_000_000
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
 _RATE = re.compile(r"(?P<count>[1-9][0-9]{0,6})(?:/(?P<unit>[smh]))?", re.ASCII)
+_TIME = re.compile(r"(?=.)(?:(?P<h>[0-9]{1,3})h)?(?:(?P<m>[0-9]{1,5})m)?(?:(?P<s>[0-9]{1,6})s)?", re.ASCII)
+LONGEST_SECONDS = 7 * 24 * 3600
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 _VERSIONS = {"v1": 1, "v2": 2}
 
@@ -128,6 +134,7 @@ class _Reader:
         secret = self._one(TLS_SECRET_ANNOTATION, _name, "must be the name of a Secret in the Service's namespace")
         count = f"must be a number from 1 to {MOST_CONNECTIONS}"
         rate = "must be new connections in a time, such as 50/s, 600/m or 100/h"
+        time = f"must be a time from 1s to {LONGEST_SECONDS // 3600}h, such as 90s or 1h30m"
         balancing = self.annotations.get(BALANCING_ANNOTATION, "")
         found = Relaying(
             access_log=self._one(ACCESS_LOG_ANNOTATION, _boolean, "must be true or false") or False,
@@ -137,6 +144,8 @@ class _Reader:
             most_per_client=self._one(MAX_CONNECTIONS_PER_CLIENT_ANNOTATION, _count, count) or 0,
             rate=self._one(CONNECTION_RATE_ANNOTATION, _rate, rate) or 0.0,
             rate_per_client=self._one(CONNECTION_RATE_PER_CLIENT_ANNOTATION, _rate, rate) or 0.0,
+            idle=self._one(IDLE_TIMEOUT_ANNOTATION, _time, time) or 0,
+            half_closed=self._one(HALF_CLOSED_TIMEOUT_ANNOTATION, _time, time) or 0,
         )
         asks = wanted or found != Relaying() or balancing in (ROUND_ROBIN, LEAST_CONNECTIONS)
         return found if asks else None
@@ -170,6 +179,15 @@ def _rate(text: str) -> float | None:
         return None
     rate = int(match["count"]) / _SECONDS[match["unit"]]
     return rate if math.isfinite(rate) else None
+
+
+def _time(text: str) -> int | None:
+    """Seconds."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    seconds = sum(int(match[unit] or 0) * _SECONDS[unit] for unit in "hms")
+    return seconds if 0 < seconds <= LONGEST_SECONDS else None
 
 
 def _ports(text: str) -> set[str]:

@@ -149,7 +149,8 @@ class Relaying(Struct):
 
     ``tls`` is the Secret that TLS ends with, ``proxy_protocol`` the version that backends are told the client by. The
     limits are of a Service on one node, or of one client of it there: connections at one time, and new ones a second;
-    0 means none.
+    0 means none. ``idle`` and ``half_closed`` are the seconds after which a silent connection ends; 0 means the relay's
+    own, see `fairway.relay.streams`.
     """
 
     access_log: bool = False
@@ -159,6 +160,8 @@ class Relaying(Struct):
     most_per_client: int = 0
     rate: float = 0.0
     rate_per_client: float = 0.0
+    idle: int = 0
+    half_closed: int = 0
 
 
 class Frontend(Struct, kw_only=True):

@@ -28,6 +28,8 @@ MAX_CONNECTIONS_ANNOTATION = "fairway.dev/max-connections"
 MAX_CONNECTIONS_PER_CLIENT_ANNOTATION = "fairway.dev/max-connections-per-client"
 CONNECTION_RATE_ANNOTATION = "fairway.dev/connection-rate"
 CONNECTION_RATE_PER_CLIENT_ANNOTATION = "fairway.dev/connection-rate-per-client"
+IDLE_TIMEOUT_ANNOTATION = "fairway.dev/idle-timeout"
+HALF_CLOSED_TIMEOUT_ANNOTATION = "fairway.dev/half-closed-timeout"
 STALE_CONNECTIONS_ANNOTATION = "fairway.dev/stale-connections"
 STALE_CONNECTIONS = ("keep", "cut")
 

@@ -55,6 +55,8 @@ class RelaySide:
         active = figures.connections + figures.flows
         yield GaugeMetricFamily(f"{own}_active", "Relayed connections and UDP flows at this moment", value=active)
         yield GaugeMetricFamily(f"{own}_listeners", "Listeners of the relay", value=figures.listeners)
+        words = "Bytes that the relay has taken and its peers have not: of those who read slowly, or not at all"
+        yield GaugeMetricFamily(f"{own}_waiting_bytes", words, value=figures.waiting_bytes)
         yield CounterMetricFamily(
             f"{own}_access_log_lost_lines", "Lines of the access log that were not kept", value=figures.lost_lines
         )

@@ -81,6 +81,7 @@ class Figures(msgspec.Struct, frozen=True, tag=True):
     listeners: int = 0
     connections: int = 0
     flows: int = 0
+    waiting_bytes: int = 0
     lost_lines: int = 0
     ended: dict[str, int] = {}
     """How connections have ended so far, by the word of the access log."""

@@ -19,7 +19,8 @@ from fairway.relay.balance import Address, Balancer
 from fairway.relay.serving import Shared, begun
 
 SILENT_SECONDS = 60.0
-"""So long may a flow be silent; half of what connection tracking gives a flow that was answered."""
+"""So long may a flow be silent, unless its Service says otherwise; half of what connection tracking gives a flow that
+was answered."""
 SWEEP_SECONDS = 5.0
 LARGEST = 65_535
 _TAKEN_AT_ONCE = 64
@@ -141,7 +142,7 @@ class DatagramListener:
 
     def sweep(self) -> None:
         """End the flows that have been silent for too long."""
-        oldest = self.shared.clock.monotonic() - SILENT_SECONDS
+        oldest = self.shared.clock.monotonic() - (self.listening.relaying.idle or SILENT_SECONDS)
         self._end_all([one for one in self.flows.values() if one.last < oldest], "silent")
         self._sweep = None
         self._schedule()

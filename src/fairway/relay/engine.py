@@ -15,7 +15,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairway.model.view import Key
 from fairway.modes.userspace.program import ListenerKey, Listening
@@ -52,8 +52,10 @@ class Engine:
         contexts: Callable[[Key], ssl.SSLContext | None] = lambda _: None,
         log: Callable[[Line], None] = lambda _: None,
         clock: Clock | None = None,
+        **limits: Any,
     ) -> None:
-        self._shared = Shared(clock or SystemClock(), random.Random().randrange, log, contexts)
+        """``limits`` are those of `Shared`: ``handshake_seconds``, ``keepalive``."""
+        self._shared = Shared(clock or SystemClock(), random.Random().randrange, log, contexts, **limits)
         self._listeners: dict[ListenerKey, StreamListener | DatagramListener] = {}
         self._leaving: dict[StreamListener | DatagramListener, asyncio.TimerHandle] = {}
         self.draining = False
@@ -98,6 +100,11 @@ class Engine:
     def is_idle(self) -> bool:
         """Whether nothing is going on, and nobody can come."""
         return not self._listeners and not self._leaving and not self._shared.open
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of connections that have come in and not gone out: at most a chunk for each direction."""
+        return sum(one.waiting for one in self._shared.connections)
 
     def held(self) -> dict[ListenerKey, Listening]:
         """What the listeners do now."""

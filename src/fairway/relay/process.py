@@ -13,8 +13,8 @@ import logging
 import os
 import secrets
 import select
+import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,6 +56,7 @@ PATIENCE_SECONDS = 30.0
 _END_SECONDS = 5.0
 _WAITING = 8
 _OUTPUT = (1, 2)
+_DOOR = 3
 _NOBODY = Welcome("", 0, draining=False)
 
 
@@ -71,7 +72,7 @@ class RelayProcess:
         self._lock = threading.RLock()
         self._channel: Channel | None = None
         self._peer = _NOBODY
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child = 0
         self._predecessors: list[Channel] = []
         self._held: dict[ListenerKey, Listening] = {}
         self._doors: dict[ListenerKey, socket.socket] = {}
@@ -163,6 +164,10 @@ class RelayProcess:
                 self._lock.release()
         return self._figures
 
+    def counts(self) -> dict[str, int]:
+        """How connections have ended so far, by the word of the access log."""
+        return self.figures().ended
+
     def settled(self) -> None:
         """The rules lead to this relay now: those before it take up nobody any more."""
         with self._lock:
@@ -240,10 +245,7 @@ class RelayProcess:
             name = f"\0{NAMES}{secrets.token_hex(8)}"
             door.bind(name)
             door.listen(_WAITING)
-            command = [sys.executable, "-m", "fairway.relay.worker", self._version, str(door.fileno())]
-            self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[door.fileno()], start_new_session=True
-            )
+            self._child = _spawned(self._version, door.fileno())
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.connect(name)
         channel = Channel(made, PATIENCE_SECONDS)
@@ -274,23 +276,22 @@ class RelayProcess:
         """The process has ended; its ports are known, and are taken again by the next one."""
         if self._channel is not None:
             self._channel.close()
-        if self._child is not None:
+        if self._child:
             _reap(self._child)
-        self._channel, self._child, self._peer = None, None, _NOBODY
+        self._channel, self._child, self._peer = None, 0, _NOBODY
         self._held.clear()
 
 
 def running() -> Iterator[socket.socket]:
     """A connection to every relay of this network namespace that belongs to this user; whoever gets it closes it."""
-    for line in Path("/proc/thread-self/net/unix").read_text().splitlines():
-        name = line.rpartition(" ")[2]
-        if not name.startswith(f"@{NAMES}"):
-            continue
+    lines = Path("/proc/thread-self/net/unix").read_text().splitlines()
+    # A connection that was taken up has the name of where it was.
+    for name in sorted({line.rpartition(" ")[2] for line in lines if f" @{NAMES}" in line}):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(f"\0{name[1:]}")
         except OSError:
-            sock.close()  # the line was of a connection, or it has ended
+            sock.close()  # it has just ended
             continue
         if peer_of(sock) == os.geteuid():
             yield sock
@@ -320,9 +321,19 @@ def _comparable(one: Listening) -> Listening:
     return structs.replace(one, backends=tuple(one.backends))
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
+def _spawned(version: str, door: int) -> int:
+    """The process, in a session of its own: Ctrl-C is for the proxy."""
+    command = [sys.executable, "-m", "fairway.relay.worker", version, str(_DOOR)]
+    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, door, _DOOR)]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
+
+
+def _reap(child: int) -> None:
+    """Wait for the end of a process that has ended already, as it seems; or see to it."""
+    handle = os.pidfd_open(child)
     try:
-        child.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        if not select.select([handle], [], [], _END_SECONDS)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.waitpid(child, 0)
+    finally:
+        os.close(handle)

@@ -14,7 +14,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fairway.model.view import Key
 from fairway.modes.userspace.program import ListenerKey, Listening
@@ -37,13 +37,14 @@ class Relay:
         log: Callable[[Line], None] = lambda _: None,
         clock: Clock | None = None,
         prepare: Callable[[], None] = lambda: None,
+        **limits: Any,
     ) -> None:
-        """``prepare`` is called before the first listener is made, where it is made."""
+        """``prepare`` is called before the first listener is made, where it is made; ``limits`` as in `Engine`."""
         self._prepare, self._prepared = prepare, False
         self._reserved: dict[ListenerKey, socket.socket] = {}
         self._ports: dict[ListenerKey, int] = {}
         self._loop = asyncio.new_event_loop()
-        self._engine = Engine(contexts=contexts, log=log, clock=clock)
+        self._engine = Engine(contexts=contexts, log=log, clock=clock, **limits)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._never = os.eventfd(0)
         raise_descriptor_limit()
@@ -78,6 +79,11 @@ class Relay:
     def left(self) -> Left:
         """Connections and UDP flows at this moment."""
         return self._call(lambda: self._engine.left)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of connections that have come in and not gone out."""
+        return self._call(lambda: self._engine.waiting)
 
     def counts(self) -> dict[str, int]:
         """How connections have ended so far, by the word of the access log."""

@@ -20,12 +20,11 @@ from fairway.relay.accesslog import Line
 from fairway.relay.balance import Address, Balancer
 from fairway.relay.limits import Limits
 from fairway.relay.proxyprotocol import header
-from fairway.relay.streams import CHUNK, Stream, refuse, reset
+from fairway.relay.streams import CHUNK, Keepalive, Stream, Timeouts, refuse, reset
 from fairway.runtime.clock import Clock, rfc3339_micro
 
 DIAL_SECONDS = (0.25, 0.5, 1.0, 2.0)
 """How long each backend that is tried may take to answer, as in the reference's userspace proxy (section 4.6)."""
-HANDSHAKE_SECONDS = 10.0
 BREATH_SECONDS = 0.5
 """After the machine had no file descriptor to spare."""
 _ACCEPTED_AT_ONCE = 64
@@ -47,6 +46,9 @@ class Shared:
     limits: dict[Key, Limits] = field(default_factory=dict)
     connections: set[Connection] = field(default_factory=set)
     buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(CHUNK)))
+    handshake_seconds: float = 10.0
+    """How long a client may take for TLS."""
+    keepalive: Keepalive = field(default_factory=Keepalive)
     open: int = 0
     """Connections and UDP flows at this moment."""
 
@@ -67,7 +69,7 @@ class Connection:
         self.client, self._destination = client, destination
         self._began = self._shared.clock.monotonic()
         self._at = self._shared.clock.now()
-        self._stream = Stream(self._shared.buffer, self._finished)
+        self._stream = Stream(self._shared.buffer, self._finished, self._timeouts())
         self._backend: Backend | None = None
         self._attempts = 0
         self._connect_seconds = 0.0
@@ -89,7 +91,7 @@ class Connection:
             self._give_up(f"refused: no usable Secret {tls}")
             return
         loop = asyncio.get_running_loop()
-        timeout = HANDSHAKE_SECONDS if context else None
+        timeout = self._shared.handshake_seconds if context else None
         transport, _ = await loop.connect_accepted_socket(
             lambda: self._stream.client, self._sock, ssl=context, ssl_handshake_timeout=timeout
         )
@@ -144,6 +146,15 @@ class Connection:
     def stop(self) -> None:
         """The relay is closing."""
         self._stream.stop("the relay stopped")
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come in and not gone out."""
+        return self._stream.waiting
+
+    def _timeouts(self) -> Timeouts:
+        asked, own = self.listening.relaying, Timeouts(keepalive=self._shared.keepalive)
+        return own._replace(idle=asked.idle, half_closed=asked.half_closed or own.half_closed)
 
     def _give_up(self, end: str) -> None:
         self._stream.end = end
@@ -284,4 +295,6 @@ def original_destination(sock: socket.socket) -> Address | None:
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or 'handshake').lower().replace('_', ' ')}"
-    return error.strerror or str(error) or "TLS handshake took too long"
+    if isinstance(error, ConnectionAbortedError) and error.errno is None:
+        return "TLS handshake took too long"  # asyncio's own, in its own words
+    return error.strerror or str(error) or "TLS handshake was broken off"

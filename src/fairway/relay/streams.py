@@ -4,7 +4,8 @@
                  ▲ paused while the other's buffer holds anything: a slow reader slows the writer, not the relay
 
 A half that has ended (FIN) ends the other direction only when everything is through; a reset is passed on as a reset.
-Whoever vanishes without a word is found by keepalive probes; a connection that is half closed, and silent, by a clock.
+Whoever vanishes without a word is found by keepalive probes. Who is there and silent, or takes nothing, may be so for
+ever, or as long as the Service says; when half of the connection is closed, not for long.
 """
 
 from __future__ import annotations
@@ -13,12 +14,33 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import cast
+from typing import NamedTuple, cast
 
 CHUNK = 32 * 1024
 """Bytes read at once, and so the most that waits in each direction of a connection."""
-HALF_CLOSED_SECONDS = 3600.0
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+HALF_CLOSED_SECONDS = 600.0
+"""So long may a connection be silent whose one side has said all, unless its Service says otherwise."""
+_UNSENT = 128 * 1024
+"""Bytes that the kernel takes for a peer that does not: without a bound it would be megabytes."""
+
+
+class Keepalive(NamedTuple):
+    """Seconds of silence before the first probe, seconds between probes, and how many may stay unanswered."""
+
+    idle: int = 60
+    interval: int = 15
+    probes: int = 4
+
+
+class Timeouts(NamedTuple):
+    """Seconds of silence after which a connection ends, 0 for never; and how vanished peers are found."""
+
+    idle: float = 0.0
+    half_closed: float = HALF_CLOSED_SECONDS
+    keepalive: Keepalive = Keepalive()
+
+
+_KEEPALIVE = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
 _ABORT = struct.pack("ii", 1, 0)
 
 
@@ -27,6 +49,7 @@ class Half(asyncio.BufferedProtocol):
 
     def __init__(self, name: str, stream: Stream) -> None:
         self.name, self._stream = name, stream
+        self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.peer: Half | None = None
         self.received = 0
@@ -43,8 +66,8 @@ class Half(asyncio.BufferedProtocol):
         # Nothing is read before there is somebody to pass it on to. Before 3.11.3 asyncio begins to read after this
         # call, whatever was said in it: so it is said again then.
         self.transport.pause_reading()
-        asyncio.get_running_loop().call_soon(self._hold)
-        tune(self.transport.get_extra_info("socket"))
+        self._loop.call_soon(self._hold)
+        tune(self.transport.get_extra_info("socket"), self._stream.timeouts.keepalive)
 
     def _hold(self) -> None:
         if self.peer is None and self.transport is not None and not self.transport.is_closing():
@@ -62,6 +85,7 @@ class Half(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
+        self._stream.last = self._loop.time()
         if self._sink is not None:
             self._sink.write(bytes(self._stream.buffer[:nbytes]))
 
@@ -99,9 +123,12 @@ class Half(asyncio.BufferedProtocol):
 class Stream:
     """Both halves together. ``done`` is called once, when both are gone, with how it ended."""
 
-    def __init__(self, buffer: memoryview, done: Callable[[str], None]) -> None:
+    def __init__(self, buffer: memoryview, done: Callable[[str], None], timeouts: Timeouts) -> None:
         self.buffer = buffer
         """Shared by all streams of a loop: what is read is passed on before the next one reads."""
+        self.timeouts = timeouts
+        self.last = 0.0
+        """When anything came in, from either side, by the loop's clock."""
         self.client = Half("client", self)
         self.backend: Half | None = None
         self.end = ""
@@ -128,12 +155,35 @@ class Stream:
             return
         self.client.join(self.backend)
         self.backend.join(self.client)
+        if self.timeouts.idle:
+            self._watch(self.timeouts.idle, "silent")
 
     def half_closed(self, half: Half) -> None:
         self.end = self.end or f"{half.name} closed"
-        if self._clock is None:
-            loop = asyncio.get_running_loop()
-            self._clock = loop.call_later(HALF_CLOSED_SECONDS, self.stop, "silent after half of it was closed")
+        limit = min(one for one in (self.timeouts.half_closed, self.timeouts.idle) if one)
+        self._watch(limit, "silent after half of it was closed")
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come in and not gone out."""
+        there = (half.transport for half in (self.client, self.backend) if half is not None and not half.lost)
+        return sum(one.get_write_buffer_size() for one in there if one is not None)
+
+    def _watch(self, limit: float, why: str) -> None:
+        """End it when it is silent for so long, from now on."""
+        if self._clock is not None:
+            self._clock.cancel()
+        loop = asyncio.get_running_loop()
+        self.last = loop.time()
+        self._clock = loop.call_later(limit, self._look, limit, why)
+
+    def _look(self, limit: float, why: str) -> None:
+        loop = asyncio.get_running_loop()
+        left = self.last + limit - loop.time()
+        if left <= 0:
+            self.stop(why)
+        else:
+            self._clock = loop.call_later(left, self._look, limit, why)
 
     def lost(self, half: Half, exc: Exception | None) -> None:
         if half not in (self.client, self.backend):
@@ -162,12 +212,13 @@ class Stream:
         self._done(self.end)
 
 
-def tune(sock: socket.socket) -> None:
-    """Small writes go out at once, and a peer that vanished is found within two minutes."""
+def tune(sock: socket.socket, keepalive: Keepalive) -> None:
+    """Small writes go out at once, a peer that vanished is found, and one that takes nothing costs little."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _KEEPALIVE:
+    for option, value in zip(_KEEPALIVE, keepalive, strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -166,7 +166,7 @@ class Worker:
     def _figures(self) -> Figures:
         connections, flows = self._engine.left
         lost = self._lost + (self._log.lost if self._log else 0)
-        return Figures(len(self._engine.held()), connections, flows, lost, self._engine.counts())
+        return Figures(len(self._engine.held()), connections, flows, self._engine.waiting, lost, self._engine.counts())
 
     def _look(self) -> None:
         if self._engine.is_idle and (self._engine.draining or not self._tasks):

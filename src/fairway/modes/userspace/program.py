@@ -81,6 +81,8 @@ class Listening(Struct):
             ("new a second and client", wanted.rate_per_client),
         )
         told += [f"at most {most:g} {what}" for what, most in limits if most]
+        silences = ((wanted.idle, "silent"), (wanted.half_closed, "silent and half closed"))
+        told += [f"ends what is {what} for {seconds} s" for seconds, what in silences if seconds]
         if wanted.tls:
             told.append(f"TLS with Secret {wanted.tls}")
         if wanted.proxy_protocol:
