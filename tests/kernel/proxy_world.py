@@ -111,6 +111,12 @@ class Api:
 
         self.call(write)
 
+    def annotate(self, service: str, **annotations: str | None) -> None:
+        """What a Service asks of Fairway from now on; None takes an annotation away."""
+        notes = {f"fairway.dev/{word.replace('_', '-')}": text for word, text in annotations.items()}
+        patch = {"metadata": {"annotations": notes}}
+        self.call(lambda client: client.patch(SERVICES, service, patch, "default"))
+
     def service_cidr(self, name: str, *cidrs: str) -> None:
         document = {**_object("networking.k8s.io/v1", "ServiceCIDR", "", name), "spec": {"cidrs": list(cidrs)}}
         self.call(lambda client: client.create(SERVICE_CIDRS, document))

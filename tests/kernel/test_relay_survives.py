@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.relay.process import running, stop_all
-from tests.kernel.loaded_node import World, load, loaded_node
+from tests.kernel.loaded_node import DNS_VIP, World, load, loaded_node
 from tests.kernel.proxy_world import NODE, Proxy, until
 
 pytestmark = pytest.mark.kernel
@@ -62,6 +63,19 @@ def test_a_relay_that_is_killed_is_replaced_at_the_same_ports(world: World, netw
     assert (clients.lost, clients.failed) == ([], [])
 
 
+def test_flows_of_a_service_go_through_the_relay_as_soon_as_it_is_relayed_and_back(
+    network: RunningNetwork, tmp_path: Path
+) -> None:
+    with loaded_node(network, tmp_path) as world, world.proxy() as running, _client(network) as client:
+        _ask(client)
+        world.api.annotate("dns", relay="true")
+        until(world.node, lambda: _asked(client) and _figure(running, "flows") == 1, "the flow is the relay's")
+        world.api.annotate("dns", relay=None)
+        until(world.node, lambda: _asked(client) and _figure(running, "flows") == 0, "the flow is the kernel's again")
+        _ask(client)
+        world.node.run(stop_all)
+
+
 def test_cleaning_up_ends_the_relay(world: World) -> None:
     with world.proxy() as first:
         assert _relay(first)
@@ -73,4 +87,31 @@ def test_cleaning_up_ends_the_relay(world: World) -> None:
 
 
 def _relay(proxy: Proxy) -> int:
-    return int(proxy.status()["relay"]["process"])
+    return _figure(proxy, "process")
+
+
+def _figure(proxy: Proxy, name: str) -> int:
+    return int(proxy.status()["relay"][name])
+
+
+@contextmanager
+def _client(network: RunningNetwork) -> Iterator[socket.socket]:
+    """One that keeps its port, so that the kernel takes all its datagrams for one flow."""
+    with closing(network.network.place("shell").socket(kind=socket.SOCK_DGRAM)) as made:
+        made.settimeout(0.2)
+        made.connect((DNS_VIP, 80))
+        yield made
+
+
+def _ask(client: socket.socket) -> None:
+    client.send(b"hello")
+    assert client.recv(64) in (b"one", b"two")
+
+
+def _asked(client: socket.socket) -> bool:
+    """A datagram may be lost on its way, or refused in the middle of a change."""
+    try:
+        _ask(client)
+    except OSError:
+        return False
+    return True

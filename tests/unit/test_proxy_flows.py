@@ -8,7 +8,17 @@ import msgspec
 import pytest
 
 from fairway.model.parts import joined
-from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKey, FrontendKind, Key, NodeSettings
+from fairway.model.view import (
+    Action,
+    ActionKind,
+    Backend,
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    Key,
+    NodeSettings,
+    Relaying,
+)
 from fairway.objects.endpointslice import (
     WEIGHT_ANNOTATION,
     Endpoint,
@@ -64,9 +74,13 @@ def at(*backends: str) -> frozenset[tuple[str, int]]:
     return frozenset((one, 53) for one in backends)
 
 
-def node(*frontends: Frontend, lingering: Mapping[FrontendKey, frozenset[tuple[str, int]]] | None = None) -> Node:
-    found = lingering or {}
-    return Node({one.key: one for one in frontends}, lambda one: found.get(one.key, frozenset()), SETTINGS)
+def node(
+    *frontends: Frontend,
+    lingering: Mapping[FrontendKey, frozenset[tuple[str, int]]] | None = None,
+    relayed: frozenset[tuple[str, int]] = frozenset(),
+) -> Node:
+    found, known = lingering or {}, {one.key: one for one in frontends}
+    return Node(known, lambda one: found.get(one.key, frozenset()), SETTINGS, lambda key: relayed)
 
 
 @pytest.mark.reference("7.4 conntrack TestCleanStaleEntries")
@@ -110,6 +124,27 @@ def test_a_node_port_is_this_nodes_addresses_but_for_those_that_somebody_else_ta
     assert suspects({NODE_PORT: None}, (), node(port)) == [Suspect(HERE, at(ONE)), Suspect(THERE, at(ONE))]
     assert suspects({NODE_PORT: None}, (), node(port, other)) == [Suspect(THERE, at(ONE))]
     assert suspects({HERE: other}, (), node(port)) == [Suspect(HERE, at(ONE), at(TWO))]
+
+
+def test_a_relay_takes_all_flows_over_and_gives_them_back() -> None:
+    listener = frozenset({("169.254.77.77", 40000)})
+    kernels, relayed = frontend(ONE, TWO), msgspec.structs.replace(frontend(ONE, TWO), relaying=Relaying())
+    now = node(relayed, relayed=listener)
+    assert suspects({DNS: kernels}, (), now) == [Suspect(DNS, listener)]
+    assert suspects({DNS: None}, (), now) == [Suspect(DNS, listener)]
+    assert everything(now) == [Suspect(DNS, listener)]
+    assert suspects({DNS: relayed}, (), node(kernels)) == [Suspect(DNS, at(ONE, TWO))]
+    assert suspects({DNS: relayed}, (), node()) == [Suspect(DNS, frozenset())]
+
+
+def test_a_relay_looks_after_backends_that_leave_and_after_connections_itself() -> None:
+    relayed = msgspec.structs.replace(frontend(ONE, TWO), relaying=Relaying())
+    fewer = msgspec.structs.replace(relayed, cluster=relayed.cluster[:1])
+    assert suspects({DNS: relayed}, (), node(fewer)) == []
+    cutting = msgspec.structs.replace(frontend(ONE, key=WEB), cuts_connections=True)
+    web = msgspec.structs.replace(cutting, relaying=Relaying())
+    assert suspects({WEB: cutting}, (), node(web)) == []
+    assert suspects({WEB: web}, (), node(cutting)) == []
 
 
 def test_a_backend_that_lingers_keeps_its_flows_until_it_is_gone() -> None:

@@ -199,8 +199,8 @@ class Frontend(Struct, kw_only=True):
     @property
     def forgets(self) -> bool:
         """Whether flows to a backend that it has no more are to be forgotten: UDP has no other end. A relay looks after
-        its flows itself."""
-        return (self.protocol == "UDP" or self.cuts_connections) and self.relaying is None
+        its connections itself, but not after flows from before it was there."""
+        return self.protocol == "UDP" or (self.cuts_connections and self.relaying is None)
 
     @property
     def key(self) -> FrontendKey:

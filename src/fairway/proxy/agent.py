@@ -152,7 +152,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
         self._telling = Telling(configuration.node_name, self.cache.service, lambda batch: self.sync.found_in(batch))
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
-        self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows)
+        self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows, relay.places)
         self._relay = relay
         self.secrets = SecretFollower(self.cache, relay.certificates)
         self.metrics.registry.register(relay)

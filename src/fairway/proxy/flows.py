@@ -104,6 +104,7 @@ class Serving(NamedTuple):
 
 Lingering = Callable[[Frontend], frozenset[Place]]
 """The backends of a frontend that get no new clients but still serve the ones they have: they may keep their flows."""
+Relayed = Callable[[FrontendKey], frozenset[Place]]
 _NOBODY: frozenset[Place] = frozenset()
 
 
@@ -152,11 +153,15 @@ def _may_keep(one: Serving, frontend: Frontend) -> bool:
 
 @dataclass(frozen=True)
 class Node:
-    """Who answers where on this node now: its frontends, the backends of each that linger, and what the node is."""
+    """Who answers where on this node now: its frontends, the backends of each that linger, and what the node is.
+
+    ``relayed`` are the listeners of a frontend that is relayed: to the kernel these are its backends.
+    """
 
     frontends: Mapping[FrontendKey, Frontend]
     lingering: Lingering
     settings: NodeSettings
+    relayed: Relayed = lambda key: _NOBODY
 
     def at(self, spot: FrontendKey) -> Frontend | None:
         """The frontend that takes what is sent to this very address: its own, or a node port."""
@@ -180,7 +185,11 @@ class Node:
 
     def keep(self, frontend: Frontend | None) -> frozenset[Place]:
         """The backends to which its flows may go."""
-        return _pools(frontend) | self.lingering(frontend) if frontend else _NOBODY
+        if frontend is None:
+            return _NOBODY
+        if frontend.relaying is not None:
+            return self.relayed(frontend.key)
+        return _pools(frontend) | self.lingering(frontend)
 
 
 def suspects(
@@ -247,12 +256,21 @@ def _suspect(spot: FrontendKey, old: Frontend | None, now: Node) -> Suspect | No
     told = new or old
     if told is None or not told.forgets:
         return None
+    if any(one is not None and one.relaying is not None for one in (old, new)):
+        # Connections that a relay has taken up stay with it. Where its listeners were nobody knows any more.
+        same = old is not None and new is not None and _listeners(old) == _listeners(new)
+        return None if same or told.protocol != "UDP" else Suspect(spot, now.keep(new))
     if old is None or not old.forgets or not (old.cluster or old.local):
         return Suspect(spot, now.keep(new))
     if new is not None and not _lost(old, new):
         return None
     had, has = _pools(old), now.keep(new)
     return Suspect(spot, has, had - has) if had - has else None
+
+
+def _listeners(frontend: Frontend) -> tuple[bool, bool, bool]:
+    """Whether it is relayed, and for which of its pools."""
+    return frontend.relaying is not None, bool(frontend.cluster), bool(frontend.local)
 
 
 def _lost(old: Frontend, new: Frontend) -> bool:

@@ -22,6 +22,7 @@ from fairway.proxy.flows import (
     MOST_QUESTIONS,
     Flow,
     Node,
+    Relayed,
     Spot,
     Suspect,
     collect,
@@ -85,9 +86,10 @@ class Forgetting:
         cache: Cache,
         clock: Clock,
         on_done: Callable[[Forgotten, float], None] = lambda gone, seconds: None,
+        relayed: Relayed = lambda key: frozenset(),
     ) -> None:
         self._forget = lambda found: forget(tracking, found)
-        self._cache, self._clock, self._on_done = cache, clock, on_done
+        self._cache, self._clock, self._on_done, self._relayed = cache, clock, on_done, relayed
         self._waiting: dict[FrontendKey, Suspect] = {}
         self._places: Collection[FrontendKey] = ()
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
@@ -96,7 +98,7 @@ class Forgetting:
 
     def acknowledged(self, done: Round, batch: Batch) -> None:
         """The kernel has new rules. Where nobody knows what happened before them, every flow is looked at."""
-        now = Node(self._cache.frontends, self._cache.lingering, self._cache.settings)
+        now = Node(self._cache.frontends, self._cache.lingering, self._cache.settings, self._relayed)
         found = suspects(batch.before, batch.deserted, now) if done.kind is not RoundKind.START else []
         if done.kind is RoundKind.START or (done.kind is RoundKind.REPAIR and done.commands):
             found += everything(now)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from fairway.model.view import Key
+from fairway.model.address import family_of
+from fairway.model.view import FrontendKey, Key, Pool
+from fairway.modes.userspace.program import ADDRESSES, ListenerKey
 from fairway.relay.certificates import Certificates
 from fairway.relay.control import Figures
 from fairway.relay.process import RelayProcess
@@ -27,6 +29,11 @@ class RelaySide:
         """The relay; ``prepare`` as in `RelayProcess`."""
         self.relay = RelayProcess(access_log=self._access_log, prepare=prepare)
         return self.relay
+
+    def places(self, key: FrontendKey) -> frozenset[tuple[str, int]]:
+        """Where a frontend's listeners are."""
+        ports = (self.relay.port(ListenerKey(key, pool)) for pool in Pool) if self.relay else ()
+        return frozenset((ADDRESSES[family_of(key.address)], port) for port in ports if port)
 
     def settled(self) -> None:
         """The kernel has acknowledged a round."""

@@ -124,7 +124,7 @@ class Engine:
         self._listeners.clear()
         self._leaving.clear()
         for connection in list(self._shared.connections):
-            connection.stop()
+            connection.stop("the relay stopped")
 
     def _leave(self, listener: StreamListener | DatagramListener) -> None:
         listener.leave()

@@ -100,6 +100,10 @@ class RelayProcess:
                 port = self._ports[key] = int(door.getsockname()[1])
             return port
 
+    def port(self, key: ListenerKey) -> int:
+        """Where a listener is; 0 when there is none."""
+        return self._ports.get(key, 0)
+
     def put(self, wanted: Iterable[Listening]) -> None:
         """Listeners that are new, or do something else from now on."""
         found = list(wanted)

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from msgspec import structs
@@ -143,9 +143,14 @@ class Connection:
             transport.write(header(version, self.client, self._destination))
         return True
 
-    def stop(self) -> None:
-        """The relay is closing."""
-        self._stream.stop("the relay stopped")
+    def is_astray(self, listener: StreamListener, there: Collection[Address]) -> bool:
+        """Whether it came by this listener and has a backend that is none of these."""
+        backend = self._backend
+        return self._listener is listener and backend is not None and (backend.address, backend.port) not in there
+
+    def stop(self, why: str) -> None:
+        """End it now, whatever waits."""
+        self._stream.stop(why)
 
     @property
     def waiting(self) -> int:
@@ -196,6 +201,8 @@ class StreamListener:
         """What counts from now on, for new connections."""
         self.listening = listening
         self.balancer.put(listening.backends, listening.balancing, listening.affinity_seconds)
+        if listening.cuts:
+            self._cut({(one.address, one.port) for one in listening.backends})
         self._listen()
 
     def leave(self) -> None:
@@ -209,6 +216,13 @@ class StreamListener:
         """Nobody new; who is there stays."""
         self._pause()
         self._sock.close()
+
+    def _cut(self, there: Collection[Address]) -> None:
+        if all(one in there for one in self.balancer.active):
+            return
+        for connection in list(self.shared.connections):
+            if connection.is_astray(self, there):
+                connection.stop("backend left")
 
     def ended(self, connection: Connection, end: str) -> None:
         self.shared.connections.discard(connection)

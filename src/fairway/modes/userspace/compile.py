@@ -40,6 +40,7 @@ def listeners_of(frontend: Frontend, ports: Ports) -> tuple[Listening, ...]:
             balancing=frontend.balancing if frontend.balancing in BALANCINGS else ROUND_ROBIN,
             affinity_seconds=frontend.affinity_seconds,
             relaying=relaying,
+            cuts=frontend.cuts_connections,
         )
         for pool in Pool
         if pool in used and (backends := frontend.pool(pool))

@@ -53,6 +53,8 @@ class Listening(Struct):
     balancing: str
     affinity_seconds: int
     relaying: Relaying
+    cuts: bool = False
+    """Connections to a backend that leaves end at once."""
 
     @property
     def address(self) -> str:
@@ -74,6 +76,8 @@ class Listening(Struct):
         told = [turns.get(self.balancing, "in turn")]
         if self.affinity_seconds:
             told.append(f"affinity {self.affinity_seconds} s")
+        if self.cuts:
+            told.append("ends connections to backends that leave")
         limits = (
             ("connections", wanted.most),
             ("connections a client", wanted.most_per_client),
