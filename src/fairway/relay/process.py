@@ -168,6 +168,11 @@ class RelayProcess:
                 self._lock.release()
         return self._figures
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of connections that have come in and not gone out."""
+        return self.figures().waiting_bytes
+
     def counts(self) -> dict[str, int]:
         """How connections have ended so far, by the word of the access log."""
         return self.figures().ended
