@@ -48,6 +48,10 @@ class Inside:
     def __init__(self, kernel: AnyKernel, namespace: namespaces.NetworkNamespace) -> None:
         self._kernel, self._namespace = kernel, namespace
 
+    @property
+    def is_slow(self) -> bool:
+        return self._kernel.is_slow
+
     def read_back(self) -> Program:
         return self._namespace.run(self._kernel.read_back)
 

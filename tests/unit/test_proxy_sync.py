@@ -339,6 +339,75 @@ async def test_what_somebody_else_does_while_the_whole_is_applied_is_looked_at_a
         assert (await world.round())[0].kind is RoundKind.REPAIR
 
 
+@dataclass
+class SlowKernel(MemoryKernel):
+    """Takes its time for every Plan: until it is let go."""
+
+    is_slow: bool = True
+    begun: asyncio.Queue[threading.Event] = field(default_factory=asyncio.Queue)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def apply(self, plan: Plan) -> None:
+        go_on = threading.Event()
+        self.loop.call_soon_threadsafe(self.begun.put_nowait, go_on)
+        assert go_on.wait(WAIT)
+        super().apply(plan)
+
+    async def at_work(self) -> threading.Event:
+        """Wait until it is; set what this returns to let it go on."""
+        async with asyncio.timeout(WAIT):
+            return await self.begun.get()
+
+
+async def test_what_changes_while_a_slow_kernel_is_at_work_goes_out_together_afterwards() -> None:
+    kernel = SlowKernel()
+    world = World(kernel=kernel)
+    world.put(CART, "10.244.1.2")
+    loop = asyncio.create_task(world.sync.run())
+    (await kernel.at_work()).set()
+    await world.round()
+    world.put(CART, "10.244.1.3")
+    busy = await kernel.at_work()
+    world.put(CART, "10.244.1.4")
+    world.put(CART, "10.244.1.5")
+    world.put(DNS, "10.244.1.9")
+    assert kernel.held[key(CART)][0].cluster[0].address == "10.244.1.2"
+    busy.set()
+    first, for_one = await world.round()
+    (await kernel.at_work()).set()
+    second, for_the_others = await world.round()
+    assert [(one.kind, one.frontends, one.commands) for one in (first, second)] == [
+        (RoundKind.CHANGE, 1, 1),
+        (RoundKind.CHANGE, 3, 3),
+    ]
+    assert ([one.kind for one in for_one], len(for_the_others)) == (["Service", "EndpointSlice"], 6)
+    assert [{one.address for one in plan.changes} for plan in kernel.applied[1:]] == [
+        {"10.96.0.7"},
+        {"10.96.0.7", "10.96.0.10"},
+    ]
+    assert kernel.held[key(CART)][0].cluster[0].address == "10.244.1.5"
+    assert kernel.read_backs == 1
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_a_slow_kernel_that_refuses_a_change_is_read_back() -> None:
+    kernel = SlowKernel()
+    world = World(kernel=kernel)
+    loop = asyncio.create_task(world.sync.run())
+    await world.round()
+    kernel.refusals = ["no room"]
+    world.put(CART, "10.244.1.3")
+    (await kernel.at_work()).set()
+    assert await world.failure() == "no room"
+    world.clock.advance(await world.clock.sleeper())
+    (await kernel.at_work()).set()
+    assert (await world.round())[0].kind is RoundKind.REPAIR
+    assert key(CART) in kernel.held
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
 async def test_a_refused_frontend_is_offered_again_when_it_changes_and_not_before() -> None:
     world = World()
     world.kernel.refuses = {key(CART)}

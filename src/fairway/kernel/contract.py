@@ -34,6 +34,10 @@ class ApplyFailed(Exception):
 class Kernel(Protocol[HeldT, WorkT]):
     """The machine, for one mode. Every method raises `ApplyFailed`, and may be called in another thread."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether every change takes as long as a process does, so that nobody should wait for it."""
+
     def read_back(self) -> HeldT:
         """What the kernel holds of ours now."""
 

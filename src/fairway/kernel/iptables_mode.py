@@ -65,6 +65,7 @@ class IptablesKernel:
     mode: IptablesMode
     sentry: Sentry
     tally: Tally = field(default_factory=Tally)
+    is_slow = True
 
     def read_back(self) -> Program:
         with self.sentry.at_work():
@@ -126,10 +127,14 @@ class IptablesKernel:
 
 @dataclass
 class Generations:
-    """Hears every commit; ours are known by their numbers, because another process does them for us."""
+    """Hears every commit; ours are known by their numbers, because another process does them for us.
+
+    We are `at_work` in one thread and asked for `others` in another.
+    """
 
     nftables: Nftables
     watcher: Watcher
+    _asking: threading.Lock = field(default_factory=threading.Lock)
     _ours: deque[range] = field(default_factory=lambda: deque(maxlen=64))
     _busy: bool = False
     _heard: list[Generation] = field(default_factory=list)
@@ -138,7 +143,7 @@ class Generations:
     """The last commit of which it is known whose it was, and of all before it."""
 
     def __post_init__(self) -> None:
-        self._told = self.nftables.generation().number
+        self._told = self._number()
 
     def fileno(self) -> int:
         return self.watcher.fileno()
@@ -146,11 +151,11 @@ class Generations:
     @contextmanager
     def at_work(self, commits: int = 0) -> Iterator[None]:
         self._busy = True
-        began = self.nftables.generation().number
+        began = self._number()
         try:
             yield
         finally:
-            now = self.nftables.generation().number
+            now = self._number()
             if now - began == commits:
                 self._ours.append(range(began + 1, now + 1))
             elif commits:
@@ -168,12 +173,16 @@ class Generations:
         before, self._told = self._told, max([self._told, *(one.number for one in heard)])
         if self.watcher.lost:
             # A load is more news than the kernel keeps for us. The numbers tell whether all of it was ours.
-            self._told = self.nftables.generation().number
+            self._told = self._number()
             self._doubt |= not all(self._is_ours(number) for number in range(before + 1, self._told + 1))
         if self._doubt:
             found.append("somebody, perhaps (at the same time as we)")
         self._doubt = self.watcher.lost = False
         return found
+
+    def _number(self) -> int:
+        with self._asking:
+            return self.nftables.generation().number
 
     def _is_ours(self, number: int) -> bool:
         return any(number in ours for ours in self._ours)

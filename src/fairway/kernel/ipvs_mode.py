@@ -74,6 +74,7 @@ class IpvsKernel:
     _work: threading.RLock = field(default_factory=threading.RLock)
     _left: object = None
     """What can be seen at a glance, as we left it; None when that is not known."""
+    is_slow = False
 
     def read_back(self) -> Program:
         with self._work:

@@ -30,6 +30,7 @@ class NftablesKernel:
     """Whether another thread of ours is at it."""
     _generation: int | None = None
     """The one that there is, if nobody but us has committed anything since the last `read_back`."""
+    is_slow = False
 
     def read_back(self) -> Program:
         with self._at_work():

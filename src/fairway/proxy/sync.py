@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
@@ -41,6 +41,7 @@ _BUDGET, _REFILL = 0.5, 0.05
 a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
 _TAKEN_AT_ONCE = 200
 
+T = TypeVar("T")
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
@@ -121,7 +122,9 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         found: dict[Key, dict[Problem, None]] = {
             key: dict.fromkeys(problems) for key, problems in self._cache.troubles.all().items()
         }
-        for problem in (*chain.from_iterable(self._unsupported.values()), *self._refusals(self.refused)):
+        # Copies: another thread may be noting more while this one tells.
+        unsupported, refused = tuple(self._unsupported.values()), dict(self.refused)
+        for problem in (*chain.from_iterable(unsupported), *self._refusals(refused)):
             found.setdefault(problem.service, {})[problem] = None
         return {key: tuple(found[key]) for key in sorted(found)}
 
@@ -195,7 +198,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if state.pending or state.doubt:
             await self._flows.settled(state.pending.before)
             kind = state.kind if state.doubt else RoundKind.CHANGE
-            commands = await self._in_a_thread() if state.doubt else self._apply_changes()
+            commands = await (self._in_a_thread(self._apply_whole) if state.doubt else self._apply_changes())
             self._acknowledged(kind, started, commands)
             if self._disturbed:
                 by, self._disturbed = self._disturbed, ""
@@ -214,27 +217,32 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 return
             await asyncio.sleep(0)
 
-    async def _in_a_thread(self) -> int:
-        """The whole, while this thread answers probes and hears events; only `_take` changes what is looked at there.
+    async def _in_a_thread(self, work: Callable[[], T]) -> T:
+        """While this thread answers probes and hears events; only `_take` changes what is looked at there.
 
         When this is cancelled the other thread is waited for: it must not find the machine closed.
         """
         self._elsewhere = True
-        work = asyncio.ensure_future(asyncio.to_thread(self._apply_whole))
+        running = asyncio.ensure_future(asyncio.to_thread(work))
         try:
-            return await asyncio.shield(work)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.gather(work, return_exceptions=True)
+            await asyncio.gather(running, return_exceptions=True)
             raise
         finally:
             self._elsewhere = False
 
-    def _apply_changes(self) -> int:
-        """Only the frontends that changed, from a Program that the kernel is known to hold."""
+    async def _apply_changes(self) -> int:
+        """Only the frontends that changed, from a Program that the kernel is known to hold.
+
+        What changes while a slow kernel is at work goes out in the next round, all of it together.
+        """
         state = self._state
         changes = self._changes()
         plan = self._mode.plan_changes(state.wanted, changes)
-        if plan:
+        if plan and self._kernel.is_slow:
+            await self._in_a_thread(lambda: self._kernel.apply(plan))
+        elif plan:
             self._kernel.apply(plan)
         self._mode.accept(state.wanted, changes)
         return len(plan)

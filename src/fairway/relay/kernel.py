@@ -53,6 +53,10 @@ class RelayingKernel:
         for one in (carrier, relay):
             self._notices.register(one.fileno(), select.EPOLLIN)
 
+    @property
+    def is_slow(self) -> bool:
+        return self._carrier.is_slow
+
     def port(self, key: ListenerKey) -> int:
         """Where a listener is, made on the spot if need be; raises `ApplyFailed`."""
         try:
