@@ -31,7 +31,7 @@ from fairway.kernel.command import run
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.objects.codec import Document
-from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICE_CIDRS, SERVICES
+from fairway.objects.resources import ENDPOINT_SLICES, EVENTS_V1, NODES, SECRETS, SERVICE_CIDRS, SERVICES
 
 NODE, NODE_ADDRESS = "node-1", "172.30.0.1"
 VIP = "10.96.7.7"
@@ -116,6 +116,21 @@ class Api:
         notes = {f"fairway.dev/{word.replace('_', '-')}": text for word, text in annotations.items()}
         patch = {"metadata": {"annotations": notes}}
         self.call(lambda client: client.patch(SERVICES, service, patch, "default"))
+
+    def secret(self, name: str, data: dict[str, str], *, replace: bool = False) -> None:
+        document = {**_object("v1", "Secret", "default", name), "type": "kubernetes.io/tls", "data": data}
+        self.call(lambda client: (client.replace if replace else client.create)(SECRETS, document))
+
+    def events(self) -> set[tuple[str, str, str]]:
+        """What proxies have told: of whom, the reason, the sentence."""
+
+        async def read(client: Client) -> set[tuple[str, str, str]]:
+            names = [one.metadata.name for one in (await client.list(EVENTS_V1, "default")).items]
+            events = [await client.get_document(EVENTS_V1, name, "default") for name in names]
+            ours = [one for one in events if one["reportingController"] == "fairway-proxy"]
+            return {(one["regarding"]["name"], one["reason"], one.get("note", "")) for one in ours}
+
+        return self.call(read)
 
     def service_cidr(self, name: str, *cidrs: str) -> None:
         document = {**_object("networking.k8s.io/v1", "ServiceCIDR", "", name), "spec": {"cidrs": list(cidrs)}}

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from fairway.client.http import Client
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.objects.resources import EVENTS_V1, SERVICE_CIDRS
+from fairway.objects.resources import SERVICE_CIDRS
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Conversation, Proxy, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
@@ -302,16 +301,10 @@ WALL = "tcp dport 6443 ct original proto-dst 6444 reject with tcp reset"
 def test_what_is_wrong_with_a_service_is_an_event_of_it_and_the_start_one_of_the_node(world: World) -> None:
     world.api.service("web", stale_connections="perhaps")
 
-    async def read(client: Client) -> set[tuple[str, str, str]]:
-        names = [one.metadata.name for one in (await client.list(EVENTS_V1, "default")).items]
-        events = [await client.get_document(EVENTS_V1, name, "default") for name in names]
-        ours = [one for one in events if one["reportingController"] == "fairway-proxy"]
-        return {(one["regarding"]["name"], one["reason"], one.get("note", "")) for one in ours}
-
     sentence = "node node-1: metadata.annotations[fairway.dev/stale-connections]: 'perhaps' must be keep or cut"
     expected = {("web", "NotServed", sentence), (NODE, "Starting", "")}
     with world.proxy():
-        until(world.node, lambda: world.api.call(read) == expected, "the Events are written")
+        until(world.node, lambda: world.api.events() == expected, "the Events are written")
 
 
 def test_when_one_api_server_does_not_answer_it_follows_the_next(world: World) -> None:

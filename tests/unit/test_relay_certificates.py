@@ -32,7 +32,9 @@ def test_a_certificate_and_its_key_become_a_context() -> None:
     [
         ({}, "data[tls.crt] is missing"),
         ({"tls.crt": "%%%", "tls.key": ""}, "data[tls.crt] is not base64"),
-        (encoded(b"hello", b"world"), "are not a certificate and its key in PEM"),
+        (encoded(b"hello", b"world"), "data[tls.crt] holds no certificate in PEM (-----BEGIN CERTIFICATE-----)"),
+        (encoded(pair("one")[0], b"world"), "data[tls.key] holds no private key in PEM (-----BEGIN PRIVATE KEY-----)"),
+        (encoded(pair("one")[0][:100], pair("one")[1]), "are not a certificate and its key in PEM"),
         (encoded(pair("one")[0], pair("two")[1]), "is not the key of the certificate"),
         (encoded(*pair("shop", password=b"secret")), "is encrypted"),
     ],

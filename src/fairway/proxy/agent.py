@@ -154,7 +154,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows, relay.places)
         self._relay = relay
-        self.secrets = SecretFollower(self.cache, relay.certificates)
+        self.secrets = SecretFollower(self.cache, relay.certificates, self._telling.secret_unusable)
         self.metrics.registry.register(relay)
         self.sync = Sync(
             mode,

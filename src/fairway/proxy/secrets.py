@@ -8,11 +8,11 @@ A proxy that no Service asks for TLS needs no right to read any Secret.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
-from fairway.modes.shares import Shares
+from fairway.model.view import FrontendKey
 from fairway.objects.cluster import Secret
 from fairway.objects.meta import Key
 from fairway.objects.resources import SECRETS
@@ -21,33 +21,46 @@ from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import Listener
 from fairway.relay.certificates import Certificates
 
+Tell = Callable[[Key, str], None]
+"""A Service, and a sentence for its owner."""
+
 
 class SecretFollower(Listener):
     """Knows from the rounds which Secrets are asked for; ``run`` follows these."""
 
-    def __init__(self, cache: Cache, certificates: Certificates) -> None:
-        self._cache, self._certificates = cache, certificates
-        self._asked: dict[object, Key] = {}
-        self._shares: Shares[Key] = Shares()
+    def __init__(self, cache: Cache, certificates: Certificates, tell: Tell) -> None:
+        self._cache, self._certificates, self._tell = cache, certificates, tell
+        self._asked: dict[FrontendKey, Key] = {}
+        self._users: dict[Key, dict[FrontendKey, Key]] = {}
+        """The frontends that ask for a Secret, and whose they are."""
         self._wake = asyncio.Event()
 
     @property
     def wanted(self) -> frozenset[Key]:
-        return frozenset(self._shares.owners)
+        return frozenset(self._users)
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
-        before, after = [], []
         for key in batch.before:
-            old = self._asked.pop(key, None)
             frontend = self._cache.frontends.get(key)
             new = frontend.relaying.tls if frontend and frontend.relaying else None
-            if new is not None:
+            if (old := self._asked.get(key)) == new:
+                continue
+            if old is not None:
+                del self._asked[key]
+                del self._users[old][key]
+                if not self._users[old]:
+                    del self._users[old]
+            if frontend is not None and new is not None:
                 self._asked[key] = new
-            before += [old] if old else []
-            after += [new] if new else []
-        if before != after:
-            self._shares.accept(self._shares.turnover(before, after))
+                self._users.setdefault(new, {})[key] = frontend.service
+                self._say(new, [frontend.service])
             self._wake.set()
+
+    def _say(self, secret: Key, services: Iterable[Key]) -> None:
+        """Tell the owners of Services why nobody can use TLS as they want it, if so."""
+        if sentence := self._certificates.problems.get(secret):
+            for service in dict.fromkeys(services):
+                self._tell(service, sentence)
 
     async def run(self, client: Client) -> None:
         """Until cancelled."""
@@ -74,7 +87,13 @@ class SecretFollower(Listener):
             group.create_task(informer.run())
             await informer.synced()
             if key not in informer.cache:
-                self._certificates.put(key, None)
+                self._put(key, None)
 
     def _changed(self, key: Key, old: Secret | None, new: Secret | None) -> None:
-        self._certificates.put(key, new.data or {} if new else None)
+        self._put(key, new)
+
+    def _put(self, key: Key, secret: Secret | None) -> None:
+        before = self._certificates.problems.get(key)
+        self._certificates.put(key, secret.data or {} if secret else None)
+        if self._certificates.problems.get(key) != before:
+            self._say(key, self._users.get(key, {}).values())

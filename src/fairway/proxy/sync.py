@@ -250,14 +250,14 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _apply_whole(self) -> int:
         """The difference between what the kernel holds and what it should hold."""
         state = self._state
-        changes: Mapping[FrontendKey, FragmentT | None] = {}
-        if state.compiled and not state.pending.rebased:
-            changes = self._changes()
-            self._mode.accept(state.wanted, changes)
-        else:
-            self._complain_about(self._cache.frontends)
-            state.wanted, state.compiled = self._mode.program(self._acceptable()), True
+        known = state.compiled and not state.pending.rebased
+        changes = self._changes() if known else {}
         try:
+            if known:
+                self._mode.accept(state.wanted, changes)
+            else:
+                self._complain_about(self._cache.frontends)
+                state.wanted, state.compiled = self._mode.program(self._acceptable()), True
             commands = self._reach()
         except ApplyFailed as error:
             commands = self._set_apart(changes, error) if changes else self._search(error)
@@ -293,7 +293,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if not found:
             raise error
         self._note_refused(found, "is left out until it changes")
-        state.wanted = self._mode.program(self._acceptable())
+        state.wanted, state.compiled = self._mode.program(self._acceptable()), True
         return self._reach()
 
     def _note_refused(self, refused: Mapping[FrontendKey, str], outcome: str) -> None:
@@ -334,8 +334,17 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         return self._fragments(now)
 
     def _fragments(self, frontends: Mapping[FrontendKey, Frontend | None]) -> dict[FrontendKey, FragmentT | None]:
-        settings = self._cache.settings
-        return {key: self._mode.compile(one, settings) if one else None for key, one in frontends.items()}
+        """One that cannot be compiled now, as where no port is left for its listener, stays as it was."""
+        made: dict[FrontendKey, FragmentT | None] = {}
+        failed: dict[FrontendKey, str] = {}
+        for key, one in frontends.items():
+            try:
+                made[key] = self._mode.compile(one, self._cache.settings) if one else None
+            except ApplyFailed as error:
+                failed[key] = str(error)
+        if failed:
+            self._note_refused(failed, "stays as it was until it changes")
+        return made
 
     def _acceptable(self) -> NodeView:
         """The view without the frontends that the kernel has refused."""

@@ -2,6 +2,7 @@
 
     rounds ── problems that are new ──┐
     health-check ports that are taken ┼──▶ Recorder ──▶ events.k8s.io/v1
+    Secrets that cannot be used ──────┤
     the start of this process ────────┘
 
 A problem is told once for as long as it lasts. All nodes of a cluster tell the same of an object that is wrong, so each
@@ -70,6 +71,10 @@ class Telling(Listener):
     def check_port_failed(self, service: Key, sentence: str) -> None:
         """The reference's own reason: a load balancer would take this node for one without endpoints."""
         self._tell(service, "FailedToStartServiceHealthcheck", sentence)
+
+    def secret_unusable(self, service: Key, sentence: str) -> None:
+        """What the Service's relay should end TLS with."""
+        self._tell(service, "SecretUnusable", sentence)
 
     def _tell(self, key: Key, reason: str, message: str) -> None:
         service = self._service(key)

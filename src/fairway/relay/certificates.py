@@ -9,10 +9,21 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from fairway.model.view import Key
 
 CERTIFICATE, PRIVATE_KEY = "tls.crt", "tls.key"
+
+
+class _Mark(NamedTuple):
+    """What text in PEM has, of which it is said to be."""
+
+    what: str
+    pattern: bytes
+
+
+_MARKS = (_Mark("certificate", b"-----BEGIN CERTIFICATE-----"), _Mark("private key", b"PRIVATE KEY-----"))
 
 
 class Certificates:
@@ -70,6 +81,9 @@ def _context(data: Mapping[str, str]) -> ssl.SSLContext:
             pair.append(base64.b64decode(data[name], validate=True))
         except (binascii.Error, ValueError):
             raise ValueError(f"data[{name}] is not base64") from None
+    for name, content, mark in zip((CERTIFICATE, PRIVATE_KEY), pair, _MARKS, strict=True):
+        if mark.pattern not in content:
+            raise ValueError(f"data[{name}] holds no {mark.what} in PEM (-----BEGIN {mark.what.upper()}-----)")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # The ssl module reads files only; these two live in memory.
@@ -88,7 +102,8 @@ def _no_password() -> str:
 def _explain(error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"data[{PRIVATE_KEY}] is not the key of the certificate in data[{CERTIFICATE}]"
-    return f"data[{CERTIFICATE}] and data[{PRIVATE_KEY}] are not a certificate and its key in PEM ({error.reason})"
+    reason = f" ({error.reason})" if error.reason else ""
+    return f"data[{CERTIFICATE}] and data[{PRIVATE_KEY}] are not a certificate and its key in PEM{reason}"
 
 
 @contextmanager
