@@ -6,7 +6,7 @@ The Program is the frontends themselves, a Plan is the list of keys that must be
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -36,9 +36,12 @@ class Plan:
 
 
 class MemoryMode:
-    """A Fragment is a frontend and the zone it was compiled for."""
+    """A Fragment is a frontend and the zone it was compiled for; ``lacking`` are those for which there is no room."""
 
     name = "memory"
+
+    def __init__(self, lacking: Collection[FrontendKey] = ()) -> None:
+        self.lacking = lacking
 
     def empty(self) -> Program:
         return {}
@@ -47,6 +50,8 @@ class MemoryMode:
         return {key: self.compile(one, view.settings) for key, one in view.frontends.items()}
 
     def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+        if frontend.key in self.lacking:
+            raise ApplyFailed(f"no room for {frontend.key}")
         return frontend, settings.zone
 
     def unsupported(self, frontend: Frontend) -> list[str]:

@@ -70,12 +70,13 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     cache: Cache = field(default_factory=lambda: Cache(NodeSettings(name="node-a")))
     ear: Ear = field(default_factory=Ear)
+    mode: MemoryMode = field(default_factory=MemoryMode)
 
     def __post_init__(self) -> None:
         self.flows.held = self.kernel.held
         patience = Patience(Backoff(first=1.0, jitter=0.0), self.clock)
         self.sync: Sync[Program, Fragment, Plan] = Sync(
-            MemoryMode(),
+            self.mode,
             self.kernel,
             self.cache,
             self.flows,
@@ -312,6 +313,27 @@ async def test_a_frontend_that_is_refused_at_the_start_is_left_out_of_everything
         assert key(CART) not in world.kernel.held
         assert world.sync.refused == {key(CART): "set 10.96.0.7:53/TCP: EINVAL"}
     assert "10.96.0.7:53/TCP of shop/cart is left out until it changes" in caplog.text
+
+
+async def test_a_frontend_that_cannot_be_compiled_is_left_out_and_holds_up_nobody() -> None:
+    world = World(mode=MemoryMode(lacking=[key(CART)]))
+    world.put(CART, "10.244.1.2")
+    world.put(DNS, "10.244.1.3")
+    async with world.running():
+        assert (key(CART) in world.kernel.held, key(DNS) in world.kernel.held) == (False, True)
+        assert world.sync.refused == {key(CART): "no room for 10.96.0.7:53/TCP"}
+        world.mode.lacking = ()
+        world.put(CART, "10.244.1.4")
+        await world.round()
+        assert world.sync.refused == {}
+        before = world.kernel.held[key(CART)]
+        world.mode.lacking = [key(CART)]
+        world.put(CART, "10.244.1.5")
+        world.put(DNS, "10.244.1.5")
+        assert (await world.round())[0].kind is RoundKind.CHANGE
+        assert world.kernel.held[key(CART)] == before
+        assert world.kernel.held[key(DNS)] == world.sync.program[key(DNS)]
+        assert world.sync.refused == {key(CART): "no room for 10.96.0.7:53/TCP"}
 
 
 async def test_what_somebody_else_does_while_the_whole_is_applied_is_looked_at_afterwards() -> None:
