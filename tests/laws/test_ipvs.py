@@ -1,5 +1,4 @@
-"""Laws of the ipvs mode: where one pool a virtual server is enough it says what the model says; a Plan leads where it
-says."""
+"""Laws of the ipvs mode: it says what the model says, but for what IPVS cannot do; a Plan leads where it says."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ from fairway.model.decide import decide, frontend_of
 from fairway.model.packet import ICMP, Packet
 from fairway.model.view import FrontendKind, NodeView
 from fairway.modes.ipvs import IpvsMode, Plan
-from fairway.modes.ipvs.compile import pools_differ
-from fairway.modes.ipvs.parts import Bound, Entry, Part, Value, Virtual
+from fairway.modes.ipvs.parts import Bound, Entry, Marked, Part, Value, Virtual
 from fairway.modes.ipvs.plan import Add, AddSet, Change, Remove, RemoveSet
 from tests.laws.strategies import clusters, packets
 from tests.laws.strategies import settings as node_settings
@@ -33,7 +31,7 @@ def _is_comparable(view: NodeView, packet: Packet) -> bool:
     here = [one for key, one in view.frontends.items() if key.address == packet.destination]
     if frontend is None:
         return not here  # the address is the node's own, and its other ports are refused
-    if pools_differ(frontend) or packet.protocol == ICMP:
+    if packet.protocol == ICMP:
         return False
     # One virtual server of two frontends: a node port, and an external address that is the node's own.
     if packet.destination in settings.addresses and len(here) > 0:
@@ -70,7 +68,7 @@ def _applied(parts: dict[Part, Value], plan: Plan) -> dict[Part, Value]:
             case Change(part, value):
                 assert part in held, f"{command}: it is not there"
                 held[part] = value
-            case Remove(Virtual() as virtual):
+            case Remove(Virtual() | Marked() as virtual):
                 held = {part: value for part, value in held.items() if virtual not in (part, part[0])}
             case Remove(part):
                 assert part in held, f"{command}: it is not there"

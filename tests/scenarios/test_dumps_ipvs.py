@@ -25,22 +25,19 @@ BY_NODE = pytest.mark.parametrize("dump", TAKEN, ids=lambda one: f"{one.parents[
 
 pytestmark = pytest.mark.skipif(not TAKEN, reason=f"no dumps of ipvs mode below {DUMPS}")
 
-ONLY_THEIRS = {
-    # The port of a health check is opened by the proxy; a host whose INPUT drops by default must let it in.
-    "KUBE-HEALTH-CHECK-NODE-PORT",
-}
 ONLY_OURS = {
     # No local backend, and others have some: dropped, as in the other modes, instead of sent on without masquerade.
     "KUBE-DROP",
     "KUBE-DROP-OUTSIDE",
     # --answer-ping
     "KUBE-PING",
+    # Policy Local: pods and the node itself find a virtual server with every backend by this set's marks.
+    "KUBE-POOL",
 }
 # An endpoint whose slice names no node may be here: its own connection that comes back to it is provided for.
 ENTRIES_ONLY_OURS = {"add KUBE-LOOP-BACK 192.168.50.5,tcp:6443,192.168.50.5"}
 REASONS_OF_RULES = (
-    (r"KUBE-HEALTH-CHECK-NODE-PORT|health check rules", "see ONLY_THEIRS"),
-    (r"KUBE-DROP|KUBE-PING", "see ONLY_OURS"),
+    (r"KUBE-DROP|KUBE-PING|KUBE-POOL|-m mark --mark 0xfa000000", "see ONLY_OURS"),
     (r"--src-type LOCAL -j KUBE-MARK-MASQ", "the node's own connections are masqueraded with policy Local, too"),
     (r"KUBE-MARK-NOT-PODS", "for several ways to tell pods; unused with one"),
     (
@@ -79,7 +76,8 @@ def test_virtual_and_real_servers_are_the_same(dump: Path) -> None:
         for one, how in parts.items()
         if isinstance(how, Scheduling) and isinstance(one, Virtual)
     }
-    ours |= {f"-a {one.words} -m -w {parts[one]}" for one in parts if isinstance(one, Real)}
+    reals = [one for one in parts if isinstance(one, Real) and isinstance(one.virtual, Virtual)]
+    ours |= {f"-a {one.words} -m -w {parts[one]}" for one in reals}
     theirs = set((dump / "ipvsadm-save.txt").read_text().splitlines())
     assert ours == theirs
 
@@ -98,16 +96,12 @@ def test_the_sets_have_the_same_entries(dump: Path) -> None:
     theirs = {line for line in text.splitlines() if line.startswith("add ")}
     ours = {f"add {one.set} {one.text}" for one in program.parts() if isinstance(one, Entry)}
     assert ours >= ENTRIES_ONLY_OURS
-    assert {line for line in ours - ENTRIES_ONLY_OURS if line.split()[1] not in ONLY_OURS} == {
-        line for line in theirs if line.split()[1] not in ONLY_THEIRS
-    }
+    assert {line for line in ours - ENTRIES_ONLY_OURS if line.split()[1] not in ONLY_OURS} == theirs
     declared = {
         " ".join(line.split()[1:3]) for line in text.splitlines() if line.startswith("create ") and "-6-" not in line
     }
     made = {f"{one.name} {one.kind}" for one in program.base.sets.values()}
-    assert {one for one in made if one.split()[0] not in ONLY_OURS} == {
-        one for one in declared if one.split()[0] not in ONLY_THEIRS
-    }
+    assert {one for one in made if one.split()[0] not in ONLY_OURS} == declared
 
 
 @BY_NODE

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, Pool
 from fairway.modes.ipvs.compile import compile_frontend, unsupported
-from fairway.modes.ipvs.parts import HASH_PORT, PERSISTENT, SCHEDULERS, Bound, Entry, Real, Scheduling, Virtual
+from fairway.modes.ipvs.parts import HASH_PORT, PERSISTENT, SCHEDULERS, Bound, Entry, Marked, Real, Scheduling, Virtual
 from fairway.modes.ipvs.rules import Options
 
 SETTINGS = NodeSettings(name="node-1", addresses=("192.168.0.2", "10.244.1.1", "127.0.0.1", "fd00::2", "fe80::1"))
@@ -81,14 +81,59 @@ def test_a_node_port_is_at_each_address_of_the_node_but_loopback_and_link_local(
     assert "NODE-PORT-SCTP-HASH 192.168.0.2,sctp:30080" in entries(sctp)
 
 
-def test_policy_local_uses_this_nodes_backends_for_everybody() -> None:
-    one = frontend(STAY, HIDE, NEAR, kind=FrontendKind.LOAD_BALANCER, address="203.0.113.1")
-    assert reals(one) == {"10.244.1.2:8080": 1}
-    assert {"LOAD-BALANCER 203.0.113.1,tcp:80", "LOAD-BALANCER-LOCAL 203.0.113.1,tcp:80"} <= entries(one)
-    assert unsupported(one) == [
-        "Service shop/web: spec.ports[0]: pods and the node itself get the backends of this node only, too: "
-        "in ipvs mode a virtual server has one pool"
+LOCAL = frontend(STAY, HIDE, NEAR, kind=FrontendKind.LOAD_BALANCER, address="203.0.113.1")
+
+
+def servers_of(one: Frontend) -> dict[str, set[str]]:
+    """The real servers of each virtual one."""
+    parts = compile_frontend(one, SETTINGS, Options()).parts
+    found = {part: set[str]() for part in parts if isinstance(part, Virtual | Marked)}
+    for part in parts:
+        if isinstance(part, Real):
+            found[part.virtual].add(part.address)
+    return {("marked" if isinstance(part, Marked) else part.address): there for part, there in found.items()}
+
+
+def test_policy_local_has_a_virtual_server_for_others_and_one_for_pods_and_the_node() -> None:
+    assert servers_of(LOCAL) == {"203.0.113.1": {"10.244.1.2"}, "marked": {"10.244.1.2", "10.244.2.2"}}
+    fragment = compile_frontend(LOCAL, SETTINGS, Options())
+    assert fragment.parts[Entry("KUBE-POOL", "203.0.113.1,tcp:80")] == fragment.mark
+    assert Marked("ip", fragment.mark) in fragment.parts
+    assert {"LOAD-BALANCER 203.0.113.1,tcp:80", "LOAD-BALANCER-LOCAL 203.0.113.1,tcp:80"} <= entries(LOCAL)
+    assert unsupported(LOCAL) == []
+
+
+def test_one_mark_leads_from_each_address_of_a_node_port() -> None:
+    one = replace(LOCAL, kind=FrontendKind.NODE_PORT, address="0.0.0.0", port=30080)
+    parts = compile_frontend(one, SETTINGS, Options()).parts
+    pools = {part.text: value for part, value in parts.items() if isinstance(part, Entry) and part.set == "KUBE-POOL"}
+    assert pools.keys() == {"192.168.0.2,tcp:30080", "10.244.1.1,tcp:30080"}
+    assert len(set(pools.values())) == 1
+    six = replace(one, address="::", cluster=(), local=(), pod=STAY)
+    assert [part.family for part in compile_frontend(six, SETTINGS, Options()).parts if isinstance(part, Marked)] == [
+        "ip6"
     ]
+
+
+def test_the_mark_stays_when_who_is_in_the_pools_changes() -> None:
+    same = replace(LOCAL, cluster=(HERE,))
+    nobody_here = replace(LOCAL, local=(), outside=DROP)
+    marks = {compile_frontend(one, SETTINGS, Options()).mark for one in (LOCAL, same, nobody_here)}
+    assert len(marks) == 1
+    assert compile_frontend(replace(LOCAL, outside=HIDE), SETTINGS, Options()).mark == 0
+
+
+def test_affinity_of_pods_and_the_node_is_a_hash() -> None:
+    one = replace(LOCAL, affinity_seconds=600)
+    parts = compile_frontend(one, SETTINGS, Options()).parts
+    assert [value for part, value in parts.items() if isinstance(part, Marked)] == [Scheduling("mh")]
+    assert parts[Virtual("TCP", "203.0.113.1", 80)] == Scheduling("rr", 600, PERSISTENT)
+    (said,) = unsupported(one)
+    assert "pods and the node itself are kept to a backend by the scheduler mh" in said
+
+
+def test_the_port_of_a_health_check_is_let_in() -> None:
+    assert "HEALTH-CHECK-NODE-PORT 32000" in entries(frontend(health_check_port=32000))
 
 
 @pytest.mark.parametrize(

@@ -86,5 +86,6 @@ class Opened:
     kernel: ModeKernel[Any, Any]
     connections: Callable[[], Mapping[FrontendKey, int]] | None = None
     """How many connections each frontend has had since its rules were made, if `NodeSettings.count_connections` asks
-    for it and the mode can. Called in another thread than everything else; raises `ApplyFailed`."""
+    for it and the mode can; a node port may be counted on each of the node's addresses. Called in another thread than
+    everything else; raises `ApplyFailed`."""
     figures: Callable[[], Iterable[Figure]] = tuple

@@ -24,12 +24,13 @@ from fairway.kernel.nfnetlink import (
     string,
     text,
 )
-from fairway.modes.ipvs.parts import Entry, IpSet
+from fairway.modes.ipvs.parts import Entry, IpSet, entry_words
 
 _SUBSYSTEM = 6
 _CREATE, _DESTROY, _LIST, _ADD, _DEL = 2, 3, 7, 9, 10
 _PROTOCOL, _NAME, _TYPE, _REVISION, _FAMILY, _FLAGS, _DATA, _ENTRIES = 1, 2, 3, 4, 5, 6, 7, 8
-_IP, _CIDR, _PORT, _PORT_TO, _PROTO, _MOST, _IP2, _CIDR2 = 1, 3, 4, 5, 7, 19, 20, 21
+_IP, _CIDR, _PORT, _PORT_TO, _PROTO, _CREATE_FLAGS, _MOST, _IP2, _CIDR2, _MARK = 1, 3, 4, 5, 7, 8, 19, 20, 21, 27
+_WITH_MARKS = 1 << 6
 _NET_ORDER = 0x4000
 _ONLY_NAMES, _ONLY_HEADERS, _ELEMENTS = 2, 4, 24
 _VERSION = 6
@@ -42,6 +43,7 @@ _ERRORS = {
     4098: "the kernel knows no set of that type: it needs the modules ip_set_hash_ip, ip_set_hash_ipport, "
     "ip_set_hash_ipportip, ip_set_hash_ipportnet and ip_set_bitmap_port",
     4099: "there are as many sets as there can be",
+    4100: "a rule still asks the set",
     4101: "a set of that name is there, and of another type",
     4103: "it is there, or is not there, already",
     4112: "the set is full",
@@ -69,6 +71,8 @@ class Ipset:
             details = _net(_PORT, 0, 2) + _net(_PORT_TO, 0xFFFF, 2)
         else:
             details = _net(_MOST, _MOST_ENTRIES, 4)
+        if declared.marks:
+            details += _net(_CREATE_FLAGS, _WITH_MARKS, 4)
         family = socket.AF_INET6 if declared.family == "ip6" else socket.AF_INET
         family = socket.AF_UNSPEC if declared.kind == "bitmap:port" else family
         body = b"".join(
@@ -90,8 +94,8 @@ class Ipset:
         if refused := self._netlink.each(requests):
             raise KernelRefused([_explained(one) for one in refused])
 
-    def sets(self, known: Iterable[IpSet]) -> dict[IpSet, list[Entry]]:
-        """Those of the known sets that are there, and are of their type, with their entries."""
+    def sets(self, known: Iterable[IpSet]) -> dict[IpSet, dict[Entry, int | None]]:
+        """Those of the known sets that are there, and are of their type, with their entries and the entries' marks."""
         there = set(self._names())
         found = ((one, self._listed(one)) for one in known if one.name in there)
         return {one: entries for one, entries in found if entries is not None}
@@ -108,9 +112,9 @@ class Ipset:
         for reply in self._netlink.dump(Request(_SUBSYSTEM, _LIST, body, "ipset list -name")):
             yield string(attributes(reply.body)[_NAME])
 
-    def _listed(self, declared: IpSet) -> list[Entry] | None:
+    def _listed(self, declared: IpSet) -> dict[Entry, int | None] | None:
         """The entries; None when the set is of another type."""
-        entries = []
+        entries: dict[Entry, int | None] = {}
         for reply in self._netlink.dump(
             Request(_SUBSYSTEM, _LIST, _head(declared.name), f"ipset list {declared.name}")
         ):
@@ -118,19 +122,23 @@ class Ipset:
             if _TYPE in found and string(found[_TYPE]) != declared.kind:
                 return None
             for _, data in each_attribute(found.get(_ENTRIES, b"")):
-                entries.append(Entry(declared.name, _printed(attributes(data))))
+                there = attributes(data)
+                mark = int.from_bytes(there[_MARK][:4], "big") if _MARK in there else None
+                entries[Entry(declared.name, _printed(there))] = mark
         return entries
 
 
-def add(entry: Entry) -> Request:
-    return Request(_SUBSYSTEM, _ADD, _head(entry.set) + _packed(entry.text), f"ipset add {entry.set} {entry.text}")
+def add(entry: Entry, mark: int | None = None) -> Request:
+    """An entry that is there gets the mark; without one it stays as it is."""
+    body = _head(entry.set) + _packed(entry.text, mark)
+    return Request(_SUBSYSTEM, _ADD, body, f"ipset add {entry_words(entry, mark)}")
 
 
 def remove(entry: Entry) -> Request:
     return Request(_SUBSYSTEM, _DEL, _head(entry.set) + _packed(entry.text), f"ipset del {entry.set} {entry.text}")
 
 
-def _packed(entry: str) -> bytes:
+def _packed(entry: str, mark: int | None = None) -> bytes:
     """``8080``; ``10.0.0.1``; ``10.0.0.1,tcp:80``; ``…,10.0.0.2``; ``…,10.0.0.0/24``."""
     parts = entry.split(",")
     if parts[0].isdigit():
@@ -144,6 +152,8 @@ def _packed(entry: str) -> bytes:
         found.append(_ip(_IP2, address))
         if length:
             found.append(attribute(_CIDR2, bytes((int(length),))))
+    if mark is not None:
+        found.append(_net(_MARK, mark << 32 | 0xFFFFFFFF, 8))
     return nested(_DATA, *found)
 
 

@@ -28,7 +28,7 @@ from fairway.kernel.nfnetlink import (
     string,
     text,
 )
-from fairway.modes.ipvs.parts import HASHED, Real, Scheduling, Virtual
+from fairway.modes.ipvs.parts import HASHED, Family, Marked, Real, Scheduling, Server, Virtual
 
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
 _NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE, _NEW_DEST, _SET_DEST, _DEL_DEST = range(1, 8)
@@ -106,11 +106,11 @@ class Ipvs:
     def request(self, request: Request) -> None:
         self._netlink.request(request)
 
-    def services(self) -> dict[Virtual, Scheduling]:
-        """Every virtual server, but those for marks."""
+    def services(self) -> dict[Server, Scheduling]:
+        """Every virtual server."""
         return {virtual: scheduling for virtual, scheduling, _ in self._listed()}
 
-    def traffic(self) -> dict[Virtual, Traffic]:
+    def traffic(self) -> dict[Server, Traffic]:
         """What each virtual server has seen. The kernel counts it together every two seconds."""
         return {virtual: traffic for virtual, _, traffic in self._listed()}
 
@@ -120,13 +120,13 @@ class Ipvs:
         body = b"".join(_u32(kind, seconds) for kind, seconds in kinds)
         self._netlink.request(self._request(_SET_CONFIG, body, f"ipvsadm --set {tcp} {tcp_fin} {udp}"))
 
-    def add_service(self, virtual: Virtual, scheduling: Scheduling) -> Request:
+    def add_service(self, virtual: Server, scheduling: Scheduling) -> Request:
         return self._service(_NEW_SERVICE, virtual, scheduling, "-A")
 
-    def set_service(self, virtual: Virtual, scheduling: Scheduling) -> Request:
+    def set_service(self, virtual: Server, scheduling: Scheduling) -> Request:
         return self._service(_SET_SERVICE, virtual, scheduling, "-E")
 
-    def delete_service(self, virtual: Virtual) -> Request:
+    def delete_service(self, virtual: Server) -> Request:
         return self._request(_DEL_SERVICE, nested(_SERVICE, _address(virtual)), f"ipvsadm -D {virtual.words}")
 
     def add_server(self, real: Real, weight: int) -> Request:
@@ -139,8 +139,8 @@ class Ipvs:
         body = nested(_SERVICE, _address(real.virtual)) + nested(_DEST, _backend(real))
         return self._request(_DEL_DEST, body, f"ipvsadm -d {real.words}")
 
-    def _service(self, command: int, virtual: Virtual, scheduling: Scheduling, option: str) -> Request:
-        mask = 128 if ":" in virtual.address else 0xFFFFFFFF
+    def _service(self, command: int, virtual: Server, scheduling: Scheduling, option: str) -> Request:
+        mask = 128 if _family(virtual) == socket.AF_INET6 else 0xFFFFFFFF
         body = nested(
             _SERVICE,
             _address(virtual),
@@ -160,32 +160,41 @@ class Ipvs:
     def _request(self, command: int, body: bytes, says: str) -> Request:
         return Request(self._family >> 8, self._family & 0xFF, body, says, family=command)
 
-    def _listed(self) -> Iterator[tuple[Virtual, Scheduling, Traffic]]:
+    def _listed(self) -> Iterator[tuple[Server, Scheduling, Traffic]]:
         for reply in self._netlink.dump(self._request(_GET_SERVICE, b"", "list virtual servers")):
             found = attributes(attributes(reply.body)[_SERVICE])
-            if _S_MARK in found:
-                continue
-            family, protocol = (int(struct.unpack("=H", found[one])[0]) for one in (_S_FAMILY, _S_PROTOCOL))
-            size = 16 if family == socket.AF_INET6 else 4
-            address = str(ipaddress.ip_address(found[_S_ADDRESS][:size]))
-            virtual = Virtual(_NAMES.get(protocol, str(protocol)), address, int.from_bytes(found[_S_PORT], "big"))
             flags = int(struct.unpack("=II", found[_S_FLAGS])[0]) & ~HASHED
             timeout = int(struct.unpack("=I", found[_S_TIMEOUT])[0])
-            yield virtual, Scheduling(string(found[_S_SCHEDULER]), timeout, flags), _traffic(found[_S_STATISTICS])
+            scheduling = Scheduling(string(found[_S_SCHEDULER]), timeout, flags)
+            yield _listed_server(found), scheduling, _traffic(found[_S_STATISTICS])
 
 
 def real_servers() -> dict[Real, Connections]:
     """Every real server of this thread's namespace with its connections, in one look."""
     found: dict[Real, Connections] = {}
-    virtual: Virtual | None = None
+    virtual: Server | None = None
     for line in _TABLE.read_text().splitlines()[3:]:
         words = line.split()
-        if words[0] != "->":
-            virtual = Virtual(words[0], *_socket(words[1])) if words[0] in _PROTOCOLS else None
-        elif virtual is not None:
+        if words[0] == "->" and virtual is not None:
+            address, port = _socket(words[1])
+            if isinstance(virtual, Marked):  # the table does not tell its family
+                virtual = virtual._replace(family=_word(address))
             weight, active, inactive = (int(one) for one in words[3:6])
-            found[Real(virtual, *_socket(words[1]))] = Connections(weight, active, inactive)
+            found[Real(virtual, address, port)] = Connections(weight, active, inactive)
+        elif words[0] == "FWM":
+            virtual = Marked("ip", int(words[1], 16))
+        elif words[0] != "->":
+            virtual = Virtual(words[0], *_socket(words[1])) if words[0] in _PROTOCOLS else None
     return found
+
+
+def _listed_server(found: dict[int, bytes]) -> Server:
+    family = int(struct.unpack("=H", found[_S_FAMILY])[0])
+    if _S_MARK in found:
+        return Marked("ip6" if family == socket.AF_INET6 else "ip", int(struct.unpack("=I", found[_S_MARK])[0]))
+    protocol = int(struct.unpack("=H", found[_S_PROTOCOL])[0])
+    address = str(ipaddress.ip_address(found[_S_ADDRESS][: 16 if family == socket.AF_INET6 else 4]))
+    return Virtual(_NAMES.get(protocol, str(protocol)), address, int.from_bytes(found[_S_PORT], "big"))
 
 
 def _socket(words: str) -> tuple[str, int]:
@@ -201,11 +210,13 @@ def _traffic(data: bytes) -> Traffic:
     return Traffic(*(int(struct.unpack("=Q", found[kind])[0]) for kind in range(1, 6)))
 
 
-def _address(virtual: Virtual) -> bytes:
-    family = socket.AF_INET6 if ":" in virtual.address else socket.AF_INET
+def _address(virtual: Server) -> bytes:
+    family = _u16(_S_FAMILY, _family(virtual))
+    if isinstance(virtual, Marked):
+        return family + _u32(_S_MARK, virtual.mark)
     return b"".join(
         (
-            _u16(_S_FAMILY, family),
+            family,
             _u16(_S_PROTOCOL, _PROTOCOLS[virtual.protocol]),
             attribute(_S_ADDRESS, _packed(virtual.address)),
             attribute(_S_PORT, virtual.port.to_bytes(2, "big")),
@@ -217,6 +228,15 @@ def _backend(real: Real) -> bytes:
     family = socket.AF_INET6 if ":" in real.address else socket.AF_INET
     where = attribute(_D_ADDRESS, _packed(real.address)) + attribute(_D_PORT, real.port.to_bytes(2, "big"))
     return where + _u16(_D_FAMILY, family)
+
+
+def _family(virtual: Server) -> int:
+    family = virtual.family if isinstance(virtual, Marked) else _word(virtual.address)
+    return socket.AF_INET6 if family == "ip6" else socket.AF_INET
+
+
+def _word(address: str) -> Family:
+    return "ip6" if ":" in address else "ip"
 
 
 def _packed(address: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -18,14 +18,27 @@ from typing import TypeVar
 from fairway.kernel.command import CommandFailed
 from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
-from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, real_servers
+from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, Traffic, real_servers
 from fairway.kernel.ipvs_rules import IpvsRules, open_rules
 from fairway.kernel.links import LinkError, Links, set_sysctls
-from fairway.kernel.nfnetlink import Interrupted, KernelRefused
+from fairway.kernel.nfnetlink import Interrupted, KernelRefused, Request
 from fairway.model.address import contains
-from fairway.model.view import NodeSettings
+from fairway.model.view import FrontendKey, NodeSettings
 from fairway.modes.ipvs import IpvsMode, Options, Plan, Program
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Part, Real, Scheduling, Value, Virtual, sets
+from fairway.modes.ipvs.marks import is_ours, protocol_of
+from fairway.modes.ipvs.parts import (
+    DEVICE,
+    Bound,
+    Entry,
+    Marked,
+    Part,
+    Real,
+    Scheduling,
+    Server,
+    Value,
+    Virtual,
+    sets,
+)
 from fairway.modes.ipvs.plan import (
     Add,
     AddDevice,
@@ -110,18 +123,18 @@ class IpvsKernel:
     def figures(self) -> Iterator[Figure]:
         """What Prometheus asks for: connections there are, and what each virtual server has seen so far."""
         with self._work:
-            live, traffic = real_servers(), _or_fail(self.ipvs.traffic)
-        there: dict[Virtual, list[int]] = {virtual: [0, 0] for virtual in traffic}
+            live, traffic, places = real_servers(), _or_fail(self.ipvs.traffic), _or_fail(self._places)
+        there = {virtual: [0, 0] for virtual in map(places, traffic)}
         for real, found in live.items():
-            counts = there.setdefault(real.virtual, [0, 0])
+            counts = there.setdefault(places(real.virtual), [0, 0])
             counts[0] += found.active
             counts[1] += found.inactive
         for virtual, counts in there.items():
-            labels = {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
             for state, count in zip(("active", "inactive"), counts, strict=True):
-                yield Figure("fairway_ipvs_connections", "Connections of IPVS now", {**labels, "state": state}, count)
-        for virtual, seen in traffic.items():
-            labels = {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
+                labels = {**_labels(virtual), "state": state}
+                yield Figure("fairway_ipvs_connections", "Connections of IPVS now", labels, count)
+        for virtual, seen in _together(traffic, places).items():
+            labels = _labels(virtual)
             yield Figure("fairway_ipvs_new_connections_total", "Connections that IPVS took", labels, seen.connections)
             for way, packets, size in (
                 ("in", seen.packets_in, seen.bytes_in),
@@ -130,6 +143,20 @@ class IpvsKernel:
                 on = {**labels, "direction": way}
                 yield Figure("fairway_ipvs_packets_total", "Packets that IPVS passed on", on, packets)
                 yield Figure("fairway_ipvs_bytes_total", "Bytes that IPVS passed on", on, size)
+
+    def connections(self) -> dict[FrontendKey, int]:
+        """How many each virtual server has had; those by marks count where their clients ask."""
+        with self._work:
+            traffic, places = _or_fail(self.ipvs.traffic), _or_fail(self._places)
+        found = _together(traffic, places)
+        return {FrontendKey(*_where(one)): seen.connections for one, seen in found.items() if isinstance(one, Virtual)}
+
+    def _places(self) -> Callable[[Server], Server]:
+        """Where the clients of a virtual server ask; of one by a mark that is what the sets of marks say."""
+        pools = [one for family in self.rules.families for one in sets(family).values() if one.marks]
+        found = self.ipset.sets(pools).values()
+        asked = {mark: _asked(entry) for entries in found for entry, mark in entries.items()}
+        return lambda one: asked.get(one.mark, one) if isinstance(one, Marked) else one
 
     def clean(self) -> str:
         with self._work:
@@ -141,13 +168,13 @@ class IpvsKernel:
             for real in tuple(self.draining):  # nobody will be there to remove it later
                 _or_fail(lambda one=real: self.ipvs.each([self.ipvs.delete_server(one)]))  # type: ignore[misc]
             self.draining.clear()
-            servers = sum(1 for part in held.parts() if isinstance(part, Virtual))
+            servers = sum(1 for part in held.parts() if isinstance(part, Virtual | Marked))
             return f"{servers} virtual servers, {len(held.base.sets)} ipsets and {DEVICE}"
 
     def _read(self) -> Program:
         parts: dict[Part, Value] = {}
         for virtual, scheduling in self.ipvs.services().items():
-            if not contains(self.tuning.leave_alone, virtual.address):
+            if self._is_ours(virtual):
                 parts[virtual] = scheduling
         # One that waits for its connections to end is there no more, as far as Services are concerned.
         self.draining &= (servers := real_servers()).keys()
@@ -156,7 +183,8 @@ class IpvsKernel:
                 parts[real] = there.weight
         known = [one for family in self.rules.families for one in sets(family).values()]
         found = self.ipset.sets(known)
-        parts.update((entry, None) for entries in found.values() for entry in entries)
+        for entries in found.values():
+            parts.update(entries)
         with Links() as links:
             device = DEVICE in links.names()
             if device:
@@ -164,10 +192,20 @@ class IpvsKernel:
         base = Base(device, {one.name: one for one in found}, self.rules.read())
         return Program(base, NodeSettings(name=""), self.mode.options, loose=parts)
 
+    def _is_ours(self, virtual: Server) -> bool:
+        if isinstance(virtual, Marked):
+            return is_ours(virtual.mark, self.mode.options.masquerade_bit)
+        return not contains(self.tuning.leave_alone, virtual.address)
+
+    def _protocol(self, virtual: Server) -> str:
+        if isinstance(virtual, Marked):
+            return protocol_of(virtual.mark, self.mode.options.masquerade_bit)
+        return virtual.protocol
+
     def _apply(self, commands: Sequence[Command]) -> None:
         for kind, some in groupby(commands, key=_kind):
             group = list(some)
-            if kind in (Virtual, Real):
+            if kind is Server:
                 self._servers(group)
             elif kind is Entry:
                 self.ipset.each([_entry(one) for one in group])
@@ -195,11 +233,11 @@ class IpvsKernel:
         live = real_servers() if any(isinstance(one, Remove) and isinstance(one.part, Real) for one in commands) else {}
         for command in commands:
             match command:
-                case Add(Virtual() as virtual, Scheduling() as scheduling):
+                case Add(Virtual() | Marked() as virtual, Scheduling() as scheduling):
                     requests.append(self.ipvs.add_service(virtual, scheduling))
-                case Change(Virtual() as virtual, Scheduling() as scheduling):
+                case Change(Virtual() | Marked() as virtual, Scheduling() as scheduling):
                     requests.append(self.ipvs.set_service(virtual, scheduling))
-                case Remove(Virtual() as virtual):
+                case Remove(Virtual() | Marked() as virtual):
                     requests.append(self.ipvs.delete_service(virtual))
                     self.draining = {one for one in self.draining if one.virtual != virtual}
                 case Add(Real() as real, int(weight)) if real in self.draining:
@@ -210,9 +248,8 @@ class IpvsKernel:
                 case Change(Real() as real, int(weight)):
                     requests.append(self.ipvs.set_server(real, weight))
                 case Remove(Real() as real):
-                    busy = (
-                        real.virtual.protocol == "TCP" and (there := live.get(real)) and there.active + there.inactive
-                    )
+                    is_tcp = self._protocol(real.virtual) == "TCP"
+                    busy = is_tcp and (there := live.get(real)) and there.active + there.inactive
                     if busy:
                         self.draining.add(real)
                     requests.append(self.ipvs.set_server(real, 0) if busy else self.ipvs.delete_server(real))
@@ -294,7 +331,34 @@ def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
         able = replace(options, random_fully=rules.tools.random_fully, families=rules.families)
         kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
         stack.callback(kernel.rounds.close)
-        yield Opened(kernel.mode, kernel, figures=kernel.figures)
+        yield Opened(kernel.mode, kernel, kernel.connections, kernel.figures)
+
+
+def _asked(entry: Entry) -> Virtual:
+    """``203.0.113.1,tcp:80``"""
+    address, _, rest = entry.text.partition(",")
+    protocol, _, port = rest.partition(":")
+    return Virtual(protocol.upper(), address, int(port))
+
+
+def _together(traffic: Mapping[Server, Traffic], places: Callable[[Server], Server]) -> dict[Server, Traffic]:
+    """A frontend's traffic, whichever of its virtual servers it took."""
+    found: dict[Server, Traffic] = {}
+    for virtual, seen in traffic.items():
+        where = places(virtual)
+        before = found.get(where)
+        found[where] = seen if before is None else Traffic(*map(sum, zip(before, seen, strict=True)))
+    return found
+
+
+def _where(virtual: Virtual) -> tuple[str, str, int]:
+    return virtual.address, virtual.protocol, virtual.port
+
+
+def _labels(virtual: Server) -> dict[str, str]:
+    if isinstance(virtual, Marked):  # somebody else's: nobody knows where its clients ask
+        return {"address": "", "port": "0", "protocol": f"mark {virtual.mark:#x}"}
+    return {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
 
 
 def _set_up(ipvs: Ipvs, ipset: Ipset, tuning: Tuning) -> None:
@@ -312,15 +376,19 @@ def _words(error: Exception) -> str:
     return f"{error}; it needs the modules {MODULES}"
 
 
-def _kind(command: Command) -> type | None:
+def _kind(command: Command) -> object:
     """What it is about: commands about the same go out together."""
-    return type(command.part) if isinstance(command, Add | Change | Remove) else None
+    if not isinstance(command, Add | Change | Remove):
+        return None
+    return Server if isinstance(command.part, Virtual | Marked | Real) else type(command.part)
 
 
-def _entry(command: Command):  # type: ignore[no-untyped-def]
-    assert isinstance(command, Add | Remove)
+def _entry(command: Command) -> Request:
+    assert isinstance(command, Add | Change | Remove)
     assert isinstance(command.part, Entry)
-    return add(command.part) if isinstance(command, Add) else remove(command.part)
+    if isinstance(command, Remove):
+        return remove(command.part)
+    return add(command.part, command.value if isinstance(command.value, int) else None)
 
 
 def _bind(commands: Sequence[Command]) -> None:

@@ -23,7 +23,7 @@ from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
 from fairway.kernel.xtables import VARIANTS, Tools, legacy_tables, open_tools
 from fairway.modes.iptables.leftovers import FAIRWAY, IPVS, KUBE_PROXY, Address, Leavings, classify, parse, removal
-from fairway.modes.ipvs.parts import DEVICE, IpSet, Virtual, set_name, sets
+from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, sets
 from fairway.modes.nftables import plan as p
 from fairway.modes.nftables.tables import TABLE, read_frontend
 from fairway.modes.userspace.program import ADDRESSES
@@ -251,7 +251,8 @@ def _ipvs() -> Iterator[Part]:
     ports = {
         (entry.set, entry.text.rpartition(":")[2]) for entries in there.values() for entry in entries if entry.text
     }
-    yield from _servers({one.partition("/")[0] for one in bound}, ports)
+    marks = {mark for entries in there.values() for mark in entries.values() if mark is not None}
+    yield from _servers({one.partition("/")[0] for one in bound}, ports, marks)
     if there:
         names = tuple(sorted(one.name for one in there))
         yield Listed("ipset", _EITHER, IPVS, "ipset", names, "ipset destroy", partial(_destroy, names), {})
@@ -262,12 +263,11 @@ def _ipvs() -> Iterator[Part]:
 
 def known_sets() -> list[IpSet]:
     """The ipsets of both programs' ipvs modes."""
-    health = (IpSet(set_name("HEALTH-CHECK-NODE-PORT", family), "bitmap:port", family) for family in FAMILIES)
-    return [*health, *(one for family in FAMILIES for one in sets(family).values())]
+    return [one for family in FAMILIES for one in sets(family).values()]
 
 
-def _servers(bound: set[str], ports: set[tuple[str, str]]) -> Iterator[Part]:
-    """Virtual servers at addresses of the device; at others, those whose ports the node ports' sets have."""
+def _servers(bound: set[str], ports: set[tuple[str, str]], marks: set[int]) -> Iterator[Part]:
+    """Virtual servers at addresses of the device, at the ports of node ports' sets, and for marks of a set."""
     if not _IPVS.exists():
         return
     try:
@@ -275,8 +275,12 @@ def _servers(bound: set[str], ports: set[tuple[str, str]]) -> Iterator[Part]:
             there = sorted(ipvs.services())
     except NoIpvs:
         return
-    gone = tuple(one for one in there if one.address in bound or _is_node_port(one, ports))
-    kept = {one.words: f"its address is not one of {DEVICE}, nor its port a node port" for one in there}
+    gone = tuple(
+        one
+        for one in there
+        if (one.mark in marks if isinstance(one, Marked) else one.address in bound or _is_node_port(one, ports))
+    )
+    kept = {one.words: _why_kept(one) for one in there}
     for one in gone:
         del kept[one.words]
     if gone or kept:
@@ -289,8 +293,14 @@ def _servers(bound: set[str], ports: set[tuple[str, str]]) -> Iterator[Part]:
             "ipvsadm -D",
             partial(_delete_servers, gone),
             kept,
-            frozenset(Address(one.address, one.protocol, one.port) for one in gone),
+            frozenset(Address(one.address, one.protocol, one.port) for one in gone if isinstance(one, Virtual)),
         )
+
+
+def _why_kept(virtual: Server) -> str:
+    if isinstance(virtual, Marked):
+        return "no ipset of a proxy gives packets this mark"
+    return f"its address is not one of {DEVICE}, nor its port a node port"
 
 
 def _is_node_port(virtual: Virtual, ports: set[tuple[str, str]]) -> bool:
@@ -299,7 +309,7 @@ def _is_node_port(virtual: Virtual, ports: set[tuple[str, str]]) -> bool:
     return any((one.startswith(tuple(names)) and port == str(virtual.port)) for one, port in ports)
 
 
-def _delete_servers(gone: Iterable[Virtual]) -> None:
+def _delete_servers(gone: Iterable[Server]) -> None:
     with Ipvs() as ipvs:
         there = ipvs.services()
         ipvs.each([ipvs.delete_service(one) for one in gone if one in there])

@@ -19,7 +19,7 @@ DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 _LONGEST_INTERFACE = 15
-_COUNTING = ("nftables", "userspace")
+_COUNTING = ("nftables", "ipvs", "userspace")
 
 _WITHOUT_EFFECT = {
     "clientConnection.acceptContentTypes": "this proxy speaks JSON",

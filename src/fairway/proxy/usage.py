@@ -38,7 +38,7 @@ class Sample(NamedTuple):
 
     connections: Mapping[FrontendKey, int]
     flows: Mapping[FrontendKey, int]
-    """By where they were sent to: a node port is on each of the node's addresses."""
+    """Both by where clients sent them to: a node port may be on each of the node's addresses."""
     seconds: float = 0.0
 
 
@@ -82,16 +82,15 @@ class Usage:
 
     def take(self, sample: Sample) -> None:
         """Add what is new since the last one. A frontend whose element was made anew begins at zero."""
-        frontends = self._cache.frontends
         for key, count in sample.connections.items():
             before = self._seen.get(key, 0)
             new = count - before if count >= before else count
-            if new and (frontend := frontends.get(key)) and frontend.service.namespace:
-                self._connections[frontend.service] += new
+            if new and (service := self._service_at(key)):
+                self._connections[service] += new
                 self._total += new
         self._seen = sample.connections
         if len(self._connections) > 2 * self._cache.services + self._most:
-            there = {frontend.service for frontend in frontends.values()}
+            there = {frontend.service for frontend in self._cache.frontends.values()}
             self._connections = Counter({key: n for key, n in self._connections.items() if key in there})
         self._flows = Counter()
         for key, count in sample.flows.items():

@@ -38,9 +38,9 @@ _PORTALS = frozenset(
 )
 _OF_IPVS = frozenset(
     ("KUBE-LOAD-BALANCER", "KUBE-NODE-PORT", "KUBE-IPVS-FILTER", "KUBE-IPVS-OUT-FILTER", "KUBE-DROP-NOT-PODS")
-    + ("KUBE-SOURCE-RANGES-FIREWALL",)
+    + ("KUBE-SOURCE-RANGES-FIREWALL", "KUBE-POOL", "KUBE-POOL-MASQ")
 )
-_OURS_ALONE = frozenset((OTHER_PORTS, MARK_NOT_PODS, LOCALHOST, "KUBE-DROP-NOT-PODS"))
+_OURS_ALONE = frozenset((OTHER_PORTS, MARK_NOT_PODS, LOCALHOST, "KUBE-DROP-NOT-PODS", "KUBE-POOL", "KUBE-POOL-MASQ"))
 """Chains that no kube-proxy has."""
 _NODE_PORTS = ("KUBE-NODEPORT", "KUBE-NP-")
 _OLD_NAMES = "KUBE-XLB-"
@@ -51,6 +51,7 @@ _COMMENTS = "|".join(
     re.escape(one)
     for one in (
         "kubernetes service portals",
+        "kubernetes service pools of pods and of this node",
         "kubernetes externally-visible service portals",
         "kubernetes postrouting rules",
         "kubernetes forwarding rules",

@@ -1,7 +1,7 @@
 """A frontend's table of actions, translated into virtual servers, real servers, entries of ipsets and addresses.
 
-A virtual server has one pool, whoever asks it. Where the actions of pods, of the node and of others name different
-pools, the one of others counts: it is the one that the policy is about. `unsupported` says so to the user.
+A virtual server has one pool, whoever asks it. Where a traffic policy is about others than pods and the node itself,
+the frontend's virtual server has the pool of others, and a second one, found by a mark, that of pods and the node.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from fairway.model.view import (
     NodeSettings,
     Pool,
 )
+from fairway.modes.ipvs.marks import choose
 from fairway.modes.ipvs.parts import (
     HASH_PORT,
     PERSISTENT,
     SCHEDULERS,
     Bound,
     Entry,
+    Marked,
     Part,
     Real,
     Scheduling,
@@ -47,7 +49,10 @@ _OURS = (FrontendKind.OTHER_PORTS, FrontendKind.PING)
 
 def compile_frontend(frontend: Frontend, settings: NodeSettings, options: Options) -> Fragment:
     """One frontend's share of the Program."""
-    return Fragment(frontend, dict(_Compile(frontend, settings, options).parts()))
+    mark = 0
+    if inner_pool(frontend) is not None:
+        mark = choose(frontend.key, options.masquerade_bit, lambda _: True)
+    return Fragment(frontend, dict(_Compile(frontend, settings, options, mark).parts()), mark)
 
 
 def unsupported(frontend: Frontend) -> list[str]:
@@ -60,28 +65,36 @@ def unsupported(frontend: Frontend) -> list[str]:
         found.append(f"{_BALANCING} is done by the scheduler mh: its choice is not that of other modes")
     elif frontend.balancing != RANDOM:
         found.append(f"{_BALANCING} must be {RANDOM} or {HASH}, not {frontend.balancing[:63]!r}; it is {RANDOM}")
-    if pools_differ(frontend):
+    if frontend.affinity_seconds and inner_pool(frontend) is not None:
         found.append(
-            f"{frontend.field}: pods and the node itself get the backends of this node only, too: in ipvs mode a "
-            "virtual server has one pool"
+            f"{frontend.field}: pods and the node itself are kept to a backend by the scheduler mh: IPVS cannot "
+            "remember clients and translate ports for packets with a mark"
         )
     return [f"Service {frontend.service}: {one}" for one in found]
 
 
-def pools_differ(frontend: Frontend) -> bool:
-    """Whether two kinds of clients should get different backends, which one virtual server cannot give them."""
-    actions = [frontend.action(client) for client in Client]
-    pools = {tuple(map(str, frontend.pool(one.pool))) for one in actions if one.kind is ActionKind.FORWARD}
-    return len(pools) > 1
+def inner_pool(frontend: Frontend) -> Sequence[Backend] | None:
+    """The backends of pods and of the node itself, where they are to have other ones than clients from outside.
+
+    By what the policy names, not by who is in it: connections would break when a frontend got its mark, or lost it.
+    """
+    inner = [_forwards_to(frontend.action(client)) for client in (Client.POD, Client.NODE)]
+    outer = _forwards_to(frontend.outside)
+    if Pool.CLUSTER in inner and outer is not Pool.CLUSTER:
+        return frontend.cluster
+    return None
 
 
-def pool_of(frontend: Frontend) -> Sequence[Backend]:
-    """The backends of the virtual server."""
+def outer_pool(frontend: Frontend) -> Sequence[Backend]:
+    """The backends of the frontend's own virtual server; those of pods and the node, too, where others have none."""
     for client in (Client.OUTSIDE, Client.POD, Client.NODE):
-        action = frontend.action(client)
-        if action.kind is ActionKind.FORWARD:
-            return frontend.pool(action.pool)
+        if pool := _forwards_to(frontend.action(client)):
+            return frontend.pool(pool)
     return ()
+
+
+def _forwards_to(action: Action) -> Pool | None:
+    return action.pool if action.kind is ActionKind.FORWARD else None
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,7 @@ class _Compile:
     frontend: Frontend
     settings: NodeSettings
     options: Options
+    mark: int
 
     def parts(self) -> Iterator[tuple[Part, Value]]:
         frontend = self.frontend
@@ -98,20 +112,39 @@ class _Compile:
             if frontend.kind is FrontendKind.OTHER_PORTS:
                 yield from self._bound()
             return
-        pool, scheduling = pool_of(frontend), self.scheduling()
+        pool = outer_pool(frontend)
+        scheduling = self.scheduling(pool, frontend.affinity_seconds)
         for address in self.addresses():
             virtual = Virtual(frontend.protocol, address, frontend.port)
             yield virtual, scheduling
             for backend in pool:
                 yield Real(virtual, backend.address, backend.port), backend.weight
-        for backend in pool:
-            if backend.may_be_here:
-                there = f"{backend.address},{frontend.protocol.lower()}:{backend.port}"
-                yield self.entry("LOOP-BACK", f"{there},{backend.address}"), None
+        yield from self._hairpins(pool)
+        if (inner := inner_pool(frontend)) is not None:
+            yield from self._marked(inner)
         yield from self._entries()
         yield from self._drops()
         if frontend.kind is not FrontendKind.NODE_PORT:
             yield from self._bound()
+        if frontend.health_check_port:
+            yield self.entry("HEALTH-CHECK-NODE-PORT", str(frontend.health_check_port)), None
+
+    def _hairpins(self, pool: Sequence[Backend]) -> Iterator[tuple[Part, Value]]:
+        for backend in pool:
+            if backend.may_be_here:
+                there = f"{backend.address},{self.frontend.protocol.lower()}:{backend.port}"
+                yield self.entry("LOOP-BACK", f"{there},{backend.address}"), None
+
+    def _marked(self, pool: Sequence[Backend]) -> Iterator[tuple[Part, Value]]:
+        """The virtual server of pods and of the node itself, and what leads them there."""
+        virtual = Marked(family_word(self.frontend.address), self.mark)
+        # Persistence of a marked virtual server leaves the port as it is; mh keeps a client where it is without it.
+        yield virtual, Scheduling("mh") if self.frontend.affinity_seconds else self.scheduling(pool, 0)
+        for backend in pool:
+            yield Real(virtual, backend.address, backend.port), backend.weight
+        yield from self._hairpins(pool)
+        for address in self.addresses():
+            yield self.entry("POOL", self._service(address)), self.mark
 
     def addresses(self) -> tuple[str, ...]:
         """Where its virtual servers are: its own address; a node port has one on each address of the node."""
@@ -126,16 +159,16 @@ class _Compile:
             if self.settings.takes_node_ports(one) and not is_loopback(one) and not one.startswith("fe80:")
         )
 
-    def scheduling(self) -> Scheduling:
+    def scheduling(self, pool: Sequence[Backend], seconds: int) -> Scheduling:
         frontend = self.frontend
         asked = frontend.scheduler if frontend.scheduler in SCHEDULERS else ""
         scheduler = asked or ("mh" if frontend.balancing == HASH else self.options.scheduler)
-        if not asked and len({one.weight for one in pool_of(frontend)}) > 1:
+        if not asked and len({one.weight for one in pool}) > 1:
             scheduler = _WEIGHTED.get(scheduler, scheduler)
-        flags = PERSISTENT if frontend.affinity_seconds else 0
+        flags = PERSISTENT if seconds else 0
         if scheduler == "mh" and frontend.balancing != HASH:
             flags |= HASH_PORT
-        return Scheduling(scheduler, frontend.affinity_seconds, flags)
+        return Scheduling(scheduler, seconds, flags)
 
     def entry(self, name: str, text: str) -> Entry:
         return Entry(set_name(name, family_word(self.frontend.address)), text)

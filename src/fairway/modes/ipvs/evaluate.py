@@ -1,6 +1,6 @@
 """Walk a packet through a Program as the kernel would: hooks in their order, rules one by one, then the virtual server.
 
-from elsewhere   nat PREROUTING ─▶ to an address of this node? ─▶ filter INPUT ─▶ IPVS ─▶ nat POSTROUTING
+from elsewhere   mangle, nat PREROUTING ─▶ to an address of this node? ─▶ filter INPUT ─▶ IPVS ─▶ nat POSTROUTING
 from this node   mangle OUTPUT ─▶ nat OUTPUT ─▶ IPVS ─▶ nat POSTROUTING        (for no virtual server: filter)
 """
 
@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from fairway.model.address import ANY, contains
 from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Verdict
 from fairway.model.view import Backend, FrontendKey, FrontendKind
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, Real, Scheduling, Virtual, family_word
+from fairway.modes.ipvs.parts import (
+    DEVICE,
+    Bound,
+    Entry,
+    Marked,
+    Part,
+    Real,
+    Scheduling,
+    Server,
+    Value,
+    Virtual,
+    family_word,
+)
 from fairway.modes.ipvs.program import Fragment, Program
 from fairway.modes.xtables import Place
 
@@ -36,15 +48,16 @@ def evaluate(program: Program, packet: Packet, remembered: Backend | None = None
     return Trace(packet=packet, steps=tuple(walk.steps), outcome=outcome)
 
 
-def _deliver(walk: _Walk, virtual: Virtual, remembered: Backend | None) -> Outcome:
+def _deliver(walk: _Walk, virtual: Server, remembered: Backend | None) -> Outcome:
     scheduling, reals = walk.scheduled(virtual)
     frontend = walk.frontend
-    key = frontend.frontend.key if frontend else FrontendKey(virtual.address, virtual.protocol, virtual.port)
+    key = frontend.frontend.key if frontend else walk.packet.key
     shown = f"{virtual.words} {scheduling.words}"
     if not reals:
         walk.tell("IPVS", shown, "refused: it has no real server")
         return Outcome(verdict=Verdict.REJECT, because="no real server", frontend=key)
-    if remembered is not None and scheduling.timeout:
+    by_hash = isinstance(virtual, Marked) and scheduling.scheduler == "mh"  # finds the same again without remembering
+    if remembered is not None and (scheduling.timeout or by_hash):
         same = (remembered.address, remembered.port)
         reals = [(one, weight) for one, weight in reals if (one.address, one.port) == same] or reals
     choices = []
@@ -66,7 +79,7 @@ class _Returned(Exception):
 class _Walk:
     program: Program
     packet: Packet
-    marked: bool = False
+    mark: int = 0
     steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -81,13 +94,18 @@ class _Walk:
         self.frontend = self._fragment()
 
     @property
-    def virtual(self) -> Virtual | None:
+    def virtual(self) -> Server | None:
+        """By the mark first, then by the address, as the kernel looks."""
+        marked = Marked(self.family, self.mark)
+        if self.mark and self.holds(marked):
+            return marked
         found = Virtual(self.packet.protocol, self.packet.destination, self.packet.port)
         return found if self.holds(found) else None
 
     def into_the_node(self) -> Verdict | None:
         """Up to where IPVS would take it; None when nobody refuses it."""
         if not self.packet.local:
+            self.hook("mangle", "PREROUTING")
             self.hook("nat", "PREROUTING")
             found = self.hook("filter", "INPUT" if self.here else "FORWARD")
             return found or (self.answered() if self.here else None)
@@ -108,7 +126,7 @@ class _Walk:
         return Verdict.ANSWER
 
     def leaves_masqueraded(self, real: Real) -> bool:
-        after = _Walk(self.program, self.packet, self.marked)
+        after = _Walk(self.program, self.packet, self.mark)
         after.destination, after.port, after.source = real.address, real.port, self.source
         after.hook("nat", "POSTROUTING")
         self.steps += after.steps
@@ -134,8 +152,11 @@ class _Walk:
                     raise _Returned
                 return _ENDS[target]
             if target == "MARK":
-                self.marked = rule.split("--set-xmark ")[1].split("/")[1] != "0x0"
-                self.tell(f"{table} {name}", rule, "marked" if self.marked else "no longer marked")
+                value, mask = _mark(words[words.index("--set-xmark") + 1])
+                self.set_mark(self.mark & ~mask ^ value, f"{table} {name}", rule)
+            elif target == "SET":
+                entry = Entry(words[words.index("--map-set") + 1], self.service(self.destination))
+                self.set_mark(self.mark_of(entry), f"{table} {name}", rule)
             elif target == "MASQUERADE":
                 self.tell(f"{table} {name}", rule, "masquerade: gets this node's address")
                 raise _Returned
@@ -177,7 +198,8 @@ class _Walk:
             case "--dst-type":
                 return self.here
             case "--mark":
-                return self.marked
+                value, mask = _mark(rest[0])
+                return self.mark & mask == value
             case "--ctstate":
                 return rest[0] == "NEW"
         return not packet.local  # --physdev-is-in: what comes by a bridge, for all that is known here
@@ -193,7 +215,7 @@ class _Walk:
             return self.holds(Entry(name, address))
         if self.packet.protocol == ICMP:
             return False
-        service = f"{address},{self.packet.protocol.lower()}:{self.port}"
+        service = self.service(address)
         if kind == "hash:ip,port":
             return self.holds(Entry(name, service))
         other = ends[directions[2]]
@@ -201,19 +223,34 @@ class _Walk:
             return self.holds(Entry(name, f"{service},{other}"))
         return any(contains((network,), other) for network in self.networks(name, service))
 
+    def service(self, address: str) -> str:
+        return f"{address},{self.packet.protocol.lower()}:{self.port}"
+
+    def set_mark(self, mark: int, where: str, rule: str) -> None:
+        self.mark = mark
+        self.tell(where, rule, f"marked {mark:#x}" if mark else "no longer marked")
+
+    def mark_of(self, entry: Entry) -> int:
+        """The mark that an entry gives."""
+        value = self.parts().get(entry)
+        return value if isinstance(value, int) else self.mark
+
+    def parts(self) -> dict[Part, Value]:
+        """What may be about the packet: of the kernel all, of a Program its frontend's."""
+        return {**self.program.loose, **(self.frontend.parts if self.frontend else {})}
+
     def networks(self, name: str, service: str) -> list[str]:
         """The networks of a ``hash:ip,port,net`` behind an address and port."""
-        entries = [*(self.frontend.parts if self.frontend else ()), *self.program.loose]
-        texts = (one.text for one in entries if isinstance(one, Entry) and one.set == name)
+        texts = (one.text for one in self.parts() if isinstance(one, Entry) and one.set == name)
         found = (text.removeprefix(f"{service},") for text in texts if text.startswith(f"{service},"))
         return [one if "/" in one else f"{one}/{128 if ':' in one else 32}" for one in found]
 
-    def holds(self, part: Virtual | Entry | Bound) -> bool:
+    def holds(self, part: Server | Entry | Bound) -> bool:
         return part in self.program.owners.owners or part in self.program.loose
 
-    def scheduled(self, virtual: Virtual) -> tuple[Scheduling, list[tuple[Real, int]]]:
+    def scheduled(self, virtual: Server) -> tuple[Scheduling, list[tuple[Real, int]]]:
         """How a virtual server chooses, and from whom: real servers with a weight."""
-        parts = {**self.program.loose, **(self.frontend.parts if self.frontend else {})}
+        parts = self.parts()
         scheduling = parts[virtual]
         assert isinstance(scheduling, Scheduling)
         reals = [
@@ -242,6 +279,12 @@ class _Walk:
         if found is not None and found.frontend.kind is FrontendKind.PING:
             return found
         return found or fragments.get(FrontendKey(packet.destination, "", 0))
+
+
+def _mark(words: str) -> tuple[int, int]:
+    """``0x4000/0x4000``: value and mask."""
+    value, mask = (int(one, 16) for one in words.split("/"))
+    return value, mask
 
 
 _QUESTIONS = frozenset(

@@ -1,8 +1,10 @@
 """What the kernel holds for frontends, part by part: each has a key, and some have a value that can change in place.
 
 Virtual tcp 10.96.0.7:80 = Scheduling rr          ipvsadm -A -t 10.96.0.7:80 -s rr
+Marked 0xfa000007 = Scheduling rr                 ipvsadm -A -f 4194304007 -s rr
 Real 10.96.0.7:80 ─▶ 10.244.1.4:8080 = weight 1   ipvsadm -a -t 10.96.0.7:80 -r 10.244.1.4:8080 -m -w 1
 Entry KUBE-CLUSTER-IP 10.96.0.7,tcp:80            ipset add KUBE-CLUSTER-IP 10.96.0.7,tcp:80
+Entry KUBE-POOL 10.96.0.7,tcp:80 = a mark         ipset add KUBE-POOL 10.96.0.7,tcp:80 skbmark 0xfa000007
 Bound 10.96.0.7                                   ip address add 10.96.0.7/32 dev kube-ipvs0
 """
 
@@ -34,6 +36,21 @@ class Virtual(NamedTuple):
         return f"{_OPTIONS[self.protocol]} {socket_address(self.address, self.port)}"
 
 
+class Marked(NamedTuple):
+    """A virtual server for packets with a mark, whatever their destination."""
+
+    family: Family
+    mark: int
+
+    @property
+    def words(self) -> str:
+        return f"-f {self.mark}{' -6' if self.family == 'ip6' else ''}"
+
+
+Server: TypeAlias = Virtual | Marked
+"""A virtual server."""
+
+
 class Scheduling(NamedTuple):
     """What else a virtual server has. ``timeout`` is the seconds of its persistence, 0 without."""
 
@@ -50,7 +67,7 @@ class Scheduling(NamedTuple):
 class Real(NamedTuple):
     """A real server of a virtual one; its value is its weight."""
 
-    virtual: Virtual
+    virtual: Server
     address: str
     port: int
 
@@ -60,7 +77,7 @@ class Real(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry of an ipset, in ipset's words."""
+    """An entry of an ipset, in ipset's words; its value is the mark that it gives packets, in a set that has marks."""
 
     set: str
     text: str
@@ -76,7 +93,7 @@ class Bound(NamedTuple):
         return f"{self.address}/{128 if family_of(self.address) == IPv6 else 32}"
 
 
-Part: TypeAlias = Virtual | Real | Entry | Bound
+Part: TypeAlias = Virtual | Marked | Real | Entry | Bound
 Value: TypeAlias = Scheduling | int | None
 
 
@@ -86,19 +103,28 @@ class IpSet(NamedTuple):
     name: str
     kind: str
     family: Family
+    marks: bool = False
+    """Whether its entries have marks."""
 
     @property
     def words(self) -> str:
         if self.kind == "bitmap:port":
             return f"create {self.name} {self.kind} range 0-65535"
-        return f"create {self.name} {self.kind} family {'inet6' if self.family == 'ip6' else 'inet'}"
+        marks = " skbinfo" if self.marks else ""
+        return f"create {self.name} {self.kind} family {'inet6' if self.family == 'ip6' else 'inet'}{marks}"
+
+
+def entry_words(entry: Entry, value: Value) -> str:
+    """As ``ipset save`` prints it."""
+    return f"{entry.set} {entry.text} skbmark {value:#x}" if isinstance(value, int) else f"{entry.set} {entry.text}"
 
 
 def socket_address(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-# The reference's sets (section 4.5), and two of ours for what must be dropped, one for who answers pings.
+# The reference's sets (section 4.5), and ours: for what must be dropped, for who answers pings, and for the marks that
+# lead pods and the node itself to other backends than others.
 KINDS = {
     "LOOP-BACK": "hash:ip,port,ip",
     "CLUSTER-IP": "hash:ip,port",
@@ -115,11 +141,14 @@ KINDS = {
     "NODE-PORT-LOCAL-UDP": "bitmap:port",
     "NODE-PORT-SCTP-HASH": "hash:ip,port",
     "NODE-PORT-LOCAL-SCTP-HASH": "hash:ip,port",
+    "HEALTH-CHECK-NODE-PORT": "bitmap:port",
     "IPVS-IPS": "hash:ip",
     "DROP": "hash:ip,port",
     "DROP-OUTSIDE": "hash:ip,port",
     "PING": "hash:ip",
+    "POOL": "hash:ip,port",
 }
+_WITH_MARKS = "POOL"
 
 
 def set_name(name: str, family: Family) -> str:
@@ -129,7 +158,7 @@ def set_name(name: str, family: Family) -> str:
 
 def sets(family: Family) -> dict[str, IpSet]:
     """Every set of one family, by its name."""
-    found = (IpSet(set_name(name, family), kind, family) for name, kind in KINDS.items())
+    found = (IpSet(set_name(name, family), kind, family, name == _WITH_MARKS) for name, kind in KINDS.items())
     return {one.name: one for one in found}
 
 

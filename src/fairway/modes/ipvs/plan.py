@@ -7,14 +7,25 @@ are three subsystems, so a Plan is no transaction; in this order no packet meets
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from fairway.model.view import FrontendKey
 from fairway.modes.commands import Commands
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, IpSet, Part, Real, Scheduling, Value, Virtual
-from fairway.modes.ipvs.program import Base, Fragment, Program
+from fairway.modes.ipvs.parts import (
+    DEVICE,
+    Bound,
+    Entry,
+    IpSet,
+    Marked,
+    Part,
+    Real,
+    Scheduling,
+    Value,
+    Virtual,
+    entry_words,
+)
+from fairway.modes.ipvs.program import Base, Changes, Fragment, Program
 from fairway.modes.xtables import HOOKS, TABLES, Family, Place, State, restore_tool
 
 
@@ -82,9 +93,8 @@ class Restore(NamedTuple):
 
 
 Command: TypeAlias = Add | Change | Remove | AddDevice | RemoveDevice | AddSet | RemoveSet | Restore
-Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
-_ORDER: dict[type, int] = {Entry: 0, Virtual: 1, Real: 2, Bound: 3}
+_ORDER: dict[type, int] = {Entry: 0, Virtual: 1, Marked: 1, Real: 2, Bound: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ def plan(old: Program, new: Program) -> Plan:
 
 def plan_changes(program: Program, changes: Changes) -> Plan:
     """From a Program to the same with some Fragments replaced, or gone (None)."""
-    before, after = _both(program, changes)
+    before, after = _both(program, program.settled(changes))
     turnover = program.owners.turnover(_keys(before), _keys(after))
     old = {part: value for fragment in before for part, value in fragment.parts.items()}
     new = {part: value for fragment in after for part, value in fragment.parts.items()}
@@ -120,13 +130,18 @@ def plan_changes(program: Program, changes: Changes) -> Plan:
 
 def accept(program: Program, changes: Changes) -> None:
     """Record that the plan for these changes has been applied."""
+    changes = program.settled(changes)
     before, after = _both(program, changes)
     program.owners.accept(program.owners.turnover(_keys(before), _keys(after)))
+    for fragment in before:
+        program.marks.pop(fragment.mark, None)
     for key, fragment in changes.items():
         if fragment is None:
             program.fragments.pop(key, None)
-        else:
-            program.fragments[key] = fragment
+            continue
+        program.fragments[key] = fragment
+        if fragment.mark:
+            program.marks[fragment.mark] = key
 
 
 def _both(program: Program, changes: Changes) -> tuple[list[Fragment], list[Fragment]]:
@@ -140,7 +155,7 @@ def _keys(fragments: Iterable[Fragment]) -> Iterator[Part]:
 
 def _commands(gone: Iterable[Part], changed: dict[Part, Value], fresh: dict[Part, Value]) -> Iterator[Command]:
     leaving = sorted(gone, key=lambda part: -_ORDER[type(part)])
-    without = {part for part in leaving if isinstance(part, Virtual)}
+    without = {part for part in leaving if isinstance(part, Virtual | Marked)}
     # A backend comes before another one goes: a virtual server never stands empty in between.
     yield from (Add(part, fresh[part]) for part in sorted(fresh, key=lambda part: _ORDER[type(part)]))
     yield from (Change(part, value) for part, value in changed.items())
@@ -204,15 +219,15 @@ def _hook(place: Place, old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[
 
 def _words(verb: str, part: Part, value: Value) -> str:
     match part, value:
-        case Virtual(), Scheduling():
+        case Virtual() | Marked(), Scheduling():
             return f"ipvsadm {'-A' if verb == 'add' else '-E'} {part.words} {value.words}"
-        case Virtual(), _:
+        case Virtual() | Marked(), _:
             return f"ipvsadm -D {part.words}"
         case Real(), int():
             return f"ipvsadm {'-a' if verb == 'add' else '-e'} {part.words} -m -w {value}"
         case Real(), _:
             return f"ipvsadm -d {part.words}"
         case Entry(), _:
-            return f"ipset {'add' if verb == 'add' else 'del'} {part.set} {part.text}"
+            return f"ipset {'del' if verb == 'remove' else 'add'} {entry_words(part, value)}"
         case Bound(), _:
             return f"ip address {'add' if verb == 'add' else 'delete'} {part.words} dev {DEVICE}"

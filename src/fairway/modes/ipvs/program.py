@@ -9,11 +9,26 @@ Fragments may share parts (an address with several ports, a backend of two Servi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
-from fairway.modes.ipvs.parts import DEVICE, Bound, Entry, IpSet, Part, Real, Scheduling, Value, Virtual, sets
+from fairway.modes.ipvs import marks
+from fairway.modes.ipvs.parts import (
+    DEVICE,
+    Bound,
+    Entry,
+    IpSet,
+    Marked,
+    Part,
+    Real,
+    Scheduling,
+    Value,
+    Virtual,
+    entry_words,
+    sets,
+)
 from fairway.modes.ipvs.rules import Options, rules
 from fairway.modes.shares import Shares
 from fairway.modes.xtables import HOOKS, TABLES, Family, State
@@ -21,10 +36,11 @@ from fairway.modes.xtables import HOOKS, TABLES, Family, State
 
 @dataclass(frozen=True)
 class Fragment:
-    """One frontend's share."""
+    """One frontend's share. ``mark`` is the one that leads pods and the node to a virtual server of their own, or 0."""
 
     frontend: Frontend
     parts: dict[Part, Value]
+    mark: int = 0
 
     def origin(self, part: Part) -> Origin:
         """The object field that a part is there for: a backend's EndpointSlice, or the Service's own field."""
@@ -33,6 +49,19 @@ class Fragment:
                 if (backend.address, backend.port) == (part.address, part.port):
                     return self.frontend.origin_of(backend)
         return self.frontend.origin
+
+    def marked(self, mark: int) -> Fragment:
+        """The same with another mark."""
+
+        def part(one: Part) -> Part:
+            if isinstance(one, Real) and isinstance(one.virtual, Marked):
+                return one._replace(virtual=one.virtual._replace(mark=mark))
+            return one._replace(mark=mark) if isinstance(one, Marked) else one
+
+        def value(one: Part, there: Value) -> Value:
+            return mark if isinstance(one, Entry) and there is not None else there
+
+        return Fragment(self.frontend, {part(one): value(one, there) for one, there in self.parts.items()}, mark)
 
 
 @dataclass(frozen=True)
@@ -54,6 +83,27 @@ class Program:
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     loose: dict[Part, Value] = field(default_factory=dict)
     owners: Shares[Part] = field(default_factory=Shares)
+    marks: dict[int, FrontendKey] = field(default_factory=dict)
+
+    def settled(self, changes: Changes) -> Changes:
+        """The changes, where each frontend has a mark that no other one has; it keeps the one that it had."""
+        fresh: dict[int, FrontendKey] = {}
+        found: dict[FrontendKey, Fragment | None] = {}
+        for key, fragment in changes.items():
+            if fragment is not None and fragment.mark:
+                fragment = fragment.marked(self._mark(fragment, fresh))
+                fresh[fragment.mark] = key
+            found[key] = fragment
+        return found if fresh else changes
+
+    def _mark(self, fragment: Fragment, fresh: dict[int, FrontendKey]) -> int:
+        key = fragment.frontend.key
+        had = self.fragments[key].mark if key in self.fragments else 0
+
+        def is_free(mark: int) -> bool:
+            return self.marks.get(mark, key) == key and fresh.get(mark, key) == key
+
+        return had or marks.choose(key, self.options.masquerade_bit, is_free)
 
     def parts(self) -> dict[Part, Value]:
         """Everything that is not base, in one form whoever made it."""
@@ -61,6 +111,10 @@ class Program:
         for fragment in self.fragments.values():
             found.update(fragment.parts)
         return found
+
+
+Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
+"""Fragments that come, or come in the place of others; None for one that goes."""
 
 
 def base_of(settings: NodeSettings, options: Options) -> Base:
@@ -72,9 +126,11 @@ def base_of(settings: NodeSettings, options: Options) -> Base:
 def build(settings: NodeSettings, options: Options, fragments: Iterable[Fragment]) -> Program:
     """The whole Program of a node."""
     program = Program(base_of(settings, options), settings, options)
-    for fragment in fragments:
-        program.fragments[fragment.frontend.key] = fragment
-        program.owners.accept(program.owners.turnover((), fragment.parts))
+    for key, fragment in program.settled({one.frontend.key: one for one in fragments}).items():
+        if fragment is not None:
+            program.fragments[key] = fragment
+            program.owners.accept(program.owners.turnover((), fragment.parts))
+            program.marks.update({fragment.mark: key} if fragment.mark else {})
     return program
 
 
@@ -90,7 +146,9 @@ def render(program: Program) -> str:
         lines += [f"# ip address show {DEVICE}", *_addresses(parts, reasons), ""]
     for name, declared in program.base.sets.items():
         entries = sorted((part for part in parts if isinstance(part, Entry) and part.set == name), key=_place)
-        lines += [declared.words, *(f"add {one.set} {one.text}{_because(reasons, one)}" for one in entries), ""]
+        lines += [declared.words]
+        lines += [f"add {entry_words(one, parts[one])}{_because(reasons, one)}" for one in entries]
+        lines += [""]
     for family, all_rules in program.base.rules.items():
         for table in TABLES:
             lines += [f"# {'ip6tables' if family == 'ip6' else 'iptables'}-save -t {table}", f"*{table}"]
@@ -108,7 +166,8 @@ def restored(all_rules: State, table: str) -> list[str]:
 
 def _servers(parts: dict[Part, Value], reasons: dict[Part, Origin]) -> list[str]:
     found = []
-    for virtual in sorted(part for part in parts if isinstance(part, Virtual)):
+    marked = sorted(part for part in parts if isinstance(part, Marked))
+    for virtual in (*sorted(part for part in parts if isinstance(part, Virtual)), *marked):
         scheduling = parts[virtual]
         assert isinstance(scheduling, Scheduling)
         found.append(f"-A {virtual.words} {scheduling.words}{_because(reasons, virtual)}")

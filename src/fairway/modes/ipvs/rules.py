@@ -2,8 +2,10 @@
 
 nat      PREROUTING, OUTPUT ──▶ KUBE-SERVICES ──▶ KUBE-LOAD-BALANCER, KUBE-NODE-PORT ──▶ KUBE-MARK-MASQ
          POSTROUTING ──▶ KUBE-POSTROUTING (masquerades what is marked, and what goes back to where it came from)
-filter   INPUT ──▶ KUBE-IPVS-FILTER (a Service's address has no other ports), KUBE-PROXY-FIREWALL (source ranges)
+filter   INPUT ──▶ KUBE-IPVS-FILTER (a Service's address has no other ports), KUBE-PROXY-FIREWALL (source ranges),
+                   KUBE-NODE-PORT (health checks are let in)
 mangle   OUTPUT ──▶ KUBE-IPVS-OUT-FILTER (the same for the node's own, before IPVS rewrites it)
+         PREROUTING, OUTPUT ──▶ KUBE-POOL (pods and the node: the mark of a virtual server of their own)
 
 Names, order and comments are the reference's (section 4.5) where it has the rule at all. Rules of empty sets stay.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 from fairway.model.address import of_family
 from fairway.model.view import NodeSettings
+from fairway.modes.ipvs.marks import tag
 from fairway.modes.ipvs.parts import set_name
 from fairway.modes.xtables import (
     LOOPBACK,
@@ -42,6 +45,7 @@ FILTER, OUT_FILTER, FORWARD, DROP_NOT_PODS = (
     "KUBE-FORWARD",
     "KUBE-DROP-NOT-PODS",
 )
+POOL, POOL_MASQUERADE = "KUBE-POOL", "KUBE-POOL-MASQ"
 _FROM_HERE = "-m addrtype --src-type LOCAL"
 _PORTAL = 'service external ip + port for masquerade and filter purpose"'
 
@@ -52,12 +56,19 @@ class Options(RuleOptions):
 
     scheduler: str = "rr"
 
+    @property
+    def pool_marks(self) -> str:
+        """What the marks of virtual servers have in common, as ``--mark`` takes it."""
+        value, mask = tag(self.masquerade_bit)
+        return f"{value:#x}/{mask:#x}"
+
 
 CHAINS = frozenset(
     (
-        *(Place("nat", one) for one in (SERVICES, LOAD_BALANCER, NODE_PORT, MARK, MARK_NOT_PODS, POSTROUTING)),
+        *(Place("nat", one) for one in (SERVICES, LOAD_BALANCER, NODE_PORT, MARK, MARK_NOT_PODS)),
+        *(Place("nat", one) for one in (POSTROUTING, POOL_MASQUERADE)),
         *(Place("filter", one) for one in (FILTER, FIREWALL, RANGES, DROP_NOT_PODS, FORWARD, NODE_PORT, OUT_FILTER)),
-        *(Place("mangle", one) for one in (OUT_FILTER, RANGES)),
+        *(Place("mangle", one) for one in (OUT_FILTER, RANGES, POOL)),
     )
 )
 """Every chain that is ours, or that the reference has in this mode and that is removed when we take over."""
@@ -95,8 +106,11 @@ class _Rules:
             Place("nat", POSTROUTING): (
                 f"{_said('endpoints dst ip:port, source ip for solving hairpin purpose', 'K')} "
                 f"{self.match('LOOP-BACK', 'dst,dst,src')} -j MASQUERADE",
+                f"-m mark --mark {self.options.pool_marks} -j {POOL_MASQUERADE}",
                 *postrouting(self.options),
             ),
+            # The mark has done its work, and the packet of a tunnel would inherit it.
+            Place("nat", POOL_MASQUERADE): ("-j MARK --set-xmark 0x0/0xffffffff", f"{_FROM_HERE} -j {MARK}"),
         }
 
     def filter(self) -> State:
@@ -104,14 +118,22 @@ class _Rules:
         firewall = f"{_said('kube-proxy firewall rules', '')} -j {FIREWALL}"
         known = ("LOAD-BALANCER", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL")
         return {
-            Place("filter", "INPUT"): (f"{_said('ipvs access filter')} -j {FILTER}", firewall),
+            Place("filter", "INPUT"): (
+                f"{_said('health check rules')} -j {NODE_PORT}",
+                f"{_said('ipvs access filter')} -j {FILTER}",
+                firewall,
+            ),
             Place("filter", "FORWARD"): (firewall, f"{_said('forwarding rules')} -j {FORWARD}"),
             Place("filter", "OUTPUT"): (firewall,),
             Place("filter", FILTER): (
                 *(f"{self.match(name, 'dst,dst')} -j RETURN" for name in known),
+                f"{self.match('HEALTH-CHECK-NODE-PORT', 'dst')} -j RETURN",
                 f"{' '.join(PING[self.family])} {self.match('PING', 'dst')} -j RETURN",
                 f"-m conntrack --ctstate NEW {self.match('IPVS-IPS', 'dst')} "
                 f"-j REJECT --reject-with {REJECTED[self.family]}",
+            ),
+            Place("filter", NODE_PORT): (
+                f"{_said('health check node port', 'K')} {self.match('HEALTH-CHECK-NODE-PORT', 'dst')} -j ACCEPT",
             ),
             Place("filter", FIREWALL): (
                 *self._source_ranges(),
@@ -131,8 +153,13 @@ class _Rules:
         }
 
     def mangle(self) -> State:
+        pools = f"{_said('service pools of pods and of this node')} -m conntrack --ctstate NEW -j {POOL}"
+        mark = f"-j SET --map-set {set_name('POOL', self.family)} dst,dst --map-mark"
+        inner = (*pod_matches(self.settings, self.family), _FROM_HERE)
         return {
-            Place("mangle", "OUTPUT"): (f"{_said('ipvs access filter')} -j {OUT_FILTER}",),
+            Place("mangle", "PREROUTING"): (pools,),
+            Place("mangle", "OUTPUT"): (f"{_said('ipvs access filter')} -j {OUT_FILTER}", pools),
+            Place("mangle", POOL): tuple(f"{one} {mark}" for one in inner),
             Place("mangle", OUT_FILTER): (
                 *self._source_ranges(),
                 f"{self.match('DROP', 'dst,dst')} -j DROP",
@@ -146,6 +173,7 @@ class _Rules:
     def _services(self) -> Iterator[str]:
         cluster, load_balancer = self.match("CLUSTER-IP", "dst,dst"), self.match("LOAD-BALANCER", "dst,dst")
         yield f"-s {LOOPBACK[self.family]} -j RETURN"
+        yield f"-m mark --mark {self.options.pool_marks} -j ACCEPT"
         yield f"{_said('service lb portal', 'K')} {load_balancer} -j {LOAD_BALANCER}"
         yield self._cluster_ip_masquerade()
         for name in ("EXTERNAL-IP", "EXTERNAL-IP-LOCAL"):
