@@ -14,7 +14,7 @@ from fairway.kernel.ipvs import Ipvs
 from fairway.kernel.leftovers import known_sets
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
-from fairway.modes.ipvs.parts import DEVICE, IpSet, Scheduling, Virtual
+from fairway.modes.ipvs.parts import DEVICE, IpSet, Scheduling, Server, Virtual
 from fairway.proxy.kernels import open_mode
 
 pytestmark = pytest.mark.vm
@@ -44,7 +44,7 @@ def test_nothing_of_the_ipvs_mode_is_left_and_others_servers_and_sets_are(machin
         plan = look()
         return plan, [error for _, error in remove(plan, force=False) if error]
 
-    def left() -> tuple[set[Virtual], set[IpSet], bool]:
+    def left() -> tuple[set[Server], set[IpSet], bool]:
         with Ipvs() as ipvs, Ipset() as ipset, Links() as links:
             return set(ipvs.services()), set(ipset.sets([FOREIGN_SET, *known_sets()])), DEVICE in links.names()
 

@@ -28,7 +28,7 @@ from fairway.kernel.nfnetlink import (
     string,
     text,
 )
-from fairway.modes.ipvs.parts import HASHED, Family, Marked, Real, Scheduling, Server, Virtual
+from fairway.modes.ipvs.parts import HASHED, Marked, Real, Scheduling, Server, Virtual, family_word
 
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
 _NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE, _NEW_DEST, _SET_DEST, _DEL_DEST = range(1, 8)
@@ -178,7 +178,7 @@ def real_servers() -> dict[Real, Connections]:
         if words[0] == "->" and virtual is not None:
             address, port = _socket(words[1])
             if isinstance(virtual, Marked):  # the table does not tell its family
-                virtual = virtual._replace(family=_word(address))
+                virtual = virtual._replace(family=family_word(address))
             weight, active, inactive = (int(one) for one in words[3:6])
             found[Real(virtual, address, port)] = Connections(weight, active, inactive)
         elif words[0] == "FWM":
@@ -231,12 +231,8 @@ def _backend(real: Real) -> bytes:
 
 
 def _family(virtual: Server) -> int:
-    family = virtual.family if isinstance(virtual, Marked) else _word(virtual.address)
+    family = virtual.family if isinstance(virtual, Marked) else family_word(virtual.address)
     return socket.AF_INET6 if family == "ip6" else socket.AF_INET
-
-
-def _word(address: str) -> Family:
-    return "ip6" if ":" in address else "ip"
 
 
 def _packed(address: str) -> bytes:

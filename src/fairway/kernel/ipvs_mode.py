@@ -184,7 +184,7 @@ class IpvsKernel:
         known = [one for family in self.rules.families for one in sets(family).values()]
         found = self.ipset.sets(known)
         for entries in found.values():
-            parts.update(entries)
+            parts.update(entries.items())
         with Links() as links:
             device = DEVICE in links.names()
             if device:

@@ -133,8 +133,8 @@ def accept(program: Program, changes: Changes) -> None:
     changes = program.settled(changes)
     before, after = _both(program, changes)
     program.owners.accept(program.owners.turnover(_keys(before), _keys(after)))
-    for fragment in before:
-        program.marks.pop(fragment.mark, None)
+    for old in before:
+        program.marks.pop(old.mark, None)
     for key, fragment in changes.items():
         if fragment is None:
             program.fragments.pop(key, None)

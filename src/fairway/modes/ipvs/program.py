@@ -24,6 +24,7 @@ from fairway.modes.ipvs.parts import (
     Part,
     Real,
     Scheduling,
+    Server,
     Value,
     Virtual,
     entry_words,
@@ -165,15 +166,18 @@ def restored(all_rules: State, table: str) -> list[str]:
 
 
 def _servers(parts: dict[Part, Value], reasons: dict[Part, Origin]) -> list[str]:
+    reals: dict[Server, list[Real]] = {}
+    for part in parts:
+        if isinstance(part, Real):
+            reals.setdefault(part.virtual, []).append(part)
+    addressed: list[Server] = sorted(part for part in parts if isinstance(part, Virtual))
     found = []
-    marked = sorted(part for part in parts if isinstance(part, Marked))
-    for virtual in (*sorted(part for part in parts if isinstance(part, Virtual)), *marked):
+    for virtual in addressed + sorted(part for part in parts if isinstance(part, Marked)):
         scheduling = parts[virtual]
         assert isinstance(scheduling, Scheduling)
         found.append(f"-A {virtual.words} {scheduling.words}{_because(reasons, virtual)}")
         found += [
-            f"-a {real.words} -m -w {parts[real]}{_because(reasons, real)}"
-            for real in sorted(part for part in parts if isinstance(part, Real) and part.virtual == virtual)
+            f"-a {real.words} -m -w {parts[real]}{_because(reasons, real)}" for real in sorted(reals.get(virtual, ()))
         ]
     return found
 
