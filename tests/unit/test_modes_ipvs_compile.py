@@ -100,7 +100,7 @@ def test_policy_local_has_a_virtual_server_for_others_and_one_for_pods_and_the_n
     assert fragment.parts[Entry("KUBE-POOL", "203.0.113.1,tcp:80")] == fragment.mark
     assert Marked("ip", fragment.mark) in fragment.parts
     assert {"LOAD-BALANCER 203.0.113.1,tcp:80", "LOAD-BALANCER-LOCAL 203.0.113.1,tcp:80"} <= entries(LOCAL)
-    assert unsupported(LOCAL) == []
+    assert unsupported(LOCAL, Options()) == []
 
 
 def test_one_mark_leads_from_each_address_of_a_node_port() -> None:
@@ -128,7 +128,7 @@ def test_affinity_of_pods_and_the_node_is_a_hash() -> None:
     parts = compile_frontend(one, SETTINGS, Options()).parts
     assert [value for part, value in parts.items() if isinstance(part, Marked)] == [Scheduling("mh")]
     assert parts[Virtual("TCP", "203.0.113.1", 80)] == Scheduling("rr", 600, PERSISTENT)
-    (said,) = unsupported(one)
+    (said,) = unsupported(one, Options())
     assert "pods and the node itself are kept to a backend by the scheduler mh" in said
 
 
@@ -167,7 +167,7 @@ def test_source_ranges() -> None:
 def test_a_service_may_choose_its_scheduler(scheduler: str) -> None:
     (scheduling,) = virtuals(frontend(scheduler=scheduler)).values()
     assert scheduling == Scheduling(scheduler, 0, HASH_PORT if scheduler == "mh" else 0)
-    assert unsupported(frontend(scheduler=scheduler)) == []
+    assert unsupported(frontend(scheduler=scheduler), Options()) == []
 
 
 def test_how_it_is_scheduled_otherwise() -> None:
@@ -184,14 +184,39 @@ def test_how_it_is_scheduled_otherwise() -> None:
 
 
 def test_what_is_asked_for_and_not_done_is_said() -> None:
-    assert unsupported(frontend()) == []
-    (unknown,) = unsupported(frontend(scheduler="fastest"))
+    assert unsupported(frontend(), Options()) == []
+    (unknown,) = unsupported(frontend(scheduler="fastest"), Options())
     assert "fairway.dev/ipvs-scheduler must be one of rr, wrr" in unknown
-    assert "'fastest'; the node's own is used" in unknown
-    (hashed,) = unsupported(frontend(balancing="hash"))
+    assert "'fastest'; it stays as it was, or is the node's own" in unknown
+    (hashed,) = unsupported(frontend(balancing="hash"), Options())
     assert "the scheduler mh" in hashed
-    (wrong,) = unsupported(frontend(balancing="best"))
+    (wrong,) = unsupported(frontend(balancing="best"), Options())
     assert "must be random or hash, not 'best'" in wrong
+
+
+FEW = Options("lc", has_scheduler=lambda name: name in ("rr", "lc"))
+"""A kernel with two schedulers."""
+
+
+def test_a_scheduler_that_the_kernel_lacks_is_said_and_the_nodes_own_taken() -> None:
+    (said,) = unsupported(frontend(scheduler="mh"), FEW)
+    assert "this node's kernel has no mh: the module is ip_vs_mh" in said
+    assert list(virtuals(frontend(scheduler="mh"), FEW).values()) == [Scheduling("lc")]
+    assert unsupported(frontend(scheduler="rr"), FEW) == []
+
+
+def test_without_weighted_and_hashing_schedulers_the_plain_ones_do() -> None:
+    weighted = frontend(cluster=(replace(HERE, weight=3), THERE))
+    assert list(virtuals(weighted, FEW).values()) == [Scheduling("lc")]
+    assert list(virtuals(frontend(balancing="hash"), FEW).values()) == [Scheduling("lc")]
+    parts = compile_frontend(replace(LOCAL, affinity_seconds=60), SETTINGS, FEW).parts
+    assert [value for part, value in parts.items() if isinstance(part, Marked)] == [Scheduling("lc")]
+
+
+def test_a_machine_without_ipv6_has_nothing_of_it() -> None:
+    six = frontend(address="fd00:10:96::1", cluster=(), local=())
+    assert compile_frontend(six, SETTINGS, Options(families=("ip",))).parts == {}
+    assert compile_frontend(six, SETTINGS, Options()).parts != {}
 
 
 def test_pings_are_answered_where_the_node_answers_them() -> None:

@@ -40,6 +40,22 @@ def test_a_weight_or_a_scheduler_changes_in_place() -> None:
     assert changes_of(frontend(scheduler="lc", affinity_seconds=60)) == ["ipvsadm -E -t 10.96.0.1:80 -s lc -p 60"]
 
 
+def test_a_service_keeps_its_scheduler_when_it_asks_for_one_that_there_is_not() -> None:
+    program = MODE.program(view(frontend(scheduler="lc")))
+    wrong = {ONE.key: MODE.compile(frontend(cluster=(HERE,), scheduler="fastest"), SETTINGS)}
+    assert MODE.plan_changes(program, wrong).render() == "ipvsadm -d -t 10.96.0.1:80 -r 10.244.2.2:8080\n"
+    MODE.accept(program, wrong)
+    assert not MODE.plan_changes(program, wrong)
+
+
+def test_a_restart_keeps_it_too() -> None:
+    held = MODE.empty()
+    held.loose = MODE.program(view(frontend(scheduler="mh"), OTHER)).parts()
+    wanted = MODE.program(view(frontend(scheduler="fastest"), OTHER))
+    assert "ipvsadm -E" in MODE.plan(held, wanted).render()
+    assert "ipvsadm -E" not in MODE.plan(held, MODE.adopt(held, wanted)).render()
+
+
 def test_what_another_port_still_needs_stays() -> None:
     program = MODE.program(view(ONE, OTHER))
     gone: dict[FrontendKey, None] = {ONE.key: None}

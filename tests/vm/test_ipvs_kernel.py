@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from fairway.kernel.command import run
+from fairway.kernel.contract import Unsuitable
 from fairway.kernel.ipset import Ipset, remove
-from fairway.kernel.ipvs import Ipvs, real_servers
+from fairway.kernel.ipvs import Ipvs, Schedulers, real_servers
+from fairway.kernel.ipvs_counts import Counts
 from fairway.kernel.ipvs_mode import IpvsKernel, Tuning
 from fairway.kernel.ipvs_rules import open_rules
 from fairway.kernel.links import Links, sysctl
@@ -18,9 +21,21 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
-from fairway.modes.ipvs import IpvsMode
-from fairway.modes.ipvs.parts import DEVICE, SCHEDULERS, Entry, IpSet, Real, Scheduling, Virtual
+from fairway.model.view import (
+    Action,
+    ActionKind,
+    Backend,
+    Frontend,
+    FrontendKey,
+    FrontendKind,
+    Key,
+    NodeSettings,
+    NodeView,
+    Pool,
+)
+from fairway.modes.ipvs import IpvsMode, Options
+from fairway.modes.ipvs.marks import of_nobody
+from fairway.modes.ipvs.parts import DEVICE, SCHEDULERS, Entry, IpSet, Marked, Real, Scheduling, Virtual
 from fairway.proxy.document import DEFAULTS
 from fairway.proxy.document import Ipvs as IpvsDocument
 from fairway.proxy.kernels import open_mode
@@ -41,7 +56,9 @@ class World:
         self.backends = tuple(
             Backend(address=network.address(name), port=8080, node="node-1", local=True) for name in ("web-1", "web-2")
         )
-        self.settings = NodeSettings(name="node-1", addresses=("172.30.0.1", "10.244.1.1", "127.0.0.1"))
+        self.settings = NodeSettings(
+            name="node-1", addresses=("172.30.0.1", "10.244.1.1", "127.0.0.1"), pod_networks=("10.244.0.0/16",)
+        )
         self.mode = IpvsMode()
 
     def open(self) -> IpvsKernel:
@@ -191,10 +208,61 @@ def test_a_change_of_one_backend_is_two_messages(world: World, kernel: IpvsKerne
     assert world.network.client_from("shell").ask(VIP, 80).pod == "web-2"
 
 
-def test_figures_name_every_virtual_server(world: World, kernel: IpvsKernel) -> None:
-    world.put(kernel, world.frontend())
-    found = {(one.name, one.labels.get("state", "")) for one in world.node.run(lambda: list(kernel.figures()))}
-    assert {("fairway_ipvs_connections", "active"), ("fairway_ipvs_new_connections_total", "")} <= found
+BALANCER = "203.0.113.9"
+
+
+def balancer(world: World, *here: Backend) -> Frontend:
+    """An address with policy Local."""
+    outside = Action(kind=ActionKind.FORWARD, pool=Pool.LOCAL) if here else Action(kind=ActionKind.DROP)
+    pod = Action(kind=ActionKind.FORWARD)
+    kind = FrontendKind.LOAD_BALANCER
+    return world.frontend(kind=kind, address=BALANCER, local=here, pod=pod, outside=outside)
+
+
+def test_a_pods_connection_outlives_changes_of_who_is_local(world: World, kernel: IpvsKernel) -> None:
+    world.put(kernel, balancer(world, world.backends[0]))
+    talking = world.network.client_from("shell").connect(BALANCER, 80, timeout=PATIENCE)
+    with talking:
+        world.put(kernel, balancer(world))
+        world.put(kernel, balancer(world, *world.backends))
+        talking.sendall(b"\n")
+        assert b"web-" in talking.recv(4096)
+    assert {world.network.client_from("shell").ask(BALANCER, 80).pod for _ in range(2)} == {"web-1", "web-2"}
+
+
+def test_both_virtual_servers_of_a_frontend_are_counted_as_one(world: World, kernel: IpvsKernel) -> None:
+    world.put(kernel, balancer(world, world.backends[0]))
+    assert any(isinstance(one, Marked) for one in world.node.run(kernel.ipvs.services))
+    with world.node.run(Ipvs) as ipvs, world.node.run(Ipset) as ipset:
+        counts = Counts(ipvs, ipset, kernel.rules.families)
+        with world.network.client_from("shell").connect(BALANCER, 80, timeout=PATIENCE):
+            found = world.node.run(lambda: list(counts.figures()))
+        live = {one.labels["state"]: one.value for one in found if one.name == "fairway_ipvs_connections"}
+        assert live["active"] == 1
+        assert {one.labels["address"] for one in found} == {BALANCER}
+        assert counts.connections().keys() == {FrontendKey(BALANCER, "TCP", 80)}
+
+
+def test_a_scheduler_whose_module_is_missing_is_known_to_be(world: World, kernel: IpvsKernel) -> None:
+    modprobe = Path("/proc/sys/kernel/modprobe")
+    usual = modprobe.read_text()
+    run(["modprobe", "--remove", "ip_vs_ovf"])
+    try:
+        modprobe.write_text("/bin/false")
+        with pytest.raises(Unsuitable, match="this kernel has no ovf: it needs the module ip_vs_ovf"):
+            world.node.run(open_mode("ipvs", type(DEFAULTS)(ipvs=IpvsDocument(scheduler="ovf"))).__enter__)
+        with world.node.run(Ipvs) as ipvs:
+            asked = Schedulers(ipvs, of_nobody(14))
+            assert (asked("ovf"), asked("rr")) == (False, True)
+            able = IpvsMode(Options(has_scheduler=asked))
+        one = world.frontend(scheduler="ovf")
+        assert "no ovf: the module is ip_vs_ovf" in able.unsupported(one)[0]
+        program = able.program(NodeView(settings=world.settings, frontends={one.key: one}))
+        world.node.run(lambda: kernel.apply(able.plan(kernel.read_back(), program)))
+        assert world.network.client_from("shell").ask(VIP, 80).pod in ("web-1", "web-2")
+    finally:
+        modprobe.write_text(usual)
+        run(["modprobe", "ip_vs_ovf"])
 
 
 def test_the_configuration_reaches_the_kernel(world: World) -> None:

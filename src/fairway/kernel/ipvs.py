@@ -169,6 +169,28 @@ class Ipvs:
             yield _listed_server(found), scheduling, _traffic(found[_S_STATISTICS])
 
 
+class Schedulers:
+    """Which schedulers this kernel has. It says so when a virtual server asks for one: each is asked for once."""
+
+    def __init__(self, ipvs: Ipvs, mark: int) -> None:
+        """``mark`` is one that no packet gets."""
+        self._ipvs, self._nobodys = ipvs, Marked("ip", mark)
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = self._ask(name)
+        return self._known[name]
+
+    def _ask(self, name: str) -> bool:
+        try:
+            self._ipvs.request(self._ipvs.add_service(self._nobodys, Scheduling(name)))
+        except KernelRefused as refused:
+            return refused.code != errno.ENOENT  # whatever else is wrong is not about the scheduler
+        self._ipvs.request(self._ipvs.delete_service(self._nobodys))
+        return True
+
+
 def real_servers() -> dict[Real, Connections]:
     """Every real server of this thread's namespace with its connections, in one look."""
     found: dict[Real, Connections] = {}

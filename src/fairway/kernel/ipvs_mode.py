@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TypeVar
 
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
-from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, Traffic, real_servers
+from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, Schedulers, real_servers
+from fairway.kernel.ipvs_counts import Counts
 from fairway.kernel.ipvs_rules import IpvsRules, open_rules
 from fairway.kernel.links import LinkError, Links, set_sysctls
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused, Request
 from fairway.model.address import contains
-from fairway.model.view import FrontendKey, NodeSettings
+from fairway.model.view import NodeSettings
 from fairway.modes.ipvs import IpvsMode, Options, Plan, Program
-from fairway.modes.ipvs.marks import is_ours, protocol_of
+from fairway.modes.ipvs.marks import is_ours, of_nobody, protocol_of
 from fairway.modes.ipvs.parts import (
     DEVICE,
     Bound,
@@ -59,6 +61,8 @@ _SYSCTLS = {
     "net.ipv4.vs.expire_nodest_conn": "1",
     "net.ipv4.vs.expire_quiescent_template": "1",
 }
+_REUSED_SLOWLY = range(40100, 50900)
+"""Kernels that take a second to reuse a client's port while connections are tracked (kubernetes#93297)."""
 _STRICT_ARP = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
 
 
@@ -119,44 +123,6 @@ class IpvsKernel:
         ours = {name for family in self.rules.families for name in sets(family)}
         sizes = {name: size for name, size in self.ipset.sizes().items() if name in ours}
         return weights, sizes, self.rules.sizes()
-
-    def figures(self) -> Iterator[Figure]:
-        """What Prometheus asks for: connections there are, and what each virtual server has seen so far."""
-        with self._work:
-            live, traffic, places = real_servers(), _or_fail(self.ipvs.traffic), _or_fail(self._places)
-        there = {virtual: [0, 0] for virtual in map(places, traffic)}
-        for real, found in live.items():
-            counts = there.setdefault(places(real.virtual), [0, 0])
-            counts[0] += found.active
-            counts[1] += found.inactive
-        for virtual, counts in there.items():
-            for state, count in zip(("active", "inactive"), counts, strict=True):
-                labels = {**_labels(virtual), "state": state}
-                yield Figure("fairway_ipvs_connections", "Connections of IPVS now", labels, count)
-        for virtual, seen in _together(traffic, places).items():
-            labels = _labels(virtual)
-            yield Figure("fairway_ipvs_new_connections_total", "Connections that IPVS took", labels, seen.connections)
-            for way, packets, size in (
-                ("in", seen.packets_in, seen.bytes_in),
-                ("out", seen.packets_out, seen.bytes_out),
-            ):
-                on = {**labels, "direction": way}
-                yield Figure("fairway_ipvs_packets_total", "Packets that IPVS passed on", on, packets)
-                yield Figure("fairway_ipvs_bytes_total", "Bytes that IPVS passed on", on, size)
-
-    def connections(self) -> dict[FrontendKey, int]:
-        """How many each virtual server has had; those by marks count where their clients ask."""
-        with self._work:
-            traffic, places = _or_fail(self.ipvs.traffic), _or_fail(self._places)
-        found = _together(traffic, places)
-        return {FrontendKey(*_where(one)): seen.connections for one, seen in found.items() if isinstance(one, Virtual)}
-
-    def _places(self) -> Callable[[Server], Server]:
-        """Where the clients of a virtual server ask; of one by a mark that is what the sets of marks say."""
-        pools = [one for family in self.rules.families for one in sets(family).values() if one.marks]
-        found = self.ipset.sets(pools).values()
-        asked = {mark: _asked(entry) for entries in found for entry, mark in entries.items()}
-        return lambda one: asked.get(one.mark, one) if isinstance(one, Marked) else one
 
     def clean(self) -> str:
         with self._work:
@@ -328,44 +294,31 @@ def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
             _set_up(ipvs, ipset, tuning)
         except (NoIpvs, LookupError, KernelRefused, OSError, CommandFailed) as error:
             raise Unsuitable(f"this machine cannot do the ipvs mode: {_words(error)}") from None
-        able = replace(options, random_fully=rules.tools.random_fully, families=rules.families)
+        schedulers = Schedulers(stack.enter_context(Ipvs()), of_nobody(options.masquerade_bit))
+        if not schedulers(options.scheduler):
+            module = f"ip_vs_{options.scheduler}"
+            raise Unsuitable(f"--ipvs-scheduler: this kernel has no {options.scheduler}: it needs the module {module}")
+        able = replace(
+            options, random_fully=rules.tools.random_fully, families=rules.families, has_scheduler=schedulers
+        )
         kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
         stack.callback(kernel.rounds.close)
-        yield Opened(kernel.mode, kernel, kernel.connections, kernel.figures)
-
-
-def _asked(entry: Entry) -> Virtual:
-    """``203.0.113.1,tcp:80``"""
-    address, _, rest = entry.text.partition(",")
-    protocol, _, port = rest.partition(":")
-    return Virtual(protocol.upper(), address, int(port))
-
-
-def _together(traffic: Mapping[Server, Traffic], places: Callable[[Server], Server]) -> dict[Server, Traffic]:
-    """A frontend's traffic, whichever of its virtual servers it took."""
-    found: dict[Server, Traffic] = {}
-    for virtual, seen in traffic.items():
-        where = places(virtual)
-        before = found.get(where)
-        found[where] = seen if before is None else Traffic(*map(sum, zip(before, seen, strict=True)))
-    return found
-
-
-def _where(virtual: Virtual) -> tuple[str, str, int]:
-    return virtual.address, virtual.protocol, virtual.port
-
-
-def _labels(virtual: Server) -> dict[str, str]:
-    if isinstance(virtual, Marked):  # somebody else's: nobody knows where its clients ask
-        return {"address": "", "port": "0", "protocol": f"mark {virtual.mark:#x}"}
-    return {"address": virtual.address, "port": str(virtual.port), "protocol": virtual.protocol}
+        counts = Counts(stack.enter_context(Ipvs()), stack.enter_context(Ipset()), rules.families)
+        yield Opened(kernel.mode, kernel, counts.connections, counts.figures)
 
 
 def _set_up(ipvs: Ipvs, ipset: Ipset, tuning: Tuning) -> None:
     ipset.sets(())
-    set_sysctls({**_SYSCTLS, **(_STRICT_ARP if tuning.strict_arp else {})})
+    reuse = {"net.ipv4.vs.conn_reuse_mode": "0"} if _version() in _REUSED_SLOWLY else {}
+    set_sysctls({**_SYSCTLS, **reuse, **(_STRICT_ARP if tuning.strict_arp else {})})
     if tuning.tcp or tuning.tcp_fin or tuning.udp:
         ipvs.set_timeouts(tuning.tcp, tuning.tcp_fin, tuning.udp)
+
+
+def _version() -> int:
+    """Of the kernel: 60100 for 6.1."""
+    major, minor = (int(one) for one in re.findall(r"\d+", os.uname().release)[:2])
+    return major * 10000 + minor * 100
 
 
 def _words(error: Exception) -> str:

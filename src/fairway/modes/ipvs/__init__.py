@@ -34,14 +34,15 @@ class IpvsMode:
         return build(view.settings, self.options, fragments)
 
     def adopt(self, held: Program, wanted: Program) -> Program:
-        """The wanted Program as it is: nothing in it can be written in two ways."""
+        """The wanted Program, whose Services keep the scheduler that they have when they ask for one there is not."""
+        wanted.keep_schedulers(held.loose)
         return wanted
 
     def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
         return compile_frontend(frontend, settings, self.options)
 
     def unsupported(self, frontend: Frontend) -> list[str]:
-        return unsupported(frontend)
+        return unsupported(frontend, self.options)
 
     def plan(self, old: Program, new: Program) -> Plan:
         return planning.plan(old, new)

@@ -43,6 +43,7 @@ from fairway.modes.ipvs.rules import Options
 
 _SCHEDULER = "fairway.dev/ipvs-scheduler"
 _BALANCING = "fairway.dev/balancing"
+_INSTEAD = "it stays as it was, or is the node's own (--ipvs-scheduler)"
 _WEIGHTED = {"rr": "wrr", "lc": "wlc"}
 _OURS = (FrontendKind.OTHER_PORTS, FrontendKind.PING)
 
@@ -52,15 +53,22 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings, options: Option
     mark = 0
     if inner_pool(frontend) is not None:
         mark = choose(frontend.key, options.masquerade_bit, lambda _: True)
-    return Fragment(frontend, dict(_Compile(frontend, settings, options, mark).parts()), mark)
+    made = _Compile(frontend, settings, options, mark)
+    parts = dict(made.parts()) if family_word(frontend.address) in options.families else {}
+    return Fragment(frontend, parts, mark, stands_in=bool(frontend.scheduler) and not made.asked)
 
 
-def unsupported(frontend: Frontend) -> list[str]:
+def unsupported(frontend: Frontend, options: Options) -> list[str]:
     """What the frontend asks for and this mode does otherwise, as sentences for the user."""
     found = []
     if frontend.scheduler and frontend.scheduler not in SCHEDULERS:
         shown = repr(frontend.scheduler[:63])
-        found.append(f"{_SCHEDULER} must be one of {', '.join(SCHEDULERS)}, not {shown}; the node's own is used")
+        found.append(f"{_SCHEDULER} must be one of {', '.join(SCHEDULERS)}, not {shown}; {_INSTEAD}")
+    elif frontend.scheduler and not options.has_scheduler(frontend.scheduler):
+        module = f"ip_vs_{frontend.scheduler}"
+        found.append(
+            f"{_SCHEDULER}: this node's kernel has no {frontend.scheduler}: the module is {module}; {_INSTEAD}"
+        )
     if frontend.balancing == HASH:
         found.append(f"{_BALANCING} is done by the scheduler mh: its choice is not that of other modes")
     elif frontend.balancing != RANDOM:
@@ -139,7 +147,8 @@ class _Compile:
         """The virtual server of pods and of the node itself, and what leads them there."""
         virtual = Marked(family_word(self.frontend.address), self.mark)
         # Persistence of a marked virtual server leaves the port as it is; mh keeps a client where it is without it.
-        yield virtual, Scheduling("mh") if self.frontend.affinity_seconds else self.scheduling(pool, 0)
+        by_hash = self.frontend.affinity_seconds and self.options.has_scheduler("mh")
+        yield virtual, Scheduling("mh") if by_hash else self.scheduling(pool, 0)
         for backend in pool:
             yield Real(virtual, backend.address, backend.port), backend.weight
         yield from self._hairpins(pool)
@@ -159,12 +168,18 @@ class _Compile:
             if self.settings.takes_node_ports(one) and not is_loopback(one) and not one.startswith("fe80:")
         )
 
+    @property
+    def asked(self) -> str:
+        """The scheduler that the Service asks for, if there is such a one here."""
+        name = self.frontend.scheduler
+        return name if name in SCHEDULERS and self.options.has_scheduler(name) else ""
+
     def scheduling(self, pool: Sequence[Backend], seconds: int) -> Scheduling:
-        frontend = self.frontend
-        asked = frontend.scheduler if frontend.scheduler in SCHEDULERS else ""
-        scheduler = asked or ("mh" if frontend.balancing == HASH else self.options.scheduler)
-        if not asked and len({one.weight for one in pool}) > 1:
-            scheduler = _WEIGHTED.get(scheduler, scheduler)
+        frontend, able = self.frontend, self.options.has_scheduler
+        scheduler = self.asked or ("mh" if frontend.balancing == HASH and able("mh") else self.options.scheduler)
+        weighted = _WEIGHTED.get(scheduler, "") if not self.asked and len({one.weight for one in pool}) > 1 else ""
+        if weighted and able(weighted):
+            scheduler = weighted
         flags = PERSISTENT if seconds else 0
         if scheduler == "mh" and frontend.balancing != HASH:
             flags |= HASH_PORT

@@ -40,6 +40,12 @@ def protocol_of(mark: int, masquerade_bit: int) -> str:
     return _PROTOCOLS[(mark >> low & 1) | (mark >> high & 1) << 1]
 
 
+def of_nobody(masquerade_bit: int) -> int:
+    """A mark that no frontend has and no packet gets."""
+    value, _ = tag(masquerade_bit)
+    return value | sum(1 << place for place in _places(masquerade_bit))
+
+
 def choose(key: FrontendKey, masquerade_bit: int, is_free: Callable[[int], bool]) -> int:
     """The first of a frontend's marks that is free. Raises StopIteration when none is, after half a million."""
     return next(one for one in _marks(key, masquerade_bit) if is_free(one))

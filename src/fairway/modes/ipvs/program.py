@@ -10,13 +10,14 @@ Fragments may share parts (an address with several ports, a backend of two Servi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.ipvs import marks
 from fairway.modes.ipvs.parts import (
     DEVICE,
+    HASH_PORT,
     Bound,
     Entry,
     IpSet,
@@ -37,11 +38,16 @@ from fairway.modes.xtables import HOOKS, TABLES, Family, State
 
 @dataclass(frozen=True)
 class Fragment:
-    """One frontend's share. ``mark`` is the one that leads pods and the node to a virtual server of their own, or 0."""
+    """One frontend's share.
+
+    ``mark`` is the one that leads pods and the node to a virtual server of their own, or 0. ``stands_in`` says that the
+    scheduler is not the one that the Service asks for, because there is no such one.
+    """
 
     frontend: Frontend
     parts: dict[Part, Value]
     mark: int = 0
+    stands_in: bool = False
 
     def origin(self, part: Part) -> Origin:
         """The object field that a part is there for: a backend's EndpointSlice, or the Service's own field."""
@@ -62,7 +68,19 @@ class Fragment:
         def value(one: Part, there: Value) -> Value:
             return mark if isinstance(one, Entry) and there is not None else there
 
-        return Fragment(self.frontend, {part(one): value(one, there) for one, there in self.parts.items()}, mark)
+        parts = {part(one): value(one, there) for one, there in self.parts.items()}
+        return replace(self, parts=parts, mark=mark)
+
+    def scheduled_as(self, before: Mapping[Part, Value]) -> Fragment:
+        """The same with the schedulers that its virtual servers had."""
+        parts = dict(self.parts)
+        for part, now in self.parts.items():
+            had = before.get(part)
+            if isinstance(now, Scheduling) and isinstance(had, Scheduling):
+                parts[part] = now._replace(
+                    scheduler=had.scheduler, flags=now.flags & ~HASH_PORT | had.flags & HASH_PORT
+                )
+        return replace(self, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -87,15 +105,26 @@ class Program:
     marks: dict[int, FrontendKey] = field(default_factory=dict)
 
     def settled(self, changes: Changes) -> Changes:
-        """The changes, where each frontend has a mark that no other one has; it keeps the one that it had."""
+        """The changes, where each frontend has a mark that no other one has; it keeps the one that it had.
+
+        Whoever asks for a scheduler that there is not keeps the one that it had, too.
+        """
         fresh: dict[int, FrontendKey] = {}
         found: dict[FrontendKey, Fragment | None] = {}
         for key, fragment in changes.items():
             if fragment is not None and fragment.mark:
                 fragment = fragment.marked(self._mark(fragment, fresh))
                 fresh[fragment.mark] = key
+            if fragment is not None and fragment.stands_in and key in self.fragments:
+                fragment = fragment.scheduled_as(self.fragments[key].parts)
             found[key] = fragment
-        return found if fresh else changes
+        return found
+
+    def keep_schedulers(self, held: Mapping[Part, Value]) -> None:
+        """Those that a kernel holds for Services that ask for one that there is not."""
+        for key, fragment in self.fragments.items():
+            if fragment.stands_in:
+                self.fragments[key] = fragment.scheduled_as(held)
 
     def _mark(self, fragment: Fragment, fresh: dict[int, FrontendKey]) -> int:
         key = fragment.frontend.key

@@ -12,13 +12,13 @@ Names, order and comments are the reference's (section 4.5) where it has the rul
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fairway.model.address import of_family
 from fairway.model.view import NodeSettings
 from fairway.modes.ipvs.marks import tag
-from fairway.modes.ipvs.parts import set_name
+from fairway.modes.ipvs.parts import SCHEDULERS, set_name
 from fairway.modes.xtables import (
     LOOPBACK,
     NAME_OF,
@@ -55,6 +55,8 @@ class Options(RuleOptions):
     """How the mode is to be, and what the machine can do."""
 
     scheduler: str = "rr"
+    has_scheduler: Callable[[str], bool] = SCHEDULERS.__contains__
+    """Which schedulers the kernel has; each is asked about when somebody wants it."""
 
     @property
     def pool_marks(self) -> str:
