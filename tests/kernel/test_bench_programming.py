@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from fairway.bench.process import Program
 from fairway.bench.programming import SUSTAINED_SECONDS, measure
 from fairway.bench.shape import Shape
 from fairway.kernel import namespaces
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.kernel
 
 
 def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
-    found = measure(Shape(services=3, backends=2), changes=4, mode="nftables", rate=20)
+    found = measure(Shape(services=3, backends=2), changes=4, program=Program(mode="nftables"), rate=20)
     assert (found["mode"], found["services"], found["backends"], found["changes"]) == ("nftables", 3, 2, 4)
     assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["p99"] <= found["change_seconds"]["max"]
     assert found["cold_seconds"] > 0
@@ -26,4 +27,15 @@ def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
     assert kept["seconds"] > SUSTAINED_SECONDS - 1
     # three frontends, their two slots each, and what is there without any Service
     assert found["elements"] >= 3 + 6
+    assert not namespaces.names(f"fairway-bench-{os.getpid()}")
+
+
+@pytest.mark.parametrize("form", ["iptables", "iptables:flat:legacy"])
+def test_a_backend_that_is_the_only_one_leaves_and_comes_back(form: str) -> None:
+    """That changes two tables, of which the kernel tells one by one, or not at all."""
+    found = measure(Shape(services=1, backends=1), changes=4, program=Program.named(form), rate=2)
+    assert found["proxy"].startswith("fairway proxy --proxy-mode=iptables")
+    assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["max"]
+    assert 0 < found["sustained"]["commits"] <= found["sustained"]["changes"]
+    assert found["elements"] > 30
     assert not namespaces.names(f"fairway-bench-{os.getpid()}")

@@ -18,6 +18,12 @@ def test_our_own_proxy_is_told_everything_by_flags() -> None:
     assert str(program) == "fairway proxy --proxy-mode=nftables"
 
 
+def test_the_form_and_the_variant_of_iptables_are_said_behind_it() -> None:
+    program = Program.named("iptables:flat:legacy")
+    assert str(program) == "fairway proxy --proxy-mode=iptables --iptables-flat --iptables-variant=legacy"
+    assert {"--iptables-flat", "--iptables-variant=legacy", "--receipts-fd=8"} <= {*program.arguments(Path("/k"), 7, 8)}
+
+
 def test_another_proxy_gets_its_own_command_line_with_the_places_filled_in() -> None:
     program = Program(command="kube-proxy --kubeconfig {kubeconfig} 'a b' {node} {cluster-cidr} {service-cidr} {x}")
     assert program.arguments(Path("/tmp/k"), 7) == [

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fairway.bench.shape import CLUSTER_NETWORK, NODE, SERVICE_NETWORK
 from fairway.kernel.namespaces import NetworkNamespace
+from fairway.modes.registry import MODES
 from fairway.relay.process import stop_all
 
 _COLD_SECONDS = 300.0
@@ -36,21 +37,38 @@ class BenchFailed(Exception):
     """The proxy did not do what was to be measured."""
 
 
+FORMS = {"flat": "--iptables-flat", "nft": "--iptables-variant=nft", "legacy": "--iptables-variant=legacy"}
+"""What may be said of the iptables mode."""
+
+
 @dataclass(frozen=True)
 class Program:
     """Which proxy: a mode of ours, or a command line (``kube-proxy --kubeconfig {kubeconfig} …``)."""
 
     mode: str = ""
     command: str = ""
+    flags: tuple[str, ...] = ()
+    """Of ours, what it is told beside the mode."""
+
+    @classmethod
+    def named(cls, text: str) -> Program:
+        """A mode of ours, perhaps with its form and variant: ``iptables:flat:legacy``. Raises ValueError."""
+        mode, *forms = text.split(":")
+        if mode not in MODES:
+            raise ValueError(f"no mode {mode!r}; there is: {', '.join(MODES)}")
+        known = FORMS if mode == "iptables" else {}
+        if wrong := [one for one in forms if one not in known]:
+            raise ValueError(f"{mode} has no form {wrong[0]!r}; there is: {', '.join(known) or 'none'}")
+        return cls(mode=mode, flags=tuple(known[one] for one in forms))
 
     def __post_init__(self) -> None:
         if self.command and "{kubeconfig}" not in self.command:
             raise ValueError("the command must name {kubeconfig}: it is how the proxy finds the API server")
 
     def __str__(self) -> str:
-        return self.command or f"fairway proxy --proxy-mode={self.mode}"
+        return self.command or " ".join(["fairway proxy", f"--proxy-mode={self.mode}", *self.flags])
 
-    def arguments(self, kubeconfig: Path, ready_fd: int) -> list[str]:
+    def arguments(self, kubeconfig: Path, ready_fd: int, receipts_fd: int | None = None) -> list[str]:
         if self.command:
             found = self.command
             for name, value in {"{kubeconfig}": str(kubeconfig), **PLACEHOLDERS}.items():
@@ -63,6 +81,8 @@ class Program:
             f"--cluster-cidr={CLUSTER_NETWORK}",
             f"--service-cluster-ip-range={SERVICE_NETWORK}",
             "--state-file=",
+            *self.flags,
+            *([] if receipts_fd is None else [f"--receipts-fd={receipts_fd}"]),
         ]
 
 
@@ -74,27 +94,34 @@ class ProxyProcess:
     begun: float
     """By ``time.perf_counter``."""
     log: Path
+    receipts: int
+    """A pipe with a line for each round, if it was asked for and it is ours."""
     _ready: int
 
     @classmethod
     @contextmanager
-    def started(cls, program: Program, namespace: NetworkNamespace, api_port: int) -> Iterator[ProxyProcess]:
+    def started(
+        cls, program: Program, namespace: NetworkNamespace, api_port: int, *, receipts: bool = False
+    ) -> Iterator[ProxyProcess]:
         """Start it inside the namespace, where the API server listens on the loopback. Raises `BenchFailed`."""
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fairway-bench-")))
             kubeconfig, log = directory / "kubeconfig", directory / "log"
             kubeconfig.write_text(_KUBECONFIG.format(port=api_port))
-            ready, told = os.pipe()
-            stack.callback(os.close, ready)
+            (ready, told), (rounds, lines) = os.pipe(), os.pipe()
+            for one in (ready, rounds):
+                stack.callback(os.close, one)
+            arguments = program.arguments(kubeconfig, told, lines if receipts else None)
             begun = time.perf_counter()
             try:
-                process = _start(program.arguments(kubeconfig, told), namespace, log, told)
+                process = _start(arguments, namespace, log, (told, lines))
             finally:
                 os.close(told)
+                os.close(lines)
             # What is relayed would be for ever: a relay outlives its proxy.
             stack.callback(namespace.run, stop_all)
             stack.callback(_end, process)
-            yield cls(process, begun, log, ready)
+            yield cls(process, begun, log, rounds, ready)
 
     def wait_until_ready(self) -> float:
         """Seconds from the start of our own proxy until it says that the kernel has everything."""
@@ -112,19 +139,21 @@ class ProxyProcess:
         return "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-20:])
 
     def cpu_seconds(self) -> float:
-        """User and system time of the process so far."""
+        """User and system time so far, of the process and of those that it has started and that have ended."""
         after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+        return sum(map(int, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self) -> int:
         resident = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return resident * os.sysconf("SC_PAGE_SIZE")
 
 
-def _start(command: Sequence[str], namespace: NetworkNamespace, log: Path, told: int) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], namespace: NetworkNamespace, log: Path, pipes: Sequence[int]
+) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
         try:
-            return namespace.run(lambda: subprocess.Popen(command, pass_fds=(told,), stdout=output, stderr=output))
+            return namespace.run(lambda: subprocess.Popen(command, pass_fds=pipes, stdout=output, stderr=output))
         except (FileNotFoundError, PermissionError) as error:
             raise BenchFailed(f"{command[0]} cannot be started: {error.strerror}") from None
 

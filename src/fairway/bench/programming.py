@@ -1,6 +1,6 @@
 """How fast a proxy makes the kernel follow: from nothing, and for one change after the other.
 
-ListServer ──watch event──▶ fairway proxy (a process) ──netlink──▶ kernel ──"committed"──▶ this program's clock
+ListServer ──watch event──▶ fairway proxy (a process) ──▶ kernel ──"committed"──▶ this program's clock
                            all of it in a network namespace made for it
 """
 
@@ -12,26 +12,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from fairway.bench.heard import Commits, Rounds, Word
 from fairway.bench.machine import machine
 from fairway.bench.process import BenchFailed, Program, ProxyProcess
 from fairway.bench.server import ListServer
-from fairway.bench.shape import Shape
+from fairway.bench.shape import FIRST_REVISION, Shape
 from fairway.bench.sustained import sustain
 from fairway.kernel import namespaces
 from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.kernel.nftables import Nftables
-from fairway.kernel.nftables_codec import NEW_GENERATION
 from fairway.proxy.kernels import open_mode
 
+_TELLS = "nftables"
+"""The mode of which the kernel tells when it has a change, without anybody's help."""
 _NFTABLES_GROUP = 7
 _CHANGE_SECONDS = 30.0
 SUSTAINED_SECONDS = 5
 """How long changes come at a rate."""
 
 
-def measure(shape: Shape, changes: int, mode: str, rate: int = 0) -> dict[str, Any]:
+def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict[str, Any]:
     """All that one run finds out; times in seconds. With a rate also what so many changes a second take.
 
     Raises `BenchFailed`, OSError without the rights it needs.
@@ -45,16 +47,17 @@ def measure(shape: Shape, changes: int, mode: str, rate: int = 0) -> dict[str, A
         listener.listen()
         server = stack.enter_context(ListServer(listener, shape.lists()))
         port = listener.getsockname()[1]
-        proxy = stack.enter_context(ProxyProcess.started(Program(mode=mode), namespace, port))
+        tells = program.mode == _TELLS
+        proxy = stack.enter_context(ProxyProcess.started(program, namespace, port, receipts=not tells))
         cold, cpu = proxy.wait_until_ready(), proxy.cpu_seconds()
         rss = proxy.rss_bytes()
-        kernel = stack.enter_context(namespace.run(lambda: Netfilter(groups=(_NFTABLES_GROUP,))))
-        tables = stack.enter_context(namespace.run(Nftables))
-        seconds = list(_changes(kernel, server, shape.changes(changes)))
+        word = _commits(namespace, stack) if tells else Rounds(proxy.receipts)
+        seconds = list(_changes(word, server, shape.changes(changes)))
         cpu_of_changes = proxy.cpu_seconds() - cpu
         later = shape.changes(rate * SUSTAINED_SECONDS, after=changes)
         return {
-            "mode": mode,
+            "mode": program.mode,
+            "proxy": str(program),
             "services": shape.services,
             "backends": shape.backends,
             "changes": changes,
@@ -62,9 +65,9 @@ def measure(shape: Shape, changes: int, mode: str, rate: int = 0) -> dict[str, A
             "cold_cpu_seconds": cpu,
             "change_seconds": percentiles(seconds),
             "cpu_seconds_per_change": round(cpu_of_changes / changes, 6),
-            **({"sustained": sustain(server, proxy, tables, kernel, later, rate)} if rate else {}),
+            **({"sustained": sustain(server, proxy, word, later, rate)} if rate else {}),
             "rss_bytes": rss,
-            "elements": _held(namespace, mode),
+            "elements": _held(namespace, program.mode),
             "machine": machine(),
         }
 
@@ -79,15 +82,18 @@ def _held(namespace: NetworkNamespace, mode: str) -> int:
     return namespace.run(count)
 
 
-def _changes(kernel: Netfilter, server: ListServer, events: Iterable[bytes]) -> Iterator[float]:
+def _commits(namespace: NetworkNamespace, stack: ExitStack) -> Word:
+    netlink = stack.enter_context(namespace.run(lambda: Netfilter(groups=(_NFTABLES_GROUP,))))
+    return Commits(netlink, stack.enter_context(namespace.run(Nftables)))
+
+
+def _changes(word: Word, server: ListServer, events: Iterable[bytes]) -> Iterator[float]:
     """The seconds from the last byte of each event to the word that the kernel has committed."""
     for number, event in enumerate(events):
         server.send("endpointslices", event)
         sent = time.perf_counter()
-        give_up = sent + _CHANGE_SECONDS
-        while not any(one.kind == NEW_GENERATION for one in kernel.notifications(_CHANGE_SECONDS)):
-            if time.perf_counter() > give_up:
-                raise BenchFailed(f"change {number} has not reached the kernel after {_CHANGE_SECONDS:g} s")
+        if not word.acknowledged(number + FIRST_REVISION, _CHANGE_SECONDS):
+            raise BenchFailed(f"change {number} has not reached the kernel after {_CHANGE_SECONDS:g} s")
         yield time.perf_counter() - sent
 
 

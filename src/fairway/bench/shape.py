@@ -18,6 +18,8 @@ BACKEND_NETWORK = "10.128.0.0/10"
 PORT, TARGET_PORT = 80, 8080
 SLICE_ENDPOINTS = 100
 """As many endpoints as the EndpointSlice controller puts into one slice."""
+FIRST_REVISION = 2
+"""Of the first change."""
 _MOST_ADDRESSES = 1 << 22
 
 
@@ -82,7 +84,7 @@ class Shape:
             raise ValueError(f"at most {SLICE_ENDPOINTS} backends, as many as are in one EndpointSlice")
         for number in range(count):
             which, back = number // 2 * 7919 % self.services, bool(number % 2)
-            changed = self.slice(which, less=0 if back else self.backends, revision=number + 2)
+            changed = self.slice(which, less=0 if back else self.backends, revision=number + FIRST_REVISION)
             yield which, back, msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"
 
     def changes(self, count: int, *, after: int = 0) -> Iterator[bytes]:
@@ -92,7 +94,7 @@ class Shape:
         """
         for number in range(after + after % 2, after + after % 2 + count):
             which, last = number // 2 * 7919 % self.services, self.slices_each - 1
-            changed = self.slice(which, last, less=1 - number % 2, revision=number + 2)
+            changed = self.slice(which, last, less=1 - number % 2, revision=number + FIRST_REVISION)
             yield msgspec.json.encode({"type": "MODIFIED", "object": changed}) + b"\n"
 
 

@@ -159,13 +159,13 @@ def _costs(names: list[str], services: int, backends: int) -> dict[str, Cost]:
 
 def _change(name: str, services: int, backends: int) -> float | None:
     """What one change takes in that mode; None, and a sentence, when it cannot be told."""
-    from fairway.bench.process import BenchFailed
+    from fairway.bench.process import BenchFailed, Program
     from fairway.bench.programming import measure
     from fairway.bench.shape import Shape
 
     _say(f"{name}: {_CHANGES} changes …")
     try:
-        return float(measure(Shape(services, backends), _CHANGES, name)["change_seconds"]["p50"])
+        return float(measure(Shape(services, backends), _CHANGES, Program(mode=name))["change_seconds"]["p50"])
     except (BenchFailed, TimeoutError) as error:
         _say(f"{name}: changes could not be measured: {error}")
         return None

@@ -39,7 +39,8 @@ def programming(
     Parameters
     ----------
     mode
-        The proxy mode.
+        The proxy mode; of iptables also its form and variant, such as iptables:flat:legacy. Several, with commas
+        between, are measured one after the other.
     services
         How many Services.
     backends
@@ -73,22 +74,26 @@ def programming(
         raise CommandError(str(error), EXIT_USAGE) from None
     try:
         with tidy():
-            found = measure(shape, changes, mode, rate)
-            if command:
-                found["answering"] = [answering.measure(shape, changes, one) for one in wanted]
+            runs = [measure(shape, changes, one, rate) for one in wanted if not one.command]
+            answers = [answering.measure(shape, changes, one) for one in wanted] if command else []
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:
         raise CommandError(str(error)) from None
     if output == "json":
-        print_json(found)
+        told = [{**one, "answering": answers} if answers else one for one in runs]
+        print_json(told if told[1:] else told[0])
     else:
-        _show(found)
+        for one in runs:
+            _show(one)
+        for each in answers:
+            print(f"\nuntil a client is answered, {each['proxy']}")
+            _show_answering(each)
     return 0
 
 
 def _show(found: dict[str, Any]) -> None:
-    shape = f"{found['services']} Services x {found['backends']} backends, mode {found['mode']}"
+    shape = f"{found['services']} Services x {found['backends']} backends, {found['proxy']}"
     print(f"{shape}: {found['elements']} elements")
     cold, cpu = found["cold_seconds"], found["cold_cpu_seconds"]
     print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
@@ -99,9 +104,6 @@ def _show(found: dict[str, Any]) -> None:
         pace = f"{kept['changes_per_second']} changes/s"
         print(f"{pace:<30} {share:.0f} % of a processor, {behind:.1f} ms behind at the end, {kept['commits']} commits")
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
-    for one in found.get("answering", ()):
-        print(f"\nuntil a client is answered, {one['proxy']}")
-        _show_answering(one)
     on = found["machine"]
     print(f"on kernel {on['kernel']}, {on['processors']} processors, load {on['load']}, Python {on['python']}")
 

@@ -33,7 +33,8 @@ def datapath(
     Parameters
     ----------
     mode
-        The proxy mode.
+        The proxy mode; of iptables also its form and variant, such as iptables:flat:legacy. Several, with commas
+        between, are measured side by side.
     services
         How many Services: one number, or several with commas between.
     connections

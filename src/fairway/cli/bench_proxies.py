@@ -10,14 +10,15 @@ if TYPE_CHECKING:
     from fairway.bench.process import Program
 
 
-def programs(mode: str, command: str) -> list[Program]:
-    """The proxies to be measured: ours in a mode, and another one if there is a command line for it."""
+def programs(modes: str, command: str) -> list[Program]:
+    """The proxies to be measured: ours in some modes, and another one if there is a command line for it."""
     from fairway.bench.process import Program
-    from fairway.modes.registry import MODES
 
-    if mode not in MODES:
-        raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
     try:
-        return [Program(mode=mode), *([Program(command=command)] if command else [])]
+        ours = [Program.named(one) for one in modes.split(",")]
+    except ValueError as error:
+        raise CommandError(f"--mode: {error}", EXIT_USAGE) from None
+    try:
+        return [*ours, *([Program(command=command)] if command else [])]
     except ValueError as error:
         raise CommandError(f"--command: {error}", EXIT_USAGE) from None

@@ -30,6 +30,7 @@ def proxy(
     cleanup: bool = False,
     init_only: bool = False,
     ready_fd: int | None = None,
+    receipts_fd: int | None = None,
     verbosity: Annotated[int, Parameter(name=("-v", "--v"))] = 0,
 ) -> int:
     """Make this node's kernel deliver Services, in kube-proxy's place and with its flags.
@@ -61,6 +62,8 @@ def proxy(
         Check that this machine can do it, set what needs more than CAP_NET_ADMIN, and end.
     ready_fd
         A file descriptor to write one line to when the kernel has everything for the first time.
+    receipts_fd
+        A pipe or socket to write one line of JSON to for each round that the kernel has acknowledged.
     verbosity
         How much to say: 0 what an operator should know, 2 every round, 4 everything.
     """
@@ -77,7 +80,7 @@ def proxy(
     else:
         written = configuration.document.client_connection.kubeconfig
         connection = _connection(kubeconfig or (Path(written) if written else None), master)
-        _serve(configuration, connection, config, ready_fd)
+        _serve(configuration, connection, config, ready_fd, receipts_fd)
     return 0
 
 
@@ -99,7 +102,13 @@ def _prepare(configuration: Configuration, *, cleanup: bool) -> None:
         raise CommandError(str(error)) from None
 
 
-def _serve(configuration: Configuration, connection: Connection, config: Path | None, ready_fd: int | None) -> None:
+def _serve(
+    configuration: Configuration,
+    connection: Connection,
+    config: Path | None,
+    ready_fd: int | None,
+    receipts_fd: int | None,
+) -> None:
     import asyncio
 
     from fairway.kernel.contract import Unsuitable
@@ -107,7 +116,7 @@ def _serve(configuration: Configuration, connection: Connection, config: Path | 
     from fairway.proxy.main import FileChanged, serve
 
     try:
-        asyncio.run(serve(configuration, connection, ready_fd=ready_fd, file=config))
+        asyncio.run(serve(configuration, connection, ready_fd=ready_fd, receipts_fd=receipts_fd, file=config))
     except (Unsuitable, FileChanged, CannotListen) as error:
         raise CommandError(str(error)) from None
 

@@ -22,6 +22,7 @@ from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
+from fairway.proxy.lines import RoundLines
 from fairway.proxy.machine import clean_other_modes, open_machine, rivals
 from fairway.proxy.tuning import open_localhost, prepare
 from fairway.runtime.clock import Clock, SystemClock
@@ -37,7 +38,12 @@ class FileChanged(Exception):
 
 
 async def serve(
-    configuration: Configuration, connection: Connection, *, ready_fd: int | None, file: Path | None = None
+    configuration: Configuration,
+    connection: Connection,
+    *,
+    ready_fd: int | None,
+    receipts_fd: int | None = None,
+    file: Path | None = None,
 ) -> None:
     """Follow the API server until SIGTERM or SIGINT, or until ``file`` is another one; the rules stay.
 
@@ -50,6 +56,8 @@ async def serve(
         set_up(configuration)
         agent = machine.agent(configuration)
         ready = ready_line(agent, started)
+        if receipts_fd is not None:
+            agent.sync.tell(RoundLines(receipts_fd))
         log.info("node %s, mode %s, API server %s", configuration.node_name, configuration.mode, connection.server)
 
         if sysctl("net.ipv4.ip_forward") != "1":

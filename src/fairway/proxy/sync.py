@@ -96,7 +96,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         patience: Patience,
     ) -> None:
         self._mode, self._kernel, self._cache, self._flows = mode, kernel, cache, flows
-        self._clock, self._listeners, self._patience = clock, listeners, patience
+        self._clock, self._listeners, self._patience = clock, [*listeners], patience
         self._pacer = Pacer(_LONGEST_WAIT, shortest=_SHORTEST_WAIT, budget=_BUDGET, refill=_REFILL)
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
@@ -160,6 +160,10 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         elif not self._state.doubt:
             self._doubt(RoundKind.REPAIR, f"changed by {by}")
         self._wake.set()
+
+    def tell(self, listener: Listener) -> None:
+        """Whoever wants to know, too."""
+        self._listeners.append(listener)
 
     @property
     def is_ready(self) -> bool:
