@@ -128,9 +128,9 @@ def test_only_the_first_address_of_an_endpoint_counts() -> None:
     assert backends(only(service(), slice_({"addresses": [ONE, TWO]}))) == [f"{ONE}:8080"]
 
 
-def test_backends_are_sorted_as_text() -> None:
+def test_backends_are_sorted_by_address_as_text() -> None:
     slices = slice_("10.0.0.9", "10.0.0.10", "10.0.0.1")
-    assert backends(only(service(), slices)) == ["10.0.0.10:8080", "10.0.0.1:8080", "10.0.0.9:8080"]
+    assert backends(only(service(), slices)) == ["10.0.0.1:8080", "10.0.0.10:8080", "10.0.0.9:8080"]
 
 
 def test_a_backend_remembers_where_it_came_from() -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from fairway.model.topology import Candidate, Group, categorize
+from fairway.model.topology import Group, categorize, traits_of
 from fairway.model.view import Backend, NodeSettings
+from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointHints, ForNode, ForZone
 
 HERE = NodeSettings(name="node-1", zone="zone-a")
 NO_ZONE = NodeSettings(name="node-1")
@@ -28,20 +29,20 @@ STATES = {
 }
 
 
-def candidate(text: str) -> Candidate:
+def candidate(text: str, settings: NodeSettings) -> tuple[Backend, int]:
     name, _, words = text.partition(":")
     marks = set(words.split(",")) if words else set()
     state = next((mark for mark in marks if mark in STATES), "ready")
     ready, serving, terminating = STATES[state]
     local = "here" in marks
-    return Candidate(
-        backend=Backend(address=name, port=80, node="node-1" if local else "node-9", local=local),
-        ready=ready,
-        serving=serving,
-        terminating=terminating,
-        zones=frozenset(mark for mark in marks if mark.startswith("zone-")),
-        nodes=frozenset(mark for mark in marks if mark.startswith("node-")),
+    zones = tuple(ForZone(name=mark) for mark in marks if mark.startswith("zone-"))
+    nodes = tuple(ForNode(name=mark) for mark in marks if mark.startswith("node-"))
+    endpoint = Endpoint(
+        conditions=EndpointConditions(ready=ready, serving=serving, terminating=terminating),
+        hints=EndpointHints(for_zones=zones, for_nodes=nodes),
     )
+    backend = Backend(address=name, port=80, node="node-1" if local else "node-9", local=local)
+    return backend, traits_of(endpoint, local, settings)
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,8 @@ ROWS = [
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_categorize(row: Row) -> None:
-    candidates = [candidate(text) for text in row.endpoints.split()]
-    pools = categorize(
-        [Group(candidates, row.node)], row.node, uses_cluster=row.uses_cluster, uses_local=row.uses_local
-    )
+    candidates = [candidate(text, row.node) for text in row.endpoints.split()]
+    pools = categorize([Group(candidates)], row.node, uses_cluster=row.uses_cluster, uses_local=row.uses_local)
     assert " ".join(one.address for one in pools.cluster) == row.cluster
     assert " ".join(one.address for one in pools.local) == row.local
     assert pools.any_usable is row.any_usable

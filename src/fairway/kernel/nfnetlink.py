@@ -33,7 +33,7 @@ ERROR, DONE = -_MSG_ERROR, -_MSG_DONE
 """Kinds of netlink's own replies, told apart from a subsystem's kinds 2 and 3."""
 _F_DUMP_INTR, _F_CAPPED, _F_ACK_TLVS = 0x10, 0x100, 0x200
 _BATCH_BEGIN, _BATCH_END, _BATCH_GENID = 0x10, 0x11, 1
-_SOL_NETLINK, _ADD_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 10, 11
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP, _CAP_ACK, _EXT_ACK = 270, 1, 2, 10, 11
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 32, 33, 26
 _BPF_LOAD_WORD, _BPF_JUMP_IF_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x06
 _PORT_OFFSET = 12
@@ -208,8 +208,7 @@ class Netfilter:
             seconds, fraction = divmod(self.timeout, 1)
             limit = struct.pack("@ll", int(seconds), int(fraction * 1e6))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            for group in self.groups:
-                self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+            self.join()
         except OSError:
             self._socket.close()
             raise
@@ -232,6 +231,16 @@ class Netfilter:
         """The kernel's name for this socket; it stands in the notifications of what this socket did."""
         port: int = self._socket.getsockname()[0]
         return port
+
+    def join(self) -> None:
+        """Hear notifications of the groups."""
+        for group in self.groups:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def leave(self) -> None:
+        """Hear none until `join`. What nobody listens to the kernel does not write."""
+        for group in self.groups:
+            self._socket.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, group)
 
     def deafen(self, port: int) -> None:
         """Hear no more notifications of what the socket with this port does."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -244,7 +245,7 @@ class Watcher:
     concerns: Callable[[Reply], bool] | None = None
     """Which notifications are about what is ours; by default all those about our table."""
     deaf_to: int = 0
-    """The port of the `Nftables` whose changes the kernel need not tell us: a full load would be megabytes of them."""
+    """The port of the `Nftables` whose changes the kernel need not tell us."""
     lost: bool = False
     """More came than the kernel kept for us: compare the whole table to be sure."""
     _touched: bool = False
@@ -259,6 +260,19 @@ class Watcher:
 
     def fileno(self) -> int:
         return self._netlink.fileno()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Hear nothing, for a change so great that its notifications, which nobody wants, would be a third of its cost.
+
+        What others do meanwhile is lost.
+        """
+        self._netlink.leave()
+        try:
+            yield
+        finally:
+            self._netlink.join()
+            self.lost = True
 
     def wait(self, seconds: float) -> list[Intrusion]:
         """What others did; comes back when notifications were read, or after that time."""

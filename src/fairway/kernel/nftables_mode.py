@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from fairway.modes.nftables.tables import read_frontend
 T = TypeVar("T")
 
 MODE = NftablesMode()
+_GREAT = 2000
+"""Commands of a Plan of which the kernel need not write notifications: it is asked afterwards who else was there."""
 
 
 @dataclass
@@ -38,7 +40,7 @@ class NftablesKernel:
             return replace(MODE.empty(), base=_or_fail(self.nftables.read))
 
     def apply(self, plan: Plan) -> None:
-        with self._at_work():
+        with self._at_work(), self.watcher.away() if len(plan) > _GREAT else nullcontext():
             _or_fail(lambda: self.nftables.apply(plan))
             if self._generation is not None:  # counted, not asked: it would be two system calls more a change
                 self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
@@ -55,10 +57,10 @@ class NftablesKernel:
         found = [f"{one.program or 'a process'} (pid {one.process})" for one in changes]
         # While we are at it nobody can say whose changes were lost: asked again when the round is done.
         if self.watcher.lost and not self._busy:
-            # A great change of our own brings more notifications than the kernel keeps for us.
+            # During a great change of our own nobody listens; and the kernel keeps only so many notifications for us.
             self.watcher.lost = False
             if not self._undisturbed():
-                found.append("somebody, perhaps (the kernel had more to tell than it keeps)")
+                found.append("somebody, who was not heard")
         return found
 
     def clean(self) -> str:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from fairway.model.address import family_of
 from fairway.model.limits import is_port, usable
-from fairway.model.topology import NOBODY, Candidate, Group
+from fairway.model.topology import READY, SERVING, TERMINATING, Candidate, Group, traits_of
 from fairway.model.view import Backend, NodeSettings
-from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import HEADLESS_LABEL, ServicePort
 
 _Place = tuple[str, int]
@@ -27,9 +28,11 @@ _Place = tuple[str, int]
 class Endpoints:
     """Of the slices that are put, those that count: they name a Service, and are not only for headless ones."""
 
+    __slots__ = ("_ports", "_size", "_slices")
+
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
         self._slices = {one.metadata.name: one for one in slices if _counts(one)}
-        self._size = sum(len(one.endpoints or ()) for one in self._slices.values())
+        self._size = sum([len(one.endpoints or ()) for one in self._slices.values()])
         self._ports: dict[tuple[str, str, str], _Port] = {}
 
     @property
@@ -51,13 +54,12 @@ class Endpoints:
         """Endpoints in all slices, counted as they are written."""
         return self._size
 
-    def contradictions(self) -> Iterator[tuple[Candidate, Candidate]]:
+    def contradictions(self) -> Iterator[tuple[Backend, Backend]]:
         """Two endpoints with one address and port, neither about to go, that are not the same: the used one first.
 
         Of the ports that `groups` was asked for.
         """
-        for port in self._ports.values():
-            yield from port.contradictions()
+        return chain.from_iterable([port.contradictions() for port in self._ports.values()])
 
     def groups(self, family: str, port: ServicePort, settings: NodeSettings) -> list[Group]:
         """Every endpoint of one Service port, once for each address and port.
@@ -71,7 +73,7 @@ class Endpoints:
         if known is None and len(self._slices) <= 1:
             # The usual case: one slice, and nobody will ask again.
             found = [_candidates(one, family, port, settings) for one in self._slices.values()]
-            return [_grouped(one.values(), settings) for one in found if one]
+            return [_grouped(one) for one in found if one]
         if known is None or known.settings is not settings:
             known = self._ports[at] = _Port(family, port, settings, self._slices)
         return known.groups(self._slices)
@@ -90,12 +92,12 @@ class _Port:
         self._shared: dict[_Place, None] = {}
         """Places that stand in several slices."""
 
-    def contradictions(self) -> Iterator[tuple[Candidate, Candidate]]:
+    def contradictions(self) -> Iterator[tuple[Backend, Backend]]:
         for place in self._shared:
-            used = self._best(place)
+            used, _ = self._best(place)
             for name in self._holders[place]:
-                other = self._found[name][place]
-                if not other.terminating and _who(other) != _who(used):
+                other, traits = self._found[name][place]
+                if not traits & TERMINATING and (other.node, other.target) != (used.node, used.target):
                     yield used, other
 
     def groups(self, slices: dict[str, EndpointSlice]) -> list[Group]:
@@ -136,11 +138,13 @@ class _Port:
     def _group(self, name: str) -> None:
         """Make the group of a slice anew: the endpoints of it that no other slice has, or has better."""
         found = self._found.get(name, {})
-        best = [one for place, one in found.items() if len(self._holders[place]) == 1 or self._best(place) is one]
+        best = {
+            place: one for place, one in found.items() if len(self._holders[place]) == 1 or self._best(place) is one
+        }
         at = bisect_left(self._names, name)
         there = at < len(self._names) and self._names[at] == name
         if best:
-            self._groups[name] = _grouped(best, self.settings)
+            self._groups[name] = _grouped(best)
             if not there:
                 self._names.insert(at, name)
         elif there:
@@ -153,6 +157,7 @@ class _Port:
 def _candidates(
     slice_: EndpointSlice, family: str, port: ServicePort, settings: NodeSettings
 ) -> dict[_Place, Candidate]:
+    """The inner part runs once for each backend of a cluster: no call in it that need not be."""
     found: dict[_Place, Candidate] = {}
     if slice_.address_type != family:
         return found
@@ -162,7 +167,17 @@ def _candidates(
             address = usable(endpoint.addresses[0]) if endpoint.addresses else None
             if address is None or family_of(address) != family:
                 continue
-            candidate, place = _candidate(endpoint, address, number, name, here), (address, number)
+            node, target = endpoint.node_name or "", endpoint.target_ref
+            local = node == here and node != ""
+            backend = Backend(
+                address=address,
+                port=number,
+                node=node,
+                local=local,
+                slice=name,
+                target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
+            )
+            candidate, place = (backend, traits_of(endpoint, local, settings)), (address, number)
             found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
     return found
 
@@ -171,45 +186,17 @@ def _counts(slice_: EndpointSlice) -> bool:
     return bool(slice_.service_name) and HEADLESS_LABEL not in (slice_.metadata.labels or ())
 
 
-def _grouped(candidates: Iterable[Candidate], settings: NodeSettings) -> Group:
-    return Group(sorted(candidates, key=_text), settings)
-
-
-def _text(one: Candidate) -> str:
-    return str(one.backend)
+def _grouped(candidates: dict[_Place, Candidate]) -> Group:
+    return Group([candidates[place] for place in sorted(candidates)])
 
 
 def _preference(one: Candidate) -> tuple[object, ...]:
-    backend = one.backend
-    better = (not one.terminating, one.ready, one.serving)
-    return *better, backend.slice, backend.node, backend.target, sorted(one.zones), sorted(one.nodes)
-
-
-def _who(one: Candidate) -> tuple[str, str]:
-    return one.backend.node, one.backend.target
+    backend, traits = one
+    better = (not traits & TERMINATING, traits & READY, traits & SERVING)
+    return *better, backend.slice, backend.node, backend.target, traits
 
 
 def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
     for one in slice_.ports or ():
         if one.name is not None and one.name == port.name and one.protocol == port.protocol and is_port(one.port or 0):
             yield one.port or 0
-
-
-def _candidate(endpoint: Endpoint, address: str, port: int, slice_: str, here: str) -> Candidate:
-    """This runs once for each backend of a cluster: no call in it that need not be."""
-    node, hints, target, conditions = endpoint.node_name, endpoint.hints, endpoint.target_ref, endpoint.conditions
-    return Candidate(
-        backend=Backend(
-            address=address,
-            port=port,
-            node=node or "",
-            local=node == here and bool(node),
-            slice=slice_,
-            target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
-        ),
-        ready=conditions.ready is not False,
-        serving=conditions.serving is not False,
-        terminating=conditions.terminating is True,
-        zones=frozenset(one.name for one in hints.for_zones or ()) if hints else NOBODY,
-        nodes=frozenset(one.name for one in hints.for_nodes or ()) if hints else NOBODY,
-    )

@@ -78,10 +78,10 @@ def contradictions(service: Key, endpoints: Endpoints) -> tuple[Problem, ...]:
     found = []
     for used, other in endpoints.contradictions():
         message = (
-            f"{used.backend} is {_described(used.backend.node, used.backend.target)} here and "
-            f"{_described(other.backend.node, other.backend.target)} in {other.backend.slice}; this one counts"
+            f"{used} is {_described(used.node, used.target)} here and "
+            f"{_described(other.node, other.target)} in {other.slice}; this one counts"
         )
-        found.append(Problem(service=service, slice=used.backend.slice, field="endpoints", message=message))
+        found.append(Problem(service=service, slice=used.slice, field="endpoints", message=message))
     return tuple(found[:_MOST_TOLD])
 
 

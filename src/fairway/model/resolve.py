@@ -7,10 +7,11 @@ The rules are those of the reference, sections 1.A to 1.E (``pkg/proxy/topology.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -108,7 +109,7 @@ def _addresses(service: Service) -> dict[str, str]:
         address = usable(text)
         if address:
             found.setdefault(family_of(address), address)
-    return {family: found[family] for family in FAMILIES if family in found}
+    return {family: found[family] for family in FAMILIES if family in found} if len(found) > 1 else found
 
 
 _CLIENTS = (Client.POD, Client.NODE, Client.OUTSIDE)
@@ -129,8 +130,12 @@ class _PortFrontends:
     detects: bool = field(init=False)
     """Whether pods can be told from other clients."""
 
+    cause: str = field(init=False)
+    """The field that asks for it."""
+
     def __post_init__(self) -> None:
         self.detects = self.settings.detects_pods(self.family)
+        self.cause = f"spec.ports[{self.index}]"
 
     def frontends(self, groups: Iterable[Group]) -> Iterator[Frontend]:
         external = list(self._external_addresses())
@@ -145,16 +150,17 @@ class _PortFrontends:
         )
         if self.weights:
             pools = weigh(pools, self.weights)
-        cause = f"spec.ports[{self.index}]"
-        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, cause, pools, internal_local)
-        for kind, address, number, source in external:
-            yield self._frontend(kind, address, number, source, pools, external_local)
+        there = pools.any_usable, bool(pools.cluster), bool(pools.local)
+        inside = _internal(*there, internal_local, self.settings.masquerade_all, self.detects)
+        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, self.cause, pools, inside)
+        outside = _external(*there, external_local, self.detects) if external else inside
+        for kind, address, number, cause in external:
+            yield self._frontend(kind, address, number, cause, pools, outside)
 
     def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
         """Kind, address, port and causing field of every frontend for clients outside the cluster."""
         if is_port(self.port.node_port):
-            cause = f"spec.ports[{self.index}].nodePort"
-            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, cause
+            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, f"{self.cause}.nodePort"
         # An address that is both is a load balancer's: an external IP would not know the source ranges.
         for address, cause in _load_balancer_addresses(self.service, self.family):
             yield FrontendKind.LOAD_BALANCER, address, self.port.port, cause
@@ -162,15 +168,10 @@ class _PortFrontends:
             if (found := usable(text)) and family_of(found) == self.family:
                 yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
 
-    def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, local: bool) -> Frontend:
-        action = self._internal if kind is FrontendKind.CLUSTER_IP else self._external
+    def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, row: _Row) -> Frontend:
         relay = self._relaying()
-        actions = [action(client, pools, local) for client in _CLIENTS]
         if relay:
-            # Whoever is relayed is a client of the relay, and the backend's client is this node.
-            actions = [_as_node(one) for one in actions]
-        pod, node, outside = actions
-        uses = [one.pool for one in actions if one.kind is ActionKind.FORWARD]
+            row = _of_relay(row)
         return Frontend(
             kind=kind,
             address=address,
@@ -179,11 +180,11 @@ class _PortFrontends:
             service=self.name,
             port_name=self.port.name,
             field=cause,
-            cluster=pools.cluster if Pool.CLUSTER in uses else (),
-            local=pools.local if Pool.LOCAL in uses else (),
-            pod=pod,
-            node=node,
-            outside=outside,
+            cluster=pools.cluster if row.uses_cluster else (),
+            local=pools.local if row.uses_local else (),
+            pod=row.pod,
+            node=row.node,
+            outside=row.outside,
             affinity_seconds=_affinity_seconds(self.service),
             balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, ROUND_ROBIN if relay else RANDOM),
             scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
@@ -197,23 +198,6 @@ class _PortFrontends:
         if self.port.protocol not in RELAYED:
             return None
         return relaying(self.service, self.port) or (Relaying() if self.settings.relays else None)
-
-    def _internal(self, client: Client, pools: Pools, local: bool) -> Action:
-        masquerade = self.settings.masquerade_all or (self.detects and client is not Client.POD)
-        if not local:
-            return _forward(pools, Pool.CLUSTER, masquerade, "internalTrafficPolicy=Cluster")
-        return _forward(pools, Pool.LOCAL, masquerade, "internalTrafficPolicy=Local")
-
-    def _external(self, client: Client, pools: Pools, local: bool) -> Action:
-        if not local:
-            return _forward(pools, Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")
-        # Pods and the node itself are answered as if their packet had gone out to the balancer and come back, so the
-        # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
-        if client is Client.NODE:
-            return _forward(pools, Pool.CLUSTER, True, "externalTrafficPolicy=Local, from the node itself")
-        if client is Client.POD and self.detects:
-            return _forward(pools, Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod")
-        return _forward(pools, Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
 
     def _health_check_port(self) -> int:
         spec = self.service.spec
@@ -236,23 +220,69 @@ class _PortFrontends:
         return found
 
 
-def _forward(pools: Pools, pool: Pool, masquerade: bool, policy: str) -> Action:
-    return _action(pools.any_usable, bool(pools.named(pool)), pool, masquerade, policy)
+class _Row(NamedTuple):
+    """What the three kinds of clients get, and whose pools that takes. There are few, which all frontends share."""
+
+    pod: Action
+    node: Action
+    outside: Action
+    uses_cluster: bool
+    uses_local: bool
+
+    @classmethod
+    def of(cls, actions: Sequence[Action]) -> _Row:
+        """Of each `Client`, in order."""
+        pod, node, outside = actions
+        pools = {one.pool for one in actions if one.kind is ActionKind.FORWARD}
+        return cls(pod, node, outside, Pool.CLUSTER in pools, Pool.LOCAL in pools)
+
+
+class _Forward(NamedTuple):
+    """To a pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness."""
+
+    usable: bool
+    """Whether anybody at all may be used, whatever the pools hold."""
+    cluster: bool
+    """Whether anybody is in that pool; in the other one."""
+    local: bool
+
+    def to(self, pool: Pool, masquerade: bool, policy: str) -> Action:
+        if not self.usable:
+            return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+        if self.cluster if pool is Pool.CLUSTER else self.local:
+            return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
+        if pool is Pool.LOCAL:
+            return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
+        return Action(kind=ActionKind.REJECT, because="no ready endpoint")
 
 
 @lru_cache(maxsize=256)
-def _action(usable: bool, there: bool, pool: Pool, masquerade: bool, policy: str) -> Action:
-    """To the pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness.
+def _internal(usable: bool, cluster: bool, local: bool, is_local: bool, masquerade_all: bool, detects: bool) -> _Row:
+    """At the cluster IP. ``is_local`` is the policy; ``detects`` whether pods can be told from other clients."""
+    forward, pool = _Forward(usable, cluster, local), Pool.LOCAL if is_local else Pool.CLUSTER
+    policy = f"internalTrafficPolicy={'Local' if is_local else 'Cluster'}"
+    seen = {client: masquerade_all or (detects and client is not Client.POD) for client in _CLIENTS}
+    return _Row.of([forward.to(pool, masquerade, policy) for masquerade in seen.values()])
 
-    There are few different ones, so that many thousand frontends share them.
-    """
-    if not usable:
-        return Action(kind=ActionKind.REJECT, because="no ready endpoint")
-    if there:
-        return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
-    if pool is Pool.LOCAL:
-        return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
-    return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+
+@lru_cache(maxsize=256)
+def _external(usable: bool, cluster: bool, local: bool, is_local: bool, detects: bool) -> _Row:
+    """At all other addresses."""
+    forward, policy = _Forward(usable, cluster, local), "externalTrafficPolicy=Local"
+    if not is_local:
+        return _Row.of([forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")] * 3)
+    outside = forward.to(Pool.LOCAL, False, f"{policy}, from outside")
+    # Pods and the node itself are answered as if their packet had gone out to the balancer and come back, so the
+    # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
+    node = forward.to(Pool.CLUSTER, True, f"{policy}, from the node itself")
+    pod = forward.to(Pool.CLUSTER, False, f"{policy}, from a pod") if detects else outside
+    return _Row.of([pod, node, outside])
+
+
+@lru_cache(maxsize=256)
+def _of_relay(row: _Row) -> _Row:
+    """Whoever is relayed is a client of the relay, and the backend's client is this node."""
+    return _Row.of([_as_node(one) for one in row[:3]])
 
 
 def _as_node(action: Action) -> Action:

@@ -7,9 +7,11 @@ for; which one it asks for depends on those that anybody in the whole Service ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 from fairway.model.parts import Part, joined
-from fairway.model.view import Backend, NodeSettings, Pool, Struct
+from fairway.model.view import Backend, NodeSettings, Struct
+from fairway.objects.endpointslice import Endpoint, EndpointHints
 
 READY, LAST_RESORT, HERE, LAST_RESORT_HERE = 1, 2, 4, 8
 """Ready; serving while it terminates; the same two of those on this node."""
@@ -17,32 +19,45 @@ FOR_NODE, FOR_ZONE = 16, 32
 """Ready, and hinted for this node; for its zone."""
 NO_NODE_HINT, NO_ZONE_HINT = 64, 128
 """Ready, without a hint for any node; for any zone."""
+SERVING, TERMINATING = 256, 512
+"""What no pool asks for, but who is the better one of two with the same address."""
 
-NOBODY: frozenset[str] = frozenset()
+Candidate = tuple[Backend, int]
+"""An endpoint before anybody decided whether to use it, with its traits."""
 
 
-class Candidate(Struct):
-    """An endpoint before anybody decided whether to use it."""
+def traits_of(endpoint: Endpoint, local: bool, settings: NodeSettings) -> int:
+    """``local`` says whether it is on this node."""
+    told = endpoint.conditions
+    traits = _OF_CONDITIONS[told.ready, told.serving, told.terminating, local]
+    return traits if endpoint.hints is None or not traits & READY else _hinted(traits, endpoint.hints, settings)
 
-    backend: Backend
-    ready: bool
-    serving: bool
-    terminating: bool
-    zones: frozenset[str] = NOBODY
-    nodes: frozenset[str] = NOBODY
 
-    @property
-    def last_resort(self) -> bool:
-        """Still serving while it terminates: used only when nothing is ready (KEP-1669)."""
-        return self.serving and self.terminating
+def _of_conditions(ready: bool, serving: bool, terminating: bool, local: bool) -> int:
+    """Without hints. Who still serves while it terminates is used when nothing is ready (KEP-1669)."""
+    known = SERVING * serving | TERMINATING * terminating
+    if ready:
+        return known | READY | HERE * local | NO_NODE_HINT | NO_ZONE_HINT
+    return known | LAST_RESORT | LAST_RESORT_HERE * local if serving and terminating else known
 
-    def traits(self, settings: NodeSettings) -> int:
-        local = self.backend.local
-        if not self.ready:
-            return (LAST_RESORT | LAST_RESORT_HERE * local) if self.last_resort else 0
-        found = (READY | HERE) if local else READY
-        found |= (FOR_NODE if settings.name in self.nodes else 0) if self.nodes else NO_NODE_HINT
-        return found | ((FOR_ZONE if settings.zone in self.zones else 0) if self.zones else NO_ZONE_HINT)
+
+_TOLD = (None, False, True)
+_OF_CONDITIONS = {
+    (ready, serving, terminating, local): _of_conditions(
+        ready is not False, serving is not False, terminating is True, local
+    )
+    for ready, serving, terminating, local in product(_TOLD, _TOLD, _TOLD, (False, True))
+}
+
+
+def _hinted(traits: int, hints: EndpointHints, settings: NodeSettings) -> int:
+    if hints.for_nodes:
+        here = any(one.name == settings.name for one in hints.for_nodes)
+        traits = traits & ~NO_NODE_HINT | FOR_NODE * here
+    if hints.for_zones:
+        here = any(one.name == settings.zone for one in hints.for_zones)
+        traits = traits & ~NO_ZONE_HINT | FOR_ZONE * here
+    return traits
 
 
 class Group:
@@ -52,13 +67,12 @@ class Group:
     group share it.
     """
 
-    __slots__ = ("_chosen", "_traits", "candidates", "some")
+    __slots__ = ("_candidates", "_chosen", "some")
 
-    def __init__(self, candidates: Sequence[Candidate], settings: NodeSettings) -> None:
-        self.candidates = candidates
-        self._traits = [one.traits(settings) for one in candidates]
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = candidates
         self.some = 0
-        for traits in set(self._traits):
+        for traits in {traits for _, traits in candidates}:
             self.some |= traits
         self._chosen: dict[int, tuple[Backend, ...]] = {}
 
@@ -66,8 +80,7 @@ class Group:
         """The backends of those that have it."""
         found = self._chosen.get(trait)
         if found is None:
-            pairs = zip(self.candidates, self._traits, strict=True)
-            found = self._chosen[trait] = Part([one.backend for one, traits in pairs if traits & trait])
+            found = self._chosen[trait] = Part([backend for backend, traits in self._candidates if traits & trait])
         return found
 
 
@@ -77,9 +90,6 @@ class Pools(Struct):
     cluster: Sequence[Backend] = ()
     local: Sequence[Backend] = ()
     any_usable: bool = False
-
-    def named(self, pool: Pool) -> Sequence[Backend]:
-        return self.cluster if pool is Pool.CLUSTER else self.local
 
 
 def categorize(groups: Iterable[Group], settings: NodeSettings, *, uses_cluster: bool, uses_local: bool) -> Pools:

@@ -167,8 +167,8 @@ class Relaying(Struct):
 class Frontend(Struct, kw_only=True):
     """One address, protocol and port of one Service, with everything that is to happen to its clients.
 
-    Pools are sorted by EndpointSlice, then by address and port as text, and hold no duplicates. ``affinity_seconds`` is
-    0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
+    Pools are sorted by EndpointSlice, then by address as text and by port, and hold no duplicates.
+    ``affinity_seconds`` is 0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
     wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means nothing, which counts as none.
     ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying`` is None where the kernel alone
     may bring packets to the backends. ``cuts_connections`` says that connections to a backend that has gone are to end
@@ -276,7 +276,7 @@ class NodeSettings(Struct):
 
     def answers_pings(self, family: str) -> bool:
         """Whether this node answers a ping of a Service's address."""
-        return any(family_of(one) == family for one in self.answers_ping)
+        return family in map(family_of, self.answers_ping)
 
     def is_pods_interface(self, name: str) -> bool:
         """Whether what comes in by this interface comes from pods."""
@@ -285,7 +285,7 @@ class NodeSettings(Struct):
 
     def detects_pods(self, family: str) -> bool:
         """Whether pods can be told from other clients at all in this family."""
-        return bool(self.pod_interface) or any(family_of(network) == family for network in self.pod_networks)
+        return self.pod_interface != "" or family in map(family_of, self.pod_networks)
 
 
 class NodeView(Struct):

@@ -73,6 +73,9 @@ class Weights(NamedTuple):
         return self.slices.get(backend.slice, 1) if found is None else found
 
 
+_ALIKE = Weights()
+
+
 def weights_of(service: Service, slices: Iterable[EndpointSlice]) -> Weights:
     """What can be read of the annotations counts."""
     text = service.metadata.annotation(WEIGHTS_ANNOTATION)
@@ -82,7 +85,7 @@ def weights_of(service: Service, slices: Iterable[EndpointSlice]) -> Weights:
         for one in slices
         if WEIGHT_ANNOTATION in (one.metadata.annotations or ()) and (weight := slice_weight(one)) is not None
     }
-    return Weights(rules, said)
+    return Weights(rules, said) if rules or said else _ALIKE
 
 
 def slice_weight(slice_: EndpointSlice) -> int | None:

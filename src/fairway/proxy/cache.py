@@ -1,7 +1,7 @@
 """Objects to dirty frontends: what this node should do, kept up to date one Service at a time.
 
     Service ───────┐                        ┌─ held: the frontends each Service asks for
-    EndpointSlice ─┼─▶ dirty Services ─take─┼─ claims: who asks for a frontend, by namespace and name
+    EndpointSlice ─┼─▶ dirty Services ─take─┼─ rivals: who asks for a frontend that several ask for
     NodeSettings ──┘                        └─ frontends: the first claimant's, which the kernel shall hold
 
 An event names one Service; nothing on its way looks at another one, unless both claim the same frontend.
@@ -9,7 +9,7 @@ An event names one Service; nothing on its way looks at another one, unless both
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import insort
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -91,7 +91,8 @@ class Cache:
         self._slices: dict[Key, dict[Key, EndpointSlice]] = {}
         self._service_of: dict[Key, Key] = {}
         self._held: dict[Key, dict[FrontendKey, Frontend]] = {}
-        self._claims: dict[FrontendKey, list[Key]] = {}
+        self._rivals: dict[FrontendKey, list[Key]] = {}
+        """By namespace and name, those that ask for the same frontend; the first has it. Nothing for one alone."""
         self._frontends: dict[FrontendKey, Frontend] = {}
         self._endpoints: dict[Key, Endpoints] = {}
         self._lingering: dict[Key, frozenset[Serving]] = {}
@@ -103,7 +104,6 @@ class Cache:
         self._rebased = False
         if own is not None:
             self._held[own.service] = {own.key: own}
-            self._claims[own.key] = [own.service]
             self._frontends[own.key] = own
 
     @property
@@ -225,14 +225,13 @@ class Cache:
             self._held[key] = new
         self._settle_lingering(key, lingering, batch)
         self._settle_check(key, check, batch)
-        for frontend_key in old.keys() - new.keys():
-            self._withdraw(frontend_key, key)
-            self._publish(frontend_key, batch)
+        for frontend_key in old.keys() - new.keys() if old else ():
+            self._publish(frontend_key, self._withdraw(frontend_key, key), batch)
         for frontend_key, frontend in new.items():
             if frontend_key not in old:
                 self._claim(frontend_key, key)
             if old.get(frontend_key) != frontend:
-                self._publish(frontend_key, batch)
+                self._publish(frontend_key, self._rivals.get(frontend_key, (key,))[0], batch)
 
     def _resolve(self, key: Key, service: Service, slices: Collection[EndpointSlice]) -> dict[FrontendKey, Frontend]:
         """The endpoints of a Service with many slices are kept, so that a change costs as much as the one slice."""
@@ -242,7 +241,7 @@ class Cache:
             if len(slices) > _FEW_SLICES:
                 self._endpoints[key] = endpoints
         found = frontends_of(service, endpoints, self.settings)
-        self.troubles.put_endpoints(service, endpoints)
+        self.troubles.put_endpoints(key, service, endpoints)
         return found
 
     def _lingering_now(
@@ -281,31 +280,37 @@ class Cache:
             self._checks[key] = new
 
     def _claim(self, frontend: FrontendKey, service: Key) -> None:
-        claimants = self._claims.setdefault(frontend, [])
-        claimants.insert(bisect_left(claimants, service), service)
-        self._tell_rivals(frontend, claimants)
+        rivals = self._rivals.get(frontend)
+        if rivals is None:
+            if (held := self._frontends.get(frontend)) is None:
+                return
+            rivals = self._rivals[frontend] = [held.service]
+        insort(rivals, service)
+        self._tell_rivals(frontend, rivals)
 
-    def _withdraw(self, frontend: FrontendKey, service: Key) -> None:
-        claimants = self._claims[frontend]
-        claimants.remove(service)
+    def _withdraw(self, frontend: FrontendKey, service: Key) -> Key | None:
+        """Who has it now; None when nobody else asked for it."""
+        rivals = self._rivals.get(frontend)
+        if rivals is None:
+            return None
+        rivals.remove(service)
         self.troubles.put_rival(None, frontend, service, None)
-        if not claimants:
-            del self._claims[frontend]
-        else:
-            self._tell_rivals(frontend, claimants)
+        self._tell_rivals(frontend, rivals)
+        if len(rivals) == 1:
+            del self._rivals[frontend]
+        return rivals[0]
 
-    def _tell_rivals(self, key: FrontendKey, claimants: Sequence[Key]) -> None:
-        holder, *losers = claimants
+    def _tell_rivals(self, key: FrontendKey, rivals: Sequence[Key]) -> None:
+        holder, *losers = rivals
         self.troubles.put_rival(None, key, holder, None)
         for loser in losers:
             if (frontend := self._held.get(loser, {}).get(key)) is not None:
                 self.troubles.put_rival(frontend, key, loser, holder)
 
-    def _publish(self, key: FrontendKey, batch: Batch) -> None:
-        """The first claimant's frontend is the one that counts."""
-        before = self._frontends.get(key)
-        batch.before.setdefault(key, before)
-        if claimants := self._claims.get(key):
-            self._frontends[key] = self._held[claimants[0]][key]
+    def _publish(self, key: FrontendKey, holder: Key | None, batch: Batch) -> None:
+        """The frontend of who has it is the one that counts."""
+        batch.before.setdefault(key, self._frontends.get(key))
+        if holder is not None:
+            self._frontends[key] = self._held[holder][key]
         else:
             self._frontends.pop(key, None)

@@ -1,6 +1,7 @@
 """How a machine is opened for each mode, by the mode's name: everybody who programs a kernel does it through this.
 
-Everything belongs to the network namespace of the thread that opens it and calls it.
+Everything belongs to the network namespace of the thread that opens it and calls it. A mode's kernel is loaded when it
+is opened: see `fairway.modes.registry`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from fairway.kernel.contract import Opened
-from fairway.kernel.iptables_mode import open_iptables_mode
-from fairway.kernel.ipvs_mode import Tuning, open_ipvs
-from fairway.kernel.nftables_mode import open_nftables
-from fairway.modes.iptables import Options
-from fairway.modes.ipvs import Options as IpvsOptions
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, duration
 from fairway.relay.kernel import Relays, add_addresses, relaying
@@ -22,9 +18,27 @@ from fairway.relay.relay import Relay
 Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
 
 
+def _nftables(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
+    from fairway.kernel.nftables_mode import open_nftables
+
+    return open_nftables()
+
+
+def _iptables(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
+    from fairway.kernel.iptables_mode import open_iptables_mode
+    from fairway.modes.iptables import Options
+
+    written = document.iptables
+    options = Options(flat=written.flat, masquerade_bit=written.masquerade_bit, count=True)
+    return open_iptables_mode(options, written.variant)
+
+
 def _ipvs(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
+    from fairway.kernel.ipvs_mode import Tuning, open_ipvs
+    from fairway.modes.ipvs import Options
+
     told = document.ipvs
-    options = IpvsOptions(told.scheduler or "rr", masquerade_bit=document.iptables.masquerade_bit)
+    options = Options(told.scheduler or "rr", masquerade_bit=document.iptables.masquerade_bit)
     seconds = (int(duration(one)) for one in (told.tcp_timeout, told.tcp_fin_timeout, told.udp_timeout))
     tcp, tcp_fin, udp = seconds
     tuning = Tuning(
@@ -34,10 +48,10 @@ def _ipvs(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
 
 
 KERNELS: Mapping[str, Open] = {
-    "nftables": lambda _: open_nftables(),
-    "iptables": lambda document: open_iptables_mode(_iptables_options(document), document.iptables.variant),
+    "nftables": _nftables,
+    "iptables": _iptables,
     "ipvs": _ipvs,
-    USERSPACE: lambda _: open_nftables(),
+    USERSPACE: _nftables,
 }
 """One for each mode of `fairway.modes.registry`; for the userspace mode, the one that leads clients to the relay."""
 
@@ -60,8 +74,3 @@ def open_mode(
         relaying(carrier, name, make_relay(prepare=add_addresses)) as opened,
     ):
         yield opened
-
-
-def _iptables_options(document: KubeProxyConfiguration) -> Options:
-    written = document.iptables
-    return Options(flat=written.flat, masquerade_bit=written.masquerade_bit, count=True)

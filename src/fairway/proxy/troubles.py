@@ -61,10 +61,11 @@ class Troubles:
                 del self._slices[service]
         self._changed[service] = None
 
-    def put_endpoints(self, service: Service, endpoints: Endpoints) -> None:
+    def put_endpoints(self, key: Key, service: Service, endpoints: Endpoints) -> None:
         """Its slices taken together, after its frontends were resolved from them."""
-        found = (*contradictions(service.key, endpoints), *too_many(service, endpoints.size))
-        self._put(self._endpoints, service.key, found)
+        found = contradictions(key, endpoints) + too_many(service, endpoints.size)
+        if found or key in self._endpoints:
+            self._put(self._endpoints, key, found)
 
     def put_rival(self, frontend: Frontend | None, key: FrontendKey, service: Key, holder: Key | None) -> None:
         """A Service asks for a frontend that another one has, or (None) does so no more."""
