@@ -282,7 +282,7 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
 # --- elements --------------------------------------------------------------------------------------------------------
 
 _NESTED_ELEMENT = 1 | NESTED
-_HEAD = struct.Struct("=HHHHHH")
+_ELEMENT_HEAD = struct.Struct("=HH")
 _DATA_HEAD = struct.Struct("=HHHH")
 _PLAIN_DATA = (2, 1)
 
@@ -352,25 +352,27 @@ def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
     if declared.interval:
         yield from _packed_intervals(declared, elements)
         return
-    key_pad = b"\0" * (-_length(declared.key) % 4)
+    size = _length(declared.key)
+    key_pad = b"\0" * (-size % 4)
+    key_head = _DATA_HEAD.pack(size + 8, _NESTED_ELEMENT, size + 4, 1)
+    wide = _length(declared.data) if declared.data and declared.data != VERDICT_DATA else 0
+    data_head = _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1)
+    # key { value } and data { value } with nothing else, which is what nearly all are, have the same heads
+    start = _ELEMENT_HEAD.pack(4 + size + 8 + len(key_pad) + wide + 8, _NESTED_ELEMENT) + key_head
+    between = key_pad + data_head
     for element in elements:
-        key, data = element.key, element.data
-        size = len(key)
+        data = element.data
+        if element.comment == "" and type(data) is bytes:
+            yield start + element.key + between + data
+            continue
         if data is None:
             tail = b""
-        elif isinstance(data, Jump):
-            tail = nested(2, expressions.verdict(data))
         else:
-            wide = len(data)
-            tail = _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1) + data
+            tail = nested(2, expressions.verdict(data)) if isinstance(data, Jump) else data_head + data
         if element.comment:
             tail += attribute(6, _comment(element.comment))
-        yield (
-            _HEAD.pack(12 + size + len(key_pad) + len(tail), _NESTED_ELEMENT, size + 8, _NESTED_ELEMENT, size + 4, 1)
-            + key
-            + key_pad
-            + tail
-        )
+        head = _ELEMENT_HEAD.pack(4 + size + 8 + len(key_pad) + len(tail), _NESTED_ELEMENT)
+        yield head + key_head + element.key + key_pad + tail
 
 
 def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar, cast, overload
+from typing import Generic, NamedTuple, TypeVar, cast, final, overload
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +36,7 @@ def derived(part: tuple[T, ...], make: Callable[[tuple[T, ...]], R]) -> R:
     return found
 
 
+@final
 class Parts(Sequence[T], Generic[T]):
     """Reads as one tuple of all items, and equals it."""
 

@@ -168,12 +168,12 @@ class Frontend(Struct, kw_only=True):
     """One address, protocol and port of one Service, with everything that is to happen to its clients.
 
     Pools are sorted by EndpointSlice, then by address as text and by port, and hold no duplicates.
-    ``affinity_seconds`` is 0 without session affinity. ``source_ranges`` is empty when everybody may connect. ``balancing`` is what the user
-    wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means nothing, which counts as none.
-    ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying`` is None where the kernel alone
-    may bring packets to the backends. ``cuts_connections`` says that connections to a backend that has gone are to end
-    at once, not when their two ends notice. ``health_check_port`` is where this node tells
-    load balancers whether it has backends of its own, said once a Service port, by its cluster IP; 0 for none.
+    ``affinity_seconds`` is 0 without session affinity. ``source_ranges`` is empty when everybody may connect.
+    ``balancing`` is what the user wrote: `RANDOM`, `HASH`, `ROUND_ROBIN`, `LEAST_CONNECTIONS`, or a word that means
+    nothing, which counts as none. ``scheduler`` is the IPVS scheduler that the user asked for, or empty. ``relaying``
+    is None where the kernel alone may bring packets to the backends. ``cuts_connections`` says that connections to a
+    backend that has gone are to end at once, not when their two ends notice. ``health_check_port`` is where this node
+    tells load balancers whether it has backends of its own, said once a Service port, by its cluster IP; 0 for none.
     """
 
     kind: FrontendKind

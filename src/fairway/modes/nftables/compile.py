@@ -10,8 +10,9 @@ masquerade                              masquerade-node { F }  masquerade-outsid
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from fairway.model.hashing import table
 from fairway.model.parts import Parts, derived
@@ -57,64 +58,110 @@ _FIRST_SLOT = {Pool.CLUSTER: 0, Pool.LOCAL: LOCAL}
 _DAY = 86_400
 """The longest affinity that Kubernetes accepts."""
 _UNPRINTED = re.compile(r"[^\w./:-]|_")
-_OF_CLIENT = {client: f"frontends-{client}" for client in Client}
-_MASQUERADE = {client: f"masquerade-{client}" for client in Client}
-_CLIENTS = tuple(Client)
+_CLIENTS = Client.POD, Client.NODE, Client.OUTSIDE
+_Actions = tuple[Action, Action, Action]
+"""Of each of them."""
+_ADDRESSES = {FrontendKind.OTHER_PORTS: "cluster-ips", FrontendKind.PING: "pinged"}
+"""Frontends that are an address alone, and the set it is in."""
 _NO_SLOTS: dict[int, Slots] = {}
 _NO_IDENTITIES: dict[bytes, int] = {}
 
 
 def compile_frontend(frontend: Frontend, settings: NodeSettings) -> Fragment:
     """One frontend's share of the Program."""
-    family = family_of_key(frontend.key)
-    if frontend.kind is FrontendKind.OTHER_PORTS:
-        address = Element("cluster-ips", address_bytes(frontend.address), None, _comment(frontend))
+    where = frontend.key
+    family = family_of_key(where)
+    if addresses := _ADDRESSES.get(frontend.kind):
+        address = Element(addresses, address_bytes(frontend.address), None, _comment(frontend))
         return Fragment(frontend, family, (address,), _NO_SLOTS, identities=_NO_IDENTITIES)
-    if frontend.kind is FrontendKind.PING:
-        address = Element("pinged", address_bytes(frontend.address), None, _comment(frontend))
-        return Fragment(frontend, family, (address,), _NO_SLOTS, identities=_NO_IDENTITIES)
-    key = frontend_bytes(frontend.key)
-    actions = {client: frontend.action(client) for client in _CLIENTS}
-    slots = {_FIRST_SLOT[pool]: _slots(frontend, pool) for pool in _used_pools(frontend, actions)}
-    numbers = {client: _number(frontend, action, slots) for client, action in actions.items()}
+    key, comment = frontend_bytes(where), _comment(frontend)
+    actions = frontend.pod, frontend.node, frontend.outside
+    pools = ((pool, frontend.pool(pool)) for pool in _used_pools(actions))
+    slots = {_FIRST_SLOT[pool]: _slots(frontend, backends) for pool, backends in pools if backends}
+    row = _row(actions, tuple([(first, len(some)) for first, some in slots.items()]), _how(frontend))
     identities = _identities(slots) if frontend.affinity_seconds else _NO_IDENTITIES
-    draws = (DRAW + first + _drawn(frontend, len(backends)) for first, backends in slots.items() if identities)
     return Fragment(
         frontend=frontend,
         family=family,
         elements=(
-            *_dispatch(frontend, key, numbers),
-            *_masquerade(key, actions),
+            *[Element(name, key, data, comment) for name, data in row.dispatch],
+            *[Element(name, key) for name in row.masquerade],
             *_on_node_address(frontend, key, settings),
             *_hairpin(key, slots.values()),
             *(_source_ranges(frontend, key) if frontend.source_ranges else ()),
             *(_sticky(frontend, key, slots, identities) if identities else ()),
         ),
         slots=slots,
-        numbers=_structure_of(*numbers.values(), *draws),
+        numbers=row.numbers,
         fixed=frontend.balancing == HASH,
         identities=identities,
         key=key,
     )
 
 
+class _How(NamedTuple):
+    """What else decides how clients of a frontend get to a backend."""
+
+    hashed: bool
+    affinity: int
+    """The number of its affinity, for the cluster pool; 0 without."""
+    restricted: bool
+    """Whether only some may connect."""
+
+
+class _Row(NamedTuple):
+    """A frontend's table of actions as elements, without the frontend: thousands have the same one."""
+
+    dispatch: tuple[tuple[str, bytes], ...]
+    """Maps, and what they have for the frontend."""
+    masquerade: tuple[str, ...]
+    """Sets that it is in."""
+    numbers: frozenset[int]
+    """The structure that takes."""
+
+
+def _how(frontend: Frontend) -> _How:
+    affinity = _affinity_number(frontend) if frontend.affinity_seconds else 0
+    return _How(frontend.balancing == HASH, affinity, bool(frontend.source_ranges))
+
+
 @lru_cache(maxsize=4096)
-def _structure_of(*numbers: int) -> frozenset[int]:
-    """Those numbers that chains are made for; the same set for all frontends alike."""
-    return frozenset(one for one in numbers if one not in (REFUSE, THROW_AWAY))
+def _row(actions: _Actions, slots: tuple[tuple[int, int], ...], how: _How) -> _Row:
+    """``slots`` has the number of each used pool's first slot, and how many it has."""
+    drawn = {first: first + _drawn(how.hashed, count) for first, count in slots}
+    numbers = {client: _number(action, drawn, how.affinity) for client, action in zip(_CLIENTS, actions, strict=True)}
+    needed = {*numbers.values(), *(DRAW + one for one in drawn.values() if how.affinity)}
+    masquerade = [
+        f"masquerade-{client}"
+        for client, action in zip(_CLIENTS, actions, strict=True)
+        if action.masquerade and action.kind is ActionKind.FORWARD
+    ]
+    return _Row(
+        dispatch=tuple(_dispatch(numbers, how.restricted)),
+        masquerade=tuple(masquerade),
+        numbers=frozenset(needed - {REFUSE, THROW_AWAY}),
+    )
 
 
-def _slots(frontend: Frontend, pool: Pool) -> Slots:
+def _dispatch(numbers: dict[Client, int], restricted: bool) -> Iterator[tuple[str, bytes]]:
+    if len(set(numbers.values())) == 1 and not restricted:
+        yield "frontends", number_bytes(numbers[Client.POD])
+        return
+    yield "frontends", number_bytes(BY_SOURCE if restricted else BY_CLIENT)
+    for client, number in numbers.items():
+        yield f"frontends-{client}", number_bytes(number)
+
+
+def _slots(frontend: Frontend, backends: Sequence[Backend]) -> Slots:
     """Each backend in as many slots as it weighs, or has places in the table."""
-    backends = frontend.pool(pool)
     if frontend.balancing == HASH:
         return Slots(backends, (backend_bytes(one.address, one.port) for one in table(backends)))
     return Slots(backends)
 
 
-def _drawn(frontend: Frontend, slots: int) -> int:
+def _drawn(hashed: bool, slots: int) -> int:
     """What says how one of so many slots is found."""
-    return HASHED + slots if frontend.balancing == HASH else slots
+    return HASHED + slots if hashed else slots
 
 
 def unsupported(frontend: Frontend) -> list[str]:
@@ -146,17 +193,19 @@ def _sticky(frontend: Frontend, key: bytes, slots: dict[int, Slots], identities:
     """How many to draw from, and the backends by what clients remember of them."""
     for first, backends in slots.items() if identities else ():
         pool = "-local" if first == LOCAL else ""
-        yield Element(f"sticky-counts{pool}", key, number_bytes(first + _drawn(frontend, len(backends))))
+        drawn = _drawn(frontend.balancing == HASH, len(backends))
+        yield Element(f"sticky-counts{pool}", key, number_bytes(first + drawn))
         for backend in dict.fromkeys(backends):
             yield Element(f"sticky-backends{pool}", key + number_bytes(identities[backend]), backend)
 
 
-def _used_pools(frontend: Frontend, actions: dict[Client, Action]) -> list[Pool]:
-    used = [action.pool for action in actions.values() if action.kind is ActionKind.FORWARD]
-    return [pool for pool in _FIRST_SLOT if pool in used and frontend.pool(pool)]
+@lru_cache(maxsize=256)
+def _used_pools(actions: _Actions) -> tuple[Pool, ...]:
+    used = [action.pool for action in actions if action.kind is ActionKind.FORWARD]
+    return tuple(pool for pool in _FIRST_SLOT if pool in used)
 
 
-def _number(frontend: Frontend, action: Action, slots: dict[int, Slots]) -> int:
+def _number(action: Action, drawn: dict[int, int], affinity: int) -> int:
     match action.kind:
         case ActionKind.DROP:
             return THROW_AWAY
@@ -164,34 +213,16 @@ def _number(frontend: Frontend, action: Action, slots: dict[int, Slots]) -> int:
             return REFUSE
         case ActionKind.FORWARD:
             first = _FIRST_SLOT[action.pool]
-            if first not in slots:
+            if first not in drawn:
                 return REFUSE
-            if frontend.affinity_seconds:
-                return _affinity_number(frontend, action.pool)
-            return first + _drawn(frontend, len(slots[first]))
+            if affinity:
+                return affinity + (AFFINITY_LOCAL if action.pool is Pool.LOCAL else 0)
+            return drawn[first]
 
 
-def _affinity_number(frontend: Frontend, pool: Pool) -> int:
+def _affinity_number(frontend: Frontend) -> int:
     node_port = AFFINITY_NODE_PORT if frontend.kind is FrontendKind.NODE_PORT else 0
-    return AFFINITY + node_port + (AFFINITY_LOCAL if pool is Pool.LOCAL else 0) + min(frontend.affinity_seconds, _DAY)
-
-
-def _dispatch(frontend: Frontend, key: bytes, numbers: dict[Client, int]) -> Iterator[Element]:
-    comment = _comment(frontend)
-    if len(set(numbers.values())) == 1 and not frontend.source_ranges:
-        yield Element("frontends", key, number_bytes(numbers[Client.POD]), comment)
-        return
-    yield Element("frontends", key, number_bytes(BY_SOURCE if frontend.source_ranges else BY_CLIENT), comment)
-    for client, number in numbers.items():
-        yield Element(_OF_CLIENT[client], key, number_bytes(number), comment)
-
-
-def _masquerade(key: bytes, actions: dict[Client, Action]) -> list[Element]:
-    return [
-        Element(_MASQUERADE[client], key)
-        for client, action in actions.items()
-        if action.masquerade and action.kind is ActionKind.FORWARD
-    ]
+    return AFFINITY + node_port + min(frontend.affinity_seconds, _DAY)
 
 
 def _on_node_address(frontend: Frontend, key: bytes, settings: NodeSettings) -> tuple[Element, ...]:
@@ -205,7 +236,7 @@ def _hairpin(key: bytes, slots: Iterable[Slots]) -> list[Element]:
     """Backends on this node that their own connection may be given to."""
     here = set[str]()
     for some in slots:
-        if isinstance(some.pool, Parts):
+        if type(some.pool) is Parts:
             here.update(address for part in some.pool.parts for address in derived(part, _may_be_here))
         else:
             here.update(_may_be_here(some.pool))

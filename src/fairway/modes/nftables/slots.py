@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import overload
 
 from fairway.model.parts import Parts, difference
@@ -39,7 +39,7 @@ class Slots(Sequence[bytes]):
             self._size = len(self._packed) // self._width
         else:
             # Weights are given to whole pools, which have no parts then.
-            self._size = len(pool) if isinstance(pool, Parts) else sum([one.weight for one in pool])
+            self._size = len(pool) if type(pool) is Parts else sum([one.weight for one in pool])
 
     @property
     def pool(self) -> Sequence[Backend]:
@@ -49,6 +49,8 @@ class Slots(Sequence[bytes]):
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
+        if self._packed is None and type(self._pool) is not Parts:
+            return _rows(self._pool)
         packed, width = self._bytes(), self._width
         return (bytes(packed[at : at + width]) for at in range(0, len(packed), width))
 
@@ -63,7 +65,7 @@ class Slots(Sequence[bytes]):
             return tuple(self)[index]
         if not 0 <= index < self._size:
             raise IndexError(index)
-        if self._packed is None and self._size == len(self._pool) and not isinstance(self._pool, Parts):
+        if self._packed is None and self._size == len(self._pool) and type(self._pool) is not Parts:
             one = self._pool[index]
             return backend_bytes(one.address, one.port)
         return bytes(self._bytes()[index * self._width : (index + 1) * self._width])
@@ -103,7 +105,7 @@ class Slots(Sequence[bytes]):
                 packed[number * width : (number + 1) * width] = data
                 found._size = max(found._size, number + 1)
         del packed[found._size * width :]
-        found._packed = packed if isinstance(pool, Parts) else bytes(packed)
+        found._packed = packed if type(pool) is Parts else bytes(packed)
         self._hand_on(found, moves)
         return found
 
@@ -111,7 +113,7 @@ class Slots(Sequence[bytes]):
         """The same where everybody has one slot: nobody who stays is looked at twice."""
         gone, come = difference(self._pool, pool)
         left, new = _places(gone), _places(come)
-        where = self._index().__getitem__ if isinstance(self._pool, Parts) else self._find
+        where = self._index().__getitem__ if type(self._pool) is Parts else self._find
         free = sorted(where(backend_bytes(*one)) for one in left.keys() - new.keys())
         coming = [backend_bytes(*one) for one in new if one not in left]
         size = self._size - len(free) + len(coming)
@@ -128,7 +130,7 @@ class Slots(Sequence[bytes]):
         if self._packed is not None:
             return self._packed
         packed = b"".join(_rows(self._pool))
-        if isinstance(self._pool, Parts):
+        if type(self._pool) is Parts:
             self._packed = packed
         return packed
 
@@ -147,7 +149,7 @@ class Slots(Sequence[bytes]):
         return at // self._width
 
     def _hand_on(self, to: Slots, moves: Moves) -> None:
-        if self._where is None or not isinstance(to._pool, Parts):
+        if self._where is None or type(to._pool) is not Parts:
             return
         where, self._where = self._where, None
         for number in moves:
@@ -160,7 +162,10 @@ class Slots(Sequence[bytes]):
 def _rows(pool: Iterable[Backend]) -> Iterator[bytes]:
     for one in pool:
         data = backend_bytes(one.address, one.port)
-        yield data if one.weight == 1 else data * one.weight
+        if one.weight == 1:
+            yield data
+        else:
+            yield from repeat(data, one.weight)
 
 
 def _places(parts: Iterable[Iterable[Backend]]) -> dict[tuple[str, int], None]:
