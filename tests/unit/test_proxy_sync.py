@@ -32,9 +32,15 @@ class Ear(Listener):
 
     rounds: asyncio.Queue[tuple[Round, Sequence[Receipt]]] = field(default_factory=asyncio.Queue)
     failures: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    noted: asyncio.Queue[Batch] = field(default_factory=asyncio.Queue)
+    wrong: set[Key] = field(default_factory=set)
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         self.rounds.put_nowait((done, receipts))
+
+    def noticed(self, batch: Batch) -> None:
+        self.wrong.update(batch.problems)
+        self.noted.put_nowait(batch)
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         self.failures.put_nowait(str(error))
@@ -449,3 +455,19 @@ async def test_a_refused_frontend_is_offered_again_when_it_changes_and_not_befor
         await world.round()
         assert world.kernel.held[key(CART)][0].cluster[0].address == "10.244.1.9"
         assert world.sync.refused == {}
+
+
+async def test_what_is_wrong_with_a_great_first_load_is_looked_for_in_parts_beside_the_changes_that_follow() -> None:
+    world = World()
+    for number in range(1200):
+        world.put(service(f"odd-{number}", f"10.97.{number // 250}.{number % 250 + 1}", "ODD"))
+    async with world.running():
+        world.put(CART, "10.244.1.2")
+        done, _ = await world.round()
+        assert done.kind is RoundKind.CHANGE
+        assert world.ear.wrong
+        assert len(world.ear.wrong) < 1200
+        async with asyncio.timeout(WAIT):
+            while len(world.ear.wrong) < 1200:
+                await world.ear.noted.get()
+    assert len(world.sync.problems()) == 1200

@@ -17,7 +17,6 @@ from fairway.objects.cluster import Node
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service
 from fairway.proxy.cache import Batch
-from fairway.proxy.receipts import Round, RoundKind
 from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
@@ -58,8 +57,7 @@ class Desk:
 
     def round(self, *found: tuple[str, Problem], about: Key = CART) -> None:
         self.found = list(found)
-        done = Round(kind=RoundKind.CHANGE, at=0.0, seconds=0.0, commands=1, frontends=1)
-        self.telling.finished(done, [], Batch(problems={about: tuple(one for _, one in found)}))
+        self.telling.noticed(Batch(problems={about: tuple(one for _, one in found)}))
 
 
 def test_a_problem_is_an_event_of_its_service_with_node_field_and_slice() -> None:

@@ -66,6 +66,10 @@ class Listener:
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         """A round was acknowledged."""
 
+    def noticed(self, batch: Batch) -> None:
+        """What is wrong with the objects of a round was looked for: see `Sync.found_in`. Those of a great one are
+        looked into in parts, beside the rounds that follow."""
+
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         """A round was refused and will be tried again."""
 
@@ -183,18 +187,18 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 await self._clock.sleep(wait)
             self._wake.clear()
             self._told = False
-            started = self._clock.monotonic()
+            started, first = self._clock.monotonic(), not self.is_ready
             try:
-                await self._round(started)
+                asked = await self._round(started)
             except ApplyFailed as error:
                 await self._retry_later(error)
             else:
-                if self._ready.is_set():  # nobody waits for the first load's sake: what comes after it is small
+                if asked and not first:  # nobody waits for the first load's sake: what comes after it is small
                     self._pacer.finished(started, self._clock.monotonic())
                 self._recovered()
-                self._ready.set()
 
-    async def _round(self, started: float) -> None:
+    async def _round(self, started: float) -> bool:
+        """Make the kernel follow; says whether there was anything to ask it for."""
         state = self._state
         await self._take()
         if state.pending.rebased and not state.doubt:
@@ -203,10 +207,20 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             await self._flows.settled(state.pending.before)
             kind = state.kind if state.doubt else RoundKind.CHANGE
             commands = await (self._in_a_thread(self._apply_whole) if state.doubt else self._apply_changes())
-            self._acknowledged(kind, started, commands)
+            told = self._acknowledged(kind, started, commands)
+            if not self.is_ready:
+                # Who waits for the first load need not wait until metrics and problems of a whole cluster are counted.
+                self._ready.set()
+                await asyncio.sleep(0)
+            self._tell(*told)
             if self._disturbed:
                 by, self._disturbed = self._disturbed, ""
                 self.kernel_changed(by)
+            return True
+        if self._cache.troubles.waiting:
+            self._notice(Batch())
+            await asyncio.sleep(0)
+        return False
 
     async def _take(self) -> None:
         """All that is dirty, in parts: ten thousand Services take seconds, and probes must be answered meanwhile."""
@@ -358,21 +372,33 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         frontends = {key: one for key, one in view.frontends.items() if key not in self.refused}
         return NodeView(settings=view.settings, frontends=frontends)
 
-    def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> None:
+    def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> tuple[Round, list[Receipt], Batch]:
+        """The kernel holds what is wanted."""
         state, now = self._state, self._clock.monotonic()
         batch, state.pending, state.doubt = state.pending, Batch(), ""
         done = Round(
             kind=kind, at=self._clock.now(), seconds=now - started, commands=commands, frontends=len(batch.before)
         )
         self.rounds.append(done)
-        receipts = self.receipts.add(batch.causes, at=done.at, monotonic=now, commands=commands)
-        batch.problems = self._cache.troubles.take()
-        for problem in chain.from_iterable(batch.problems.values()):
-            self._complain(str(problem))
         log.debug("%s", done)
+        return done, self.receipts.add(batch.causes, at=done.at, monotonic=now, commands=commands), batch
+
+    def _tell(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+        """Everybody who wants to know of a round."""
         self._flows.acknowledged(done, batch)
         for listener in self._listeners:
             listener.finished(done, receipts, batch)
+        self._notice(batch)
+
+    def _notice(self, batch: Batch) -> None:
+        """Look for what is wrong with the objects of a round, and those that are left from rounds before."""
+        batch.problems = self._cache.troubles.take(_TAKEN_AT_ONCE)
+        for problem in chain.from_iterable(batch.problems.values()):
+            self._complain(str(problem))
+        for listener in self._listeners:
+            listener.noticed(batch)
+        if self._cache.troubles.waiting:
+            self._wake.set()
 
     def _doubt(self, kind: RoundKind, reason: str) -> None:
         self._state.kind, self._state.doubt = kind, reason

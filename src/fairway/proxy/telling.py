@@ -11,7 +11,7 @@ has a budget: what does not fit is in the log and in `fairway status` all the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import chain
 
 from fairway.client.events import Bucket
@@ -22,7 +22,6 @@ from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES, SERVICES
 from fairway.objects.service import Service
 from fairway.proxy.cache import Batch
-from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.sync import Listener
 
 COMPONENT = "fairway-proxy"
@@ -56,7 +55,7 @@ class Telling(Listener):
         if self.recorder is not None:
             self.recorder.record(NODES, node, "Starting", "", action="StartKubeProxy")
 
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+    def noticed(self, batch: Batch) -> None:
         found: dict[Key, dict[Problem, str]] = {key: {} for key in batch.problems}
         for reason, problem in self._problems(batch):
             found.setdefault(problem.service, {})[problem] = reason

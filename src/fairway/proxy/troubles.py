@@ -9,6 +9,7 @@ its rivals ──────┘
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem, contested, contradictions, service_problems, slice_problems, too_many
@@ -39,14 +40,19 @@ class Troubles:
         """One of its slices is there, or has changed, or (None) is gone, or is another Service's now."""
         self._new_slices[service, key] = slice_
 
-    def _look(self) -> None:
-        services, self._new_services = self._new_services, {}
-        for key, service in services.items():
-            self._put(self._own, key, service_problems(service) if service is not None else ())
+    @property
+    def waiting(self) -> bool:
+        """Whether there are objects that nobody has looked into yet."""
+        return bool(self._new_services or self._new_slices)
+
+    def _look(self, most: int | None = None) -> None:
+        for name in list(islice(self._new_services, most)):
+            service = self._new_services.pop(name)
+            self._put(self._own, name, service_problems(service) if service is not None else ())
             if service is None:
-                self._put(self._endpoints, key, ())
-        slices, self._new_slices = self._new_slices, {}
-        for (owner, key), slice_ in slices.items():
+                self._put(self._endpoints, name, ())
+        for owner, key in list(islice(self._new_slices, most)):
+            slice_ = self._new_slices.pop((owner, key))
             self._put_slice(owner, key, slice_problems(owner, slice_) if slice_ is not None else ())
 
     def _put_slice(self, service: Key, key: Key, found: _Told) -> None:
@@ -82,9 +88,8 @@ class Troubles:
             self._lost.setdefault(service, {})[key] = problem
         self._changed[service] = None
 
-    def of(self, service: Key) -> _Told:
-        """All that is wrong with one Service now; usually nothing."""
-        self._look()
+    def _of(self, service: Key) -> _Told:
+        """All that is known to be wrong with one Service; usually nothing."""
         slices = self._slices.get(service, {})
         return (
             *self._own.get(service, ()),
@@ -97,13 +102,16 @@ class Troubles:
         """The Services with anything wrong, by name."""
         self._look()
         keys = {*self._own, *self._slices, *self._endpoints, *self._lost}
-        return {key: self.of(key) for key in sorted(keys)}
+        return {key: self._of(key) for key in sorted(keys)}
 
-    def take(self) -> dict[Key, _Told]:
-        """The Services whose problems are not what they were at the last call; those that have none any more, too."""
-        self._look()
+    def take(self, most: int | None = None) -> dict[Key, _Told]:
+        """The Services whose problems are not what they were at the last call; those that have none any more, too.
+
+        So many Services, and so many slices, are looked into at ``most``: see `waiting`.
+        """
+        self._look(most)
         changed, self._changed = self._changed, {}
-        return {key: self.of(key) for key in changed}
+        return {key: self._of(key) for key in changed}
 
     def _put(self, into: dict[Key, _Told], key: Key, found: _Told) -> None:
         if into.get(key, ()) == found:
