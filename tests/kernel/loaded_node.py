@@ -31,6 +31,10 @@ class World:
         log = self.directory / "proxy.log"
         return proxy(self.node, self.api.kubeconfig, log, *networks, *flags, ready=ready)
 
+    def flush(self) -> None:
+        """Away with all rules of everybody, as ``systemctl reload nftables`` begins."""
+        nft(self.node, "flush", "ruleset")
+
 
 @contextmanager
 def loaded_node(network: RunningNetwork, directory: Path, *, relayed: bool = False) -> Iterator[World]:
@@ -50,9 +54,9 @@ def loaded_node(network: RunningNetwork, directory: Path, *, relayed: bool = Fal
 
 
 @contextmanager
-def load(network: RunningNetwork) -> Iterator[Load]:
+def load(network: RunningNetwork, *, chatty: bool = False) -> Iterator[Load]:
     """Clients in the pod ``shell``, which have all come once and all come once more in the end."""
-    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80)) as found:
+    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80), chatty=chatty) as found:
         found.go_round()
         yield found
         found.go_round()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.cli.main import run as fairway
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.namespaces import NetworkNamespace
@@ -26,6 +27,7 @@ from tests.kernel.proxy_world import NODE, NODE_ADDRESS, PATIENCE, VIP, Api, Con
 
 pytestmark = pytest.mark.kernel
 
+NOT_OWNED = "--nftables-own-tables=false"
 SERVED = (ServedPort(8080), ServedPort(8080, "UDP"))
 
 
@@ -205,7 +207,7 @@ def test_what_changed_while_there_was_no_proxy_is_caught_up_with(world: World) -
 def test_what_somebody_removes_comes_back_and_the_log_names_who(world: World, intrusion: tuple[str, ...]) -> None:
     world.api.service("web")
     world.api.endpoints("web", *world.web)
-    with world.proxy() as running:
+    with world.proxy(NOT_OWNED) as running:
         wanted = nft(world.node, "list", "table", "ip", "fairway")
         talk = world.network.client_from("shell")
         nft(world.node, *intrusion)
@@ -216,10 +218,33 @@ def test_what_somebody_removes_comes_back_and_the_log_names_who(world: World, in
         assert running.status()["rounds"][-1]["kind"] == "repair"
 
 
+def test_nobody_removes_what_is_owned_and_it_can_be_read_whose_it_is(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.api.service("web")
+    world.api.endpoints("web", *world.web)
+    with world.proxy() as running:
+        nft(world.node, "flush", "ruleset")
+        with pytest.raises(CommandFailed, match="Operation not permitted"):
+            nft(world.node, "delete", "table", "ip", "fairway")
+        assert world.answers() == {"web-1", "web-2"}
+        assert [one["kind"] for one in running.status()["rounds"]] == ["start"]
+        assert "fairway_proxy_tables_owned 1.0" in running.get("/metrics")[1]
+        for flags, told in (
+            (["--plan"], "only {} can change it: stop that first"),
+            (["--force"], "belongs to {}: nobody"),
+        ):
+            code = world.node.run(partial(fairway, ["cleanup", *flags]))
+            said = capsys.readouterr()
+            assert re.search(told.format(rf"\S+ \(pid {running.process.pid}\)"), said.out + said.err)
+            assert code == (1 if flags == ["--force"] else 0)
+        assert world.answers() == {"web-1", "web-2"}
+
+
 def test_an_open_connection_survives_the_loss_of_all_rules(world: World) -> None:
     world.api.service("web")
     world.api.endpoints("web", world.network.address("talk-1"))
-    with world.proxy() as running, world.converse() as talk:
+    with world.proxy(NOT_OWNED) as running, world.converse() as talk:
         nft(world.node, "flush", "ruleset")
         until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
         assert talk.still_works()
@@ -279,7 +304,7 @@ def test_a_kernel_that_refuses_is_told_of_once_and_asked_again(world: World) -> 
         until(world.node, lambda: "fairway" in nft(world.node, "list", "tables"), "somebody owns our table")
         with world.proxy(ready=False) as running:
             until(world.node, lambda: "trying again" in running.said(), "the refusal is in the log")
-            assert "EPERM" in running.said()
+            assert f"table ip fairway belongs to nft (pid {owner.pid})" in running.said()
             assert running.status()["ready"] is False
             owner.stdin.close()
             owner.wait(PATIENCE)

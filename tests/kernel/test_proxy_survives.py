@@ -1,4 +1,7 @@
-"""Under load no established connection is lost: the proxy killed, its table an earlier version's, all rules gone."""
+"""Under load no established connection is lost: rules flushed, the proxy killed, its tables an earlier version's.
+
+The connections of these tests are in mid-conversation: each has a word on its way whenever something happens.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,20 @@ from pathlib import Path
 import pytest
 
 from fairway.kernel.command import run
+from fairway.kernel.nftables import Nftables
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
+from fairway.model.view import NodeSettings
+from fairway.modes.nftables import NftablesMode, Plan, Program
+from fairway.modes.nftables.plan import DeleteTable
 from tests.kernel.loaded_node import DNS_VIP, PORT, World, load, loaded_node
 from tests.kernel.proxy_world import NODE, VIP, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
 
+FLUSHES = 20
+MODE = NftablesMode()
+NOT_OWNED = "--nftables-own-tables=false"
 # What a version before this one may have left: a table of our name, with a set and a chain of our names that are of
 # other kinds, one chain and one set that are not ours any more, and rules for each Service.
 EARLIER = """
@@ -47,14 +57,20 @@ def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def test_a_proxy_that_is_killed_and_started_again_is_noticed_by_nobody(world: World, network: RunningNetwork) -> None:
+def test_flushes_by_others_and_the_proxys_own_end_are_noticed_by_nobody(world: World, network: RunningNetwork) -> None:
     with ExitStack() as stack:
-        first: Proxy = stack.enter_context(world.proxy())
-        clients = stack.enter_context(load(network))
-        first.kill()
-        clients.go_round()
-        second: Proxy = stack.enter_context(world.proxy())
-        assert "it held all of it already" in second.said()
+        running: Proxy = stack.enter_context(world.proxy())
+        clients = stack.enter_context(load(network, chatty=True))
+        for end in (Proxy.kill, Proxy.stop):
+            for _ in range(FLUSHES):
+                world.flush()
+                clients.go_round()
+            end(running)
+            clients.go_round()
+            running = stack.enter_context(world.proxy())
+        assert running.said().count("it held all of it already") == 2
+        assert "put back" not in running.said()
+        assert running.status()["tables"] == {"owned": True, "why": ""}
         clients.go_round()
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
@@ -64,7 +80,7 @@ def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: 
     with ExitStack() as stack:
         first: Proxy = stack.enter_context(world.proxy())
         todays = nft(world.node, "list", "table", "ip", "fairway")
-        clients = stack.enter_context(load(network))
+        clients = stack.enter_context(load(network, chatty=True))
         assert first.stop() == 0
         one, two = world.backends
         earlier = EARLIER.format(vip=VIP, dns=DNS_VIP, one=one, two=two, port=PORT)
@@ -77,15 +93,37 @@ def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: 
     assert clients.arrived > 0
 
 
+def test_tables_that_nobody_could_own_are_replaced_and_nobody_notices(world: World, network: RunningNetwork) -> None:
+    """As the version before had made them; and then again and again, by one transaction each time."""
+    with ExitStack() as stack:
+        before: Proxy = stack.enter_context(world.proxy(NOT_OWNED))
+        assert before.status()["tables"]["owned"] is False
+        clients = stack.enter_context(load(network, chatty=True))
+        assert before.stop() == 0
+        running: Proxy = stack.enter_context(world.proxy())
+        assert running.status()["tables"]["owned"] is True
+        running.kill()
+        with world.node.run(Nftables) as kernel:
+            kernel.take()
+            held = Program(kernel.read(), NodeSettings(name=NODE))
+            deletions = tuple(DeleteTable(family, "fairway") for family in held.base)
+            replacement = Plan((*deletions, *MODE.plan(MODE.empty(), held).commands))
+            for _ in range(FLUSHES):
+                kernel.apply(replacement)
+                clients.go_round()
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
 def test_a_flush_of_all_rules_ends_no_connection_and_keeps_out_newcomers_only_until_they_are_back(
     world: World, network: RunningNetwork
 ) -> None:
     with ExitStack() as stack:
-        running: Proxy = stack.enter_context(world.proxy())
+        running: Proxy = stack.enter_context(world.proxy(NOT_OWNED))
         clients = stack.enter_context(load(network))
         with clients.between_words:
             began = time.monotonic()
-            nft(world.node, "flush", "ruleset")
+            world.flush()
         until(world.node, lambda: "put back" in running.said(), "the log tells of a repair")
         ended = time.monotonic()
         clients.go_round()

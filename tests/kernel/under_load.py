@@ -1,6 +1,7 @@
 """Clients that never stop: connections and flows that stay open, and new connections one after the other.
 
 talkers     each open connection and flow, a word forth and back, in turn; what breaks is lost
+chatterers  open connections that all talk at once: each has a word on its way at any moment
 newcomers   a new connection every few milliseconds; when one fails it is noted from when until when
 """
 
@@ -10,6 +11,7 @@ import selectors
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -84,7 +86,8 @@ def _echoed(connection: socket.socket, name: bytes) -> bool:
 class Load:
     """Open ones to both addresses, and newcomers to the first, from ``__enter__`` to ``__exit__``.
 
-    ``lost`` says what broke; ``failed`` from when until when a newcomer failed, by a monotonic clock, and how.
+    ``chatty``: the connections talk all at once, instead of in turn. ``lost`` says what broke; ``failed`` from when
+    until when a newcomer failed, by a monotonic clock, and how.
     """
 
     place: NetworkNamespace
@@ -92,12 +95,15 @@ class Load:
     udp: Address
     connections: int = 20
     flows: int = 5
+    chatty: bool = False
     lost: list[str] = field(default_factory=list)
     failed: list[tuple[float, float, str]] = field(default_factory=list)
-    words: int = 0
+    words: Counter[socket.socket] = field(default_factory=Counter)
+    """How often each has been answered."""
     arrived: int = 0
     between_words: threading.Lock = field(default_factory=threading.Lock)
     """Who holds it knows that no answer is on its way: one from a backend's own address would end its connection."""
+    _partners: dict[socket.socket, bytes] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _stack: ExitStack = field(default_factory=ExitStack)
     _progress: threading.Condition = field(default_factory=threading.Condition)
@@ -105,7 +111,8 @@ class Load:
     def __enter__(self) -> Load:
         self._open = [self._connected(socket.SOCK_STREAM, self.tcp) for _ in range(self.connections)]
         self._loose = [self._connected(socket.SOCK_DGRAM, self.udp) for _ in range(self.flows)]
-        self._threads = [threading.Thread(target=work) for work in (self._talk, self._come)]
+        works = [self._talk, self._come, *([self._chatter] if self.chatty else [])]
+        self._threads = [threading.Thread(target=work) for work in works]
         for one in self._threads:
             one.start()
         return self
@@ -118,9 +125,12 @@ class Load:
 
     def go_round(self) -> None:
         """Wait until every open one has said something that was answered, begun after now."""
+        everyone = (*self._open, *self._loose)
         with self._progress:
-            target = self.words + 2 * (self.connections + self.flows)
-            assert self._progress.wait_for(lambda: self.words >= target or self.lost, 3 * LONGEST), "nobody says a word"
+            before = self.words.copy()
+            assert self._progress.wait_for(
+                lambda: self.lost or all(self.words[one] >= before[one] + 2 for one in everyone), 3 * LONGEST
+            ), "nobody says a word"
 
     def _connected(self, kind: int, address: Address) -> socket.socket:
         made = self._stack.enter_context(self.place.socket(kind=kind))
@@ -129,20 +139,42 @@ class Load:
         return made
 
     def _talk(self) -> None:
-        partners: dict[socket.socket, bytes] = {}
+        in_turn = self._loose if self.chatty else [*self._open, *self._loose]
         while not self._stop.wait(_PAUSE) and not self.lost:
-            for one in (*self._open, *self._loose):
+            for one in in_turn:
                 try:
                     with self.between_words:
                         said = self._word(one)
                 except OSError as error:
                     self.lost.append(f"{'connection' if one in self._open else 'flow'}: {error}")
                     break
-                if partners.setdefault(one, said) != said:
-                    self.lost.append(f"answered by {said!r} instead of {partners[one]!r}")
-                with self._progress:
-                    self.words += 1
-                    self._progress.notify_all()
+                self._heard(one, said)
+
+    def _chatter(self) -> None:
+        with selectors.DefaultSelector() as answers:
+            for one in self._open:
+                answers.register(one, selectors.EVENT_READ)
+                one.sendall(b"hello")
+            last = dict.fromkeys(self._open, time.monotonic())
+            while not self._stop.is_set() and not self.lost:
+                try:
+                    for key, _ in answers.select(_AGAIN):
+                        one = next(one for one in self._open if one is key.fileobj)
+                        self._heard(one, one.recv(64))
+                        one.sendall(b"hello")
+                        last[one] = time.monotonic()
+                except OSError as error:
+                    self.lost.append(f"connection: {error}")
+                if time.monotonic() - min(last.values()) > LONGEST:
+                    self.lost.append("connection: it has fallen silent")
+
+    def _heard(self, one: socket.socket, said: bytes) -> None:
+        partner = self._partners.setdefault(one, said)
+        if not said or partner != said:
+            self.lost.append(f"answered by {said!r} instead of {partner!r}")
+        with self._progress:
+            self.words[one] += 1
+            self._progress.notify_all()
 
     def _word(self, one: socket.socket) -> bytes:
         """What is answered; a datagram that is lost on its way is sent again, as every client of UDP does."""

@@ -23,6 +23,7 @@ from fairway.kernel.links import Links
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import Netfilter
 from fairway.kernel.nftables import Nftables
+from fairway.proxy.document import document_at
 from fairway.proxy.kernels import open_mode
 
 _TELLS = "nftables"
@@ -72,11 +73,15 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
         }
 
 
+_LOOKING = document_at({"nftables.ownTables": False})
+"""The proxy that is measured owns its tables."""
+
+
 def _held(namespace: NetworkNamespace, mode: str) -> int:
     """How much the kernel holds in the end: elements, and rules and chains and whatever else a mode makes."""
 
     def count() -> int:
-        with open_mode(mode) as opened:
+        with open_mode(mode, _LOOKING) as opened:
             return len(opened.mode.plan(opened.mode.empty(), opened.kernel.read_back()))
 
     return namespace.run(count)

@@ -66,7 +66,8 @@ def _lines(found: Plan, going: list[Leftover], failed: list[Leftover], *, planne
     verb = "would remove" if planned else "removed"
     for one in found.leftovers:
         if one not in going:
-            yield f"in use: {_what(one)}. Whose: {one.owner}. {one.why}; --force removes it."
+            way = f"only {one.holder} can change it: stop that first" if one.holder else "--force removes it"
+            yield f"in use: {_what(one)}. Whose: {one.owner}. {one.why}; {way}."
         elif one in failed:
             yield f"not removed: {_what(one)}. Whose: {one.owner}."
         else:
@@ -105,6 +106,7 @@ def _document(
                 "why": one.why,
                 "how": one.how,
                 "inUse": bool(one.in_use),
+                "holder": one.holder,
                 "removed": not planned and one in going and id(one) not in errors,
                 "error": errors.get(id(one), ""),
             }

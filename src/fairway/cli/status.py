@@ -103,6 +103,9 @@ def _words(one: Mapping[str, Any]) -> Iterator[str]:
     yield f"node {one['node']['name']}: {one['mode']} mode, {health}{ready}"
     frontends = ", ".join(f"{count} {kind}" for kind, count in one["frontends"].items())
     yield f"  {one['services']} Services, {one['endpointSlices']} EndpointSlices; frontends: {frontends or 'none'}"
+    if tables := one.get("tables"):
+        owned = "owned: the kernel lets nobody else change them"
+        yield f"  tables {owned}" if tables["owned"] else f"  tables not owned: {tables['why']}"
     if one["rememberedFrom"]:
         yield f"  the API server does not answer: this is what was known at {one['rememberedFrom']}"
     yield from _section("last rounds", map(_round, one["rounds"][-_LAST:]))

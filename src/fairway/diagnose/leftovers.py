@@ -60,6 +60,8 @@ class Leftover:
     how: str
     in_use: str
     remove: Callable[[], None]
+    holder: str = ""
+    """The process that alone can remove it, as long as it runs."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def _judged(part: Part, running: Sequence[Running]) -> Leftover:
         why = f"no proxy runs here that would use it{other}"
     else:
         why = f"{user} runs here"
-    return Leftover(part.kind, part.place, part.names, owner, why, part.how, str(user) if user else "", part.remove)
+    in_use = str(user) if user else ""
+    return Leftover(part.kind, part.place, part.names, owner, why, part.how, in_use, part.remove, part.holder)
 
 
 def uses(running: Running, part: Part) -> bool:

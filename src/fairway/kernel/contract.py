@@ -75,6 +75,13 @@ class Figure(NamedTuple):
     """When the name does not tell: some gauges of the reference end as counters do."""
 
 
+class Ownership(NamedTuple):
+    """Whether the kernel lets nobody else change what is ours; ``why`` not, if not."""
+
+    owned: bool
+    why: str
+
+
 @dataclass(frozen=True)
 class Opened:
     """A mode on this machine, as long as the ``with`` block of whoever opened it lasts.
@@ -89,3 +96,5 @@ class Opened:
     for it and the mode can; a node port may be counted on each of the node's addresses. Called in another thread than
     everything else; raises `ApplyFailed`."""
     figures: Callable[[], Iterable[Figure]] = tuple
+    ownership: Callable[[], Ownership] | None = None
+    """For modes whose state a kernel can keep others from changing. Raises `ApplyFailed`."""

@@ -58,7 +58,9 @@ class FakeNftables:
 def _apply(tables: dict[tuple[Family, str], Table], command: p.Command) -> None:
     key = (command.family, command.table)
     if isinstance(command, p.AddTable):
-        tables.setdefault(key, Table(command.family, {}, {}, {}, command.table))
+        there = tables.setdefault(key, Table(command.family, {}, {}, {}, command.table, command.persistent))
+        if command.persistent and not there.persistent:
+            raise _Refused(errno.EOPNOTSUPP)
         return
     if key not in tables:
         raise _Refused(errno.ENOENT)

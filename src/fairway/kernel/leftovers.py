@@ -21,6 +21,7 @@ from fairway.kernel.ipvs import Ipvs, NoIpvs
 from fairway.kernel.links import LinkError, Links
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
+from fairway.kernel.sockets import holder
 from fairway.kernel.xtables import VARIANTS, Tools, legacy_tables, open_tools
 from fairway.modes.iptables.leftovers import FAIRWAY, IPVS, KUBE_PROXY, Address, Leavings, classify, parse, removal
 from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, sets
@@ -67,6 +68,10 @@ class Part(Protocol):
     @property
     def how(self) -> str: ...
 
+    @property
+    def holder(self) -> str:
+        """The process that alone can change it; usually empty."""
+
     def remove(self) -> None:
         """Raises `CommandFailed`, `KernelRefused` or `OSError`. What is gone meanwhile is no error."""
 
@@ -79,6 +84,7 @@ class Rules:
     family: Family
     leavings: Leavings
     kind: ClassVar[str] = "iptables"
+    holder: ClassVar[str] = ""
 
     @property
     def owners(self) -> tuple[str, ...]:
@@ -122,6 +128,7 @@ class Table:
     family: Family
     name: str
     addresses: frozenset[Address]
+    holder: str = ""
     kind: ClassVar[str] = "nftables"
     mode: ClassVar[str] = "nftables"
 
@@ -147,7 +154,7 @@ class Table:
 
     def remove(self) -> None:
         with Nftables(self.name) as nftables:
-            if self.family in nftables.families():
+            if self.family in nftables.standings():
                 nftables.apply(p.Plan((p.DeleteTable(self.family, self.name),)))
 
 
@@ -164,6 +171,7 @@ class Listed:
     removing: Callable[[], None]
     kept: dict[str, str]
     addresses: frozenset[Address] = frozenset()
+    holder: ClassVar[str] = ""
 
     def remove(self) -> None:
         self.removing()
@@ -220,9 +228,10 @@ def _has_nf_tables() -> bool:
 def _tables() -> Iterator[Part]:
     for name in _TABLES if _has_nf_tables() else ():
         with Nftables(name) as nftables:
-            for family in nftables.families():
+            for family, standing in nftables.standings().items():
                 asked = {_read_key(key) for one in _FRONTENDS[name] for key in nftables.keys(family, one)}
-                yield Table(family, name, frozenset(one for one in asked if one is not None))
+                whose = holder(standing.owner) if standing.owner else ""
+                yield Table(family, name, frozenset(one for one in asked if one is not None), whose)
 
 
 _FRONTENDS = {TABLE: ("frontends",), "kube-proxy": ("service-ips", "service-nodeports")}

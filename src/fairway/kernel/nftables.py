@@ -7,7 +7,7 @@ commits all of it or nothing.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,6 +18,7 @@ from fairway.kernel.nfnetlink import (
     Interrupted,
     KernelRefused,
     Netfilter,
+    Refusal,
     Reply,
     Request,
     attributes,
@@ -25,13 +26,39 @@ from fairway.kernel.nfnetlink import (
     string,
     text,
 )
+from fairway.kernel.sockets import holder
 from fairway.modes.nftables import plan as p
 from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Family, Rule, Set, Table
 
 _GROUP = 7
 """NFNLGRP_NFTABLES"""
 _ATTEMPTS = 5
+_OWNER, _PERSIST = 0x2, 0x4
+_PROBE = "fairway-probe"
 _TABLE_COMMENT = "Kubernetes Services, by Fairway. Services and backends are the elements; the rules never change."
+
+
+class Standing(NamedTuple):
+    """Whose a table of ours is. Only its owner's socket may write to it; ``nft flush ruleset`` passes over it.
+
+    A table gets its owner when it is made ``persistent``, loses it when that socket closes, and stays: the next one
+    takes it. One that is not persistent never has us for an owner.
+    """
+
+    persistent: bool
+    owner: int
+    """The port of a netlink socket; 0: nobody's."""
+
+
+class Owned(KernelRefused):
+    """Nobody but its owner may write to this table."""
+
+    def __init__(self, table: str, holder: str, refusals: Sequence[Refusal]) -> None:
+        super().__init__(refusals)
+        self._says = f"{table} belongs to {holder}: nobody else can change it until that process ends or lets go of it"
+
+    def __str__(self) -> str:
+        return self._says
 
 
 class Generation(NamedTuple):
@@ -74,8 +101,19 @@ class Nftables:
         return self._netlink.port
 
     def apply(self, plan: p.Plan, generation: int | None = None) -> None:
-        """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then."""
-        self._netlink.batch(list(requests(plan)), generation)
+        """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then.
+
+        `Owned` says whose a table is when that is the reason. Tables that the Plan makes persistent are this socket's.
+        What packets remember in sets that a Plan replaces by others of the same kind is kept.
+        """
+        messages = list(requests(plan))
+        if replaced := [one.family for one in plan.commands if type(one) is p.DeleteTable]:
+            messages += self._memories(plan, replaced)
+        try:
+            self._netlink.batch(messages, generation)
+        except KernelRefused as refused:
+            self._explain(refused)
+            raise
 
     def check(self, plan: p.Plan) -> None:
         """Whether the kernel would accept the Plan (KernelRefused when not); nothing is changed."""
@@ -101,9 +139,45 @@ class Nftables:
                     raise
         raise Interrupted(f"table {self.table} changed {_ATTEMPTS} times while it was read")
 
-    def families(self) -> list[Family]:
-        """Those in which there is a table of that name."""
-        return [family for family in FAMILIES if self._has_table(family)]
+    def standings(self) -> dict[Family, Standing]:
+        """Whose the tables of that name are, for those families that have one."""
+        found = ((family, self._standing(family)) for family in FAMILIES)
+        return {family: standing for family, standing in found if standing is not None}
+
+    def take(self) -> None:
+        """Be the owner of every table that has none and can have one; raises `Owned` when it is somebody else's."""
+        orphans = [
+            codec.new_table(family, self.table, "", _OWNER | _PERSIST)
+            for family, standing in self.standings().items()
+            if standing.persistent and standing.owner != self.port
+        ]
+        try:
+            self._netlink.batch(orphans)
+        except KernelRefused as refused:
+            self._explain(refused)
+            raise
+
+    def can_own(self) -> bool:
+        """Whether this kernel can do that: Linux 6.9 and later."""
+        return self.accepts_flags(_OWNER | _PERSIST)
+
+    def accepts_flags(self, flags: int) -> bool:
+        """Whether the kernel knows all of these flags of a table; nothing is changed."""
+        try:
+            self._netlink.batch([codec.new_table("ip", _PROBE, "", flags)], commit=False)
+        except KernelRefused as refused:
+            if refused.code in (errno.EOPNOTSUPP, errno.EINVAL):
+                return False
+            raise
+        return True
+
+    def _explain(self, refused: KernelRefused) -> None:
+        """Raises `Owned` when that is why."""
+        if refused.code != errno.EPERM:
+            return
+        for family, standing in self.standings().items():
+            if standing.owner not in (0, self.port):
+                raise Owned(f"table {family} {self.table}", holder(standing.owner), refused.refusals) from refused
 
     def keys(self, family: Family, name: str) -> list[bytes]:
         """The keys of the elements of any set without intervals, ours or not; none when there is no such set."""
@@ -116,22 +190,25 @@ class Nftables:
                 return []
             raise
 
-    def _has_table(self, family: Family) -> bool:
+    def _standing(self, family: Family) -> Standing | None:
+        """None without such a table."""
+        asked = codec.request(codec.GET_TABLE, family, text(1, self.table), f"get table {self.table}")
         try:
-            self._netlink.get(codec.request(codec.GET_TABLE, family, text(1, self.table), f"get table {self.table}"))
+            flags, owner = codec.read_table(self._netlink.get(asked).body)
         except KernelRefused as refused:
             if refused.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-                return False
+                return None
             raise
-        return True
+        return Standing(bool(flags & _PERSIST), owner)
 
     def _read_table(self, family: Family) -> Table | None:
-        if not self._has_table(family):
+        standing = self._standing(family)
+        if standing is None:
             return None
         chains = self._read_chains(family)
         sets = dict(self._read_sets(family))
         elements = {name: {one.key: one for one in self._read_elements(family, sets[name])} for name in sets}
-        return Table(family, chains, sets, elements, self.table)
+        return Table(family, chains, sets, elements, self.table, standing.persistent)
 
     def _read_chains(self, family: Family) -> dict[str, Chain]:
         rules: dict[str, list[Rule]] = {}
@@ -155,12 +232,26 @@ class Nftables:
     def _read_elements(self, family: Family, declared: Set) -> Iterable[Element]:
         if declared.capacity:
             return ()  # what packets remember is theirs: nobody compares it with anything
-        which = text(1, self.table) + text(2, declared.name)
-        asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {declared.name}")
-        bodies = (reply.body for reply in self._netlink.dump(asked))
+        bodies = self._element_bodies(family, declared.name)
         if declared.interval and not declared.ranges:
             return codec.join_intervals(one for body in bodies for one in codec.read_elements(body)[2])
         return (one for body in bodies for one in codec.read_plain_elements(body))
+
+    def _element_bodies(self, family: Family, name: str) -> Iterator[bytes]:
+        which = text(1, self.table) + text(2, name)
+        asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {name}")
+        return (reply.body for reply in self._netlink.dump(asked))
+
+    def _memories(self, plan: p.Plan, replaced: Sequence[Family]) -> Iterator[Request]:
+        """What packets remember in tables that are replaced, for sets of the same name and kind in the new ones."""
+        there = {(family, one.name): one for family in replaced for _, one in self._read_sets(family)}
+        for command in plan.commands:
+            if not isinstance(command, p.AddSet) or not command.set.capacity:
+                continue
+            family, _, declared = command
+            if there.get((family, declared.name)) == declared:
+                for body in self._element_bodies(family, declared.name):
+                    yield codec.keep_elements(family, self.table, declared, body)
 
     def counters(self, name: str) -> Iterator[tuple[Family, bytes, int]]:
         """Family, key and packets of every element of a counted set of ours; nothing of a table that is not there."""
@@ -204,8 +295,8 @@ def requests(plan: p.Plan) -> Iterator[Request]:
 
 def _request(command: p.Command) -> Request:
     match command:
-        case p.AddTable(family, table):
-            return codec.new_table(family, table, _TABLE_COMMENT)
+        case p.AddTable(family, table, persistent):
+            return codec.new_table(family, table, _TABLE_COMMENT, _OWNER | _PERSIST if persistent else 0)
         case p.DeleteTable(family, table):
             return codec.delete_table(family, table)
         case p.AddChain(family, table, chain):

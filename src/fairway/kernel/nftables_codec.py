@@ -149,9 +149,15 @@ def _comment_of(data: bytes, kind: int = _UD_COMMENT) -> str:
 # --- tables, chains, rules, sets -------------------------------------------------------------------------------------
 
 
-def new_table(family: Family, name: str, comment: str) -> Request:
-    body = text(1, name) + attribute(6, _comment(comment))
+def new_table(family: Family, name: str, comment: str, flags: int = 0) -> Request:
+    body = text(1, name) + (be32(2, flags) if flags else b"") + attribute(6, _comment(comment))
     return request(NEW_TABLE, family, body, f"add table {family} {name}", F_CREATE)
+
+
+def read_table(body: bytes) -> tuple[int, int]:
+    """The flags, and the port of the owner's socket: 0 when there is no owner."""
+    at = attributes(body)
+    return number(at[2]), number(at.get(7, b""))
 
 
 def delete_table(family: Family, name: str) -> Request:
@@ -289,6 +295,11 @@ _PLAIN_DATA = (2, 1)
 
 def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
     return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, _packed(declared, elements))
+
+
+def keep_elements(family: Family, table: str, declared: Set, listed: bytes) -> Request:
+    """Elements as the kernel has listed them, with the time that each has left, for another set of that name."""
+    return request(NEW_ELEMENTS, family, listed, f"keep elements of {family} {table} {declared.name}", F_CREATE)
 
 
 def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:

@@ -7,19 +7,22 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Figure, Opened, Ownership, Unsuitable
 from fairway.kernel.features import nftables_features
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.nftables import Nftables, Watcher
+from fairway.kernel.sockets import holder
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables import NftablesMode, Plan, Program
 from fairway.modes.nftables.tables import read_frontend
 
 T = TypeVar("T")
 
-MODE = NftablesMode()
 _GREAT = 2000
 """Commands of a Plan of which the kernel need not write notifications: it is asked afterwards who else was there."""
+_SWITCHED_OFF = "this proxy was told not to own them"
+_TOO_OLD = "this kernel lets no table outlive its owner; Linux 6.9 and later do"
+_NONE_YET = "there are none yet"
 
 
 @dataclass
@@ -28,6 +31,8 @@ class NftablesKernel:
 
     nftables: Nftables
     watcher: Watcher
+    mode: NftablesMode
+    """When its tables are persistent they are taken before they are read: then nobody else changes them any more."""
     _busy: bool = False
     """Whether another thread of ours is at it."""
     _generation: int | None = None
@@ -36,8 +41,10 @@ class NftablesKernel:
 
     def read_back(self) -> Program:
         with self._at_work():
+            if self.mode.persistent:
+                _or_fail(self.nftables.take)
             self._generation = _or_fail(self.nftables.generation).number
-            return replace(MODE.empty(), base=_or_fail(self.nftables.read))
+            return replace(self.mode.empty(), base=_or_fail(self.nftables.read))
 
     def apply(self, plan: Plan) -> None:
         with self._at_work(), self.watcher.away() if len(plan) > _GREAT else nullcontext():
@@ -64,7 +71,7 @@ class NftablesKernel:
         return found
 
     def clean(self) -> str:
-        plan = MODE.plan(self.read_back(), MODE.empty())
+        plan = self.mode.plan(self.read_back(), self.mode.empty())
         if not plan:
             return ""
         self.apply(plan)
@@ -84,22 +91,45 @@ class NftablesKernel:
 
 
 @contextmanager
-def open_nftables() -> Iterator[Opened]:
-    """Raises `Unsuitable`."""
+def open_nftables(own: bool = True) -> Iterator[Opened]:
+    """Raises `Unsuitable`. With ``own`` nobody else can change the tables until the block ends, if the kernel can."""
     if lacks := [feature.because for feature in nftables_features() if not feature.works]:
         raise Unsuitable("\n".join(["this machine cannot do the nftables mode:", *lacks]))
     with ExitStack() as stack:
         nftables = stack.enter_context(Nftables())
+        mode = NftablesMode(persistent=own and _or_fail(nftables.can_own))
         # The kernel's number for us, which is another one than os.getpid() in a container.
         watcher = Watcher(nftables.generation().process, deaf_to=nftables.port)
         stack.callback(watcher.close)
-        counting = stack.enter_context(Nftables())  # a socket of its own, because another thread asks by it
+        # Sockets of their own, because other threads ask by them.
+        counting, asking = (stack.enter_context(Nftables()) for _ in range(2))
 
         def connections() -> Mapping[FrontendKey, int]:
             found = _or_fail(lambda: list(counting.counters("frontends")))
             return {frontend: packets for _, key, packets in found if (frontend := read_frontend(key)) is not None}
 
-        yield Opened(MODE, NftablesKernel(nftables, watcher), connections)
+        def ownership() -> Ownership:
+            if mode.persistent:
+                return _ownership(asking, nftables.port)
+            return Ownership(False, _TOO_OLD if own else _SWITCHED_OFF)
+
+        def figures() -> Iterator[Figure]:
+            yield Figure(*_OWNED, {}, float(ownership().owned))
+
+        yield Opened(mode, NftablesKernel(nftables, watcher, mode), connections, figures, ownership)
+
+
+_OWNED = "fairway_proxy_tables_owned", "Whether the kernel lets nobody but this proxy change its nftables tables"
+
+
+def _ownership(asking: Nftables, port: int) -> Ownership:
+    found = _or_fail(asking.standings)
+    if not found:
+        return Ownership(False, _NONE_YET)
+    others = {
+        family: holder(one.owner) if one.owner else "nobody" for family, one in found.items() if one.owner != port
+    }
+    return Ownership(not others, ", ".join(f"table {family} belongs to {who}" for family, who in others.items()))
 
 
 def _or_fail(work: Callable[[], T]) -> T:

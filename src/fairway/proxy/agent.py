@@ -20,7 +20,7 @@ import msgspec
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.client.recorder import Recorders
-from fairway.kernel.contract import ModeKernel
+from fairway.kernel.contract import ModeKernel, Ownership
 from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.modes.contract import Mode, Plan
@@ -173,6 +173,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
+        self.ownership: Callable[[], Ownership] | None = None
         self._running = False
         self._followed: Followed | None = None
         self._remembered: float | None = None
@@ -260,6 +261,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             "mode": self.configuration.mode,
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
+            "tables": self.ownership()._asdict() if self.ownership else None,
             "node": msgspec.to_builtins(self.cache.settings),
             "notes": [
                 *self.configuration.notes,

@@ -64,6 +64,9 @@ class Ipvs(_Part, frozen=True, kw_only=True):
 
 
 class Nftables(_Part, frozen=True, kw_only=True):
+    """``own_tables`` is Fairway's own."""
+
+    own_tables: bool = True
     masquerade_bit: int = 14
     masquerade_all: bool = False
     sync_period: str = "30s"

@@ -66,6 +66,9 @@ class Flags:
     """In the iptables mode: kube-proxy's own rules, one after the other, instead of dispatch trees."""
     iptables_variant: str = ""
     """In the iptables mode: nft or legacy; by default the one that is in use here."""
+    nftables_own_tables: bool = True
+    """In the nftables mode: the kernel lets nobody else change the proxy's tables while it runs (Linux 6.9 and later).
+    Switched off, others' changes are noticed and put back."""
     iptables_masquerade_bit: int = 14
     """The bit of the packet mark for what is masqueraded, in the modes that mark packets."""
     iptables_localhost_nodeports: bool | None = None
@@ -167,6 +170,7 @@ _PATHS = {
     "iptables_min_sync_period": "nftables.minSyncPeriod",
     "iptables_flat": "iptables.flat",
     "iptables_variant": "iptables.variant",
+    "nftables_own_tables": "nftables.ownTables",
     "feature_gates": "featureGates",
     "pod_bridge_interface": "detectLocal.bridgeInterface",
     "pod_interface_name_prefix": "detectLocal.interfaceNamePrefix",

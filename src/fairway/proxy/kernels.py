@@ -21,7 +21,7 @@ Open = Callable[[KubeProxyConfiguration], AbstractContextManager[Opened]]
 def _nftables(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:
     from fairway.kernel.nftables_mode import open_nftables
 
-    return open_nftables()
+    return open_nftables(document.nftables.own_tables)
 
 
 def _iptables(document: KubeProxyConfiguration) -> AbstractContextManager[Opened]:

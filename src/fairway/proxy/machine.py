@@ -71,6 +71,7 @@ class Machine:
             usage=self.usage,
         )
         agent.metrics.follow(self.opened.figures)
+        agent.ownership = self.opened.ownership
         return agent
 
 

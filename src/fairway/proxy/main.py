@@ -71,6 +71,7 @@ async def serve(
             for sentence in open_localhost(configuration):
                 log.warning("%s", sentence)
             log.info("%s", ready())
+            tell_of_tables(agent)
             if ready_fd is not None:
                 tell(ready_fd)
 
@@ -95,6 +96,12 @@ def tidy(configuration: Configuration) -> None:
         log.warning("rules that another mode had left stay, and may lead clients astray: %s", error)
     for sentence in rivals(configuration):
         log.warning("%s", sentence)
+
+
+def tell_of_tables(agent: Agent[Any, Any, Any]) -> None:
+    """Say when others can change what is ours, which is then only put back."""
+    if agent.ownership is not None and not (found := agent.ownership()).owned:
+        log.info("others can change our nftables tables: %s; changes are noticed and repaired", found.why)
 
 
 def set_up(configuration: Configuration) -> None:

@@ -6,6 +6,7 @@ import errno
 import select
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fairway.kernel.contract import ApplyFailed, ModeKernel, Opened
@@ -105,7 +106,7 @@ def relaying(carrier: Opened, name: str, relay: Relays) -> Iterator[Opened]:
     """The mode of ``carrier`` with a relay for the Services that ask for one, which is released when the block ends."""
     kernel = RelayingKernel(carrier.kernel, relay)
     try:
-        yield Opened(UserspaceMode(carrier.mode, name, kernel.port), kernel, carrier.connections, carrier.figures)
+        yield replace(carrier, mode=UserspaceMode(carrier.mode, name, kernel.port), kernel=kernel)
     finally:
         kernel.release()
 

@@ -17,9 +17,12 @@ __all__ = ["Fragment", "NftablesMode", "Plan", "Program"]
 
 
 class NftablesMode:
-    """`fairway.modes.contract.Mode` for nf_tables."""
+    """`fairway.modes.contract.Mode` for nf_tables; ``persistent`` makes tables that can have an owner."""
 
     name = "nftables"
+
+    def __init__(self, *, persistent: bool = False) -> None:
+        self.persistent = persistent
 
     def empty(self) -> Program:
         return Program({}, NodeSettings(name=""))
@@ -27,7 +30,8 @@ class NftablesMode:
     def program(self, view: NodeView) -> Program:
         settings = view.settings
         fragments = (compile_frontend(frontend, settings) for frontend in view.frontends.values())
-        return planning.build(Program(base(settings), settings), fragments)
+        tables = {family: one._replace(persistent=self.persistent) for family, one in base(settings).items()}
+        return planning.build(Program(tables, settings), fragments)
 
     def adopt(self, held: Program, wanted: Program) -> Program:
         """The wanted Program with its slots in the order in which the kernel holds them, so that a restart is quiet."""

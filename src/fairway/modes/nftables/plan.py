@@ -23,9 +23,12 @@ from fairway.modes.nftables.tables import Chain, Element, Family, Rule, Set, Tab
 class AddTable(NamedTuple):
     family: Family
     table: str
+    persistent: bool = False
+    """Owned by whoever sends this, and by the next one when that has ended; it fails where there is another table."""
 
     def __str__(self) -> str:
-        return f"add table {self.family} {self.table}"
+        flags = " { flags owner, persist; }" if self.persistent else ""
+        return f"add table {self.family} {self.table}{flags}"
 
 
 class DeleteTable(NamedTuple):
@@ -162,7 +165,7 @@ def _from_nothing(new: Program) -> Plan:
     elements = new.elements()
     for family, base in new.base.items():
         chains = {**base.chains, **{chain.name: chain for chain in new.structure_chains(family)}}
-        commands.append(AddTable(family, base.name))
+        commands.append(AddTable(family, base.name, base.persistent))
         commands += (AddSet(family, base.name, one) for one in base.sets.values())
         commands += (AddChain(family, base.name, chain) for chain in chains.values())
         for chain in chains.values():
@@ -179,17 +182,19 @@ def _plan_table(old: Table | None, new: Table | None) -> Iterator[Command]:
         return
     if old is not None and not _same_shape(old, new):
         # A table that another program or another version wrote: replaced in the same transaction, so no packet and no
-        # connection notices.
+        # connection notices. What packets remember in its sets is carried over by whoever applies this.
         yield DeleteTable(old.family, old.name)
         old = None
     if old is None:
-        yield AddTable(new.family, new.name)
+        yield AddTable(new.family, new.name, new.persistent)
         old = Table(new.family, {}, {}, {}, new.name)
     yield from _Tables(old, new).commands()
 
 
 def _same_shape(old: Table, new: Table) -> bool:
-    """Whether what both have is declared alike; a set or a chain's hook cannot be changed in place."""
+    """Whether what both have is declared alike; a set, a chain's hook or a table's end cannot be changed in place."""
+    if new.persistent and not old.persistent:
+        return False
     sets = all(old.sets[name] == new.sets[name] for name in old.sets.keys() & new.sets.keys())
     chains = all(old.chains[name].hook == new.chains[name].hook for name in old.chains.keys() & new.chains.keys())
     return sets and chains

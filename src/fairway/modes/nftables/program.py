@@ -145,7 +145,7 @@ class Program:
         for family, base in self.base.items():
             chains = {**base.chains, **{chain.name: chain for chain in self.structure_chains(family)}}
             by_key = {name: {one.key: one for one in some} for name, some in elements[family].items()}
-            found[family] = Table(family, chains, dict(base.sets), by_key, base.name)
+            found[family] = base._replace(chains=chains, sets=dict(base.sets), elements=by_key)
         return found
 
     def elements(self) -> dict[Family, dict[str, Sequence[Element]]]:

@@ -133,6 +133,8 @@ class Table(NamedTuple):
     sets: dict[str, Set]
     elements: dict[str, dict[bytes, Element]]
     name: str = TABLE
+    persistent: bool = False
+    """Whether it can have an owner, whom it outlives; the kernel lets nobody change this later."""
 
     @property
     def key_words(self) -> dict[str, int]:
