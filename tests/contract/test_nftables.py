@@ -141,6 +141,14 @@ def test_a_table_of_another_shape_is_replaced(machine: Machine) -> None:
     assert machine.read() == EVERYTHING.tables()
 
 
+def test_a_table_can_be_owned_from_its_beginning_or_never(machine: Machine) -> None:
+    assert code_of(machine, p.AddTable("ip", "fairway")) == 0
+    assert code_of(machine, p.AddTable("ip", "fairway", persistent=True)) == errno.EOPNOTSUPP
+    owned = NftablesMode(persistent=True).program(NodeView(settings=SETTINGS, frontends={}))
+    machine.apply(MODE.plan(Program(machine.read(), SETTINGS), owned))
+    assert machine.read() == owned.tables()
+
+
 def test_nothing_of_a_refused_plan_happens(machine: Machine) -> None:
     machine.apply(MODE.plan(MODE.empty(), EVERYTHING))
     tables = EVERYTHING.tables()["ip"]

@@ -14,7 +14,6 @@ from fairway.kernel import namespaces
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.contract import ApplyFailed, Opened, Ownership
 from fairway.kernel.namespaces import NetworkNamespace
-from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables, Owned, Standing
 from fairway.kernel.nftables_mode import open_nftables
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
@@ -167,10 +166,3 @@ def test_the_mode_owns_what_it_makes_and_tells(namespace: NetworkNamespace) -> N
             assert opened.kernel.clean() == "2 nftables tables"
 
     namespace.run(work)
-
-
-def test_a_table_that_cannot_be_owned_is_not_made_so_by_the_way(other: Nftables) -> None:
-    other.apply(p.Plan((p.AddTable("ip", "fairway"),)))
-    with pytest.raises(KernelRefused) as caught:
-        other.apply(p.Plan((p.AddTable("ip", "fairway", persistent=True),)))
-    assert caught.value.code == errno.EOPNOTSUPP

@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     "mode": "nftables",
     "ready": True,
     "healthy": True,
+    "tables": {"owned": True, "why": ""},
     "node": {"name": "node-1"},
     "notes": ["--cluster-cidr is not set"],
     "rememberedFrom": None,
@@ -85,6 +86,7 @@ def test_everything_is_said_in_words(proxy: Proxy, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == (
         "node node-1: nftables mode, healthy\n"
         "  2 Services, 3 EndpointSlices; frontends: 2 cluster IP, 2 other ports\n"
+        "  tables owned: the kernel lets nobody else change them\n"
         "last rounds:\n"
         "  2026-01-01T00:00:00.000000Z  start     12.30 ms  8 commands, 4 frontends\n"
         "last receipts:\n"
@@ -104,8 +106,10 @@ def test_json_has_all_of_it(proxy: Proxy, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_proxy_that_is_not_well_is_exit_code_1(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
     proxy.status |= {"healthy": False, "ready": False, "rememberedFrom": "2026-01-01T00:00:00Z"}
+    proxy.status["tables"] = {"owned": False, "why": "table ip belongs to nft (pid 7)"}
     assert run(["status", "--metrics-address", proxy.address]) == 1
     out = capsys.readouterr().out
+    assert "  tables not owned: table ip belongs to nft (pid 7)\n" in out
     assert "NOT healthy, the kernel has not acknowledged everything yet" in out
     assert "this is what was known at 2026-01-01T00:00:00Z" in out
 

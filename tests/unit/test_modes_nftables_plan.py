@@ -99,6 +99,17 @@ def test_a_table_that_somebody_shaped_differently_is_replaced_in_one_transaction
     assert plan.commands[:2] == (p.DeleteTable("ip", "fairway"), p.AddTable("ip", "fairway"))
 
 
+def test_a_table_that_nobody_can_own_is_replaced_by_one_that_can_be_but_never_the_other_way_round() -> None:
+    view = NodeView(settings=SETTINGS, frontends={frontend(1).key: frontend(1)})
+    plain, persistent = MODE.program(view), NftablesMode(persistent=True).program(view)
+    plan = MODE.plan(plain, persistent)
+    assert plan.render().startswith("delete table ip fairway\nadd table ip fairway { flags owner, persist; }\n")
+    assert plan.commands[1] == p.AddTable("ip", "fairway", persistent=True)
+    assert MODE.plan(MODE.empty(), persistent).commands[0] == p.AddTable("ip", "fairway", persistent=True)
+    assert not MODE.plan(persistent, plain)
+    assert not MODE.plan(persistent, persistent)
+
+
 def test_an_empty_plan_is_false_and_renders_as_nothing() -> None:
     plan = MODE.plan(program(frontend(1)), program(frontend(1)))
     assert not plan

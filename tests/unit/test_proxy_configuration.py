@@ -172,6 +172,12 @@ def test_a_node_address_of_ones_own_counts_but_for_the_unspecified_one() -> None
     assert configure(Flags(bind_address="::"), "a").own_address == ""
 
 
+def test_tables_are_owned_unless_flag_or_file_say_otherwise() -> None:
+    assert configure(Flags(), "a").document.nftables.own_tables
+    assert not configure(Flags(nftables_own_tables=False), "a").document.nftables.own_tables
+    assert not configure(Flags(), "a", document_at({"nftables.ownTables": False})).document.nftables.own_tables
+
+
 def test_fields_of_the_iptables_mode_count_in_it() -> None:
     written = {"mode": "iptables", "iptables.masqueradeAll": True, "iptables.flat": True, "iptables.syncPeriod": "1m"}
     found = configure(Flags(), "node-1", document_at(written))

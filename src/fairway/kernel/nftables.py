@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from fairway.kernel import nftables_codec as codec
 from fairway.kernel.nfnetlink import (
+    F_CREATE,
     Interrupted,
     KernelRefused,
     Netfilter,
@@ -250,8 +251,9 @@ class Nftables:
                 continue
             family, _, declared = command
             if there.get((family, declared.name)) == declared:
-                for body in self._element_bodies(family, declared.name):
-                    yield codec.keep_elements(family, self.table, declared, body)
+                says = f"keep elements of {family} {self.table} {declared.name}"
+                for body in self._element_bodies(family, declared.name):  # the time that each has left stands in it
+                    yield codec.request(codec.NEW_ELEMENTS, family, body, says, F_CREATE)
 
     def counters(self, name: str) -> Iterator[tuple[Family, bytes, int]]:
         """Family, key and packets of every element of a counted set of ours; nothing of a table that is not there."""

@@ -297,11 +297,6 @@ def new_elements(family: Family, table: str, declared: Set, elements: Sequence[E
     return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, _packed(declared, elements))
 
 
-def keep_elements(family: Family, table: str, declared: Set, listed: bytes) -> Request:
-    """Elements as the kernel has listed them, with the time that each has left, for another set of that name."""
-    return request(NEW_ELEMENTS, family, listed, f"keep elements of {family} {table} {declared.name}", F_CREATE)
-
-
 def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
     keys = [Element(one.set, one.key) for one in elements]
     return _element_requests(DELETE_ELEMENTS, 0, family, table, declared, _packed(declared, keys))
