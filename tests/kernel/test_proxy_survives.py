@@ -24,7 +24,7 @@ from tests.kernel.proxy_world import NODE, VIP, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
 
-FLUSHES = 20
+FLUSHES = 12
 MODE = NftablesMode()
 NOT_OWNED = "--nftables-own-tables=false"
 # What a version before this one may have left: a table of our name, with a set and a chain of our names that are of
