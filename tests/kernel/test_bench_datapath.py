@@ -40,7 +40,7 @@ def test_connections_and_streams_past_and_through_two_proxies() -> None:
 
 
 def test_a_proxy_that_says_nothing_is_measured_by_its_answers() -> None:
-    found = answering.measure(Shape(services=3, backends=2), 4, FOREIGN)
+    found = answering.measure(Shape(services=3, backends=2), 4, FOREIGN, print)
     assert found["proxy"] == str(FOREIGN)
     assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["p99"] <= found["change_seconds"]["max"]
     assert found["cold_cpu_seconds"] > 0
@@ -51,7 +51,7 @@ def test_a_proxy_that_says_nothing_is_measured_by_its_answers() -> None:
 def test_a_proxy_that_ends_is_told_with_its_last_words() -> None:
     talker = f"{sys.executable} -c \"print('no such flag'); raise SystemExit(3)\" {{kubeconfig}}"
     with pytest.raises(BenchFailed, match="ended with code 3:\nno such flag"):
-        answering.measure(Shape(services=1, backends=1), 2, Program(command=talker))
+        answering.measure(Shape(services=1, backends=1), 2, Program(command=talker), print)
     with pytest.raises(BenchFailed, match="not-there cannot be started: No such file"):
-        answering.measure(Shape(services=1, backends=1), 2, Program(command="not-there {kubeconfig}"))
+        answering.measure(Shape(services=1, backends=1), 2, Program(command="not-there {kubeconfig}"), print)
     assert not namespaces.names(f"fairway-bench-{os.getpid()}")

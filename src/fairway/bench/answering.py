@@ -10,6 +10,7 @@ costs by itself `fairway.bench.programming` knows better.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fairway.bench.path import TRY_SECONDS, Path, answers, laid
@@ -17,18 +18,21 @@ from fairway.bench.process import BenchFailed, Program
 from fairway.bench.programming import percentiles
 from fairway.bench.shape import PORT, Shape
 
+Say = Callable[[str], None]
 _CHANGE_SECONDS = 60.0
 
 
-def measure(shape: Shape, changes: int, program: Program) -> dict[str, Any]:
+def measure(shape: Shape, changes: int, program: Program, say: Say) -> dict[str, Any]:
     """All that one run finds out; times in seconds. A change: one Service loses all its backends, or gets them back.
 
     Raises `BenchFailed`, ValueError when the Services have too many backends, OSError without the rights it needs.
     """
     toggles = shape.toggles(changes)
+    say(f"{program}: until {shape.services} Services answer …")
     with laid(shape, program) as path:
         cold = path.wait_until_answering()
         cpu, rss = path.proxy.cpu_seconds(), path.proxy.rss_bytes()
+        say(f"{changes} changes …")
         seconds = path.client.run(lambda: [_until_told(path, *one) for one in toggles])
         return {
             "proxy": str(program),

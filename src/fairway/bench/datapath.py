@@ -15,11 +15,12 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairway.bench.answering import Say
 from fairway.bench.machine import machine
 from fairway.bench.path import RESET, Path, laid
 from fairway.bench.process import BenchFailed, Program
@@ -29,7 +30,6 @@ from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.namespaces import NetworkNamespace
 
 Report = dict[str, Any]
-Say = Callable[[str], None]
 
 BACKENDS = 1
 """Of each Service: which one is drawn makes no difference to what the draw costs."""

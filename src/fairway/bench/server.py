@@ -12,12 +12,31 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-_NOT_FOUND = b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}'
+_NOT_FOUND = (
+    b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,'
+    b'"message":"the made-up cluster has nothing under this path"}'
+)
 # What a server without streaming lists says: clients list then, as they always did.
 _NO_INITIAL_EVENTS = (
     b'{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,'
     b'"message":"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch"}'
 )
+
+# Until Kubernetes 1.21 EndpointSlices were asked for like this; what a ClusterIP needs of them was the same.
+_BEFORE_1_21 = "/discovery.k8s.io/v1beta1/"
+_NEW, _OLD = b'"apiVersion":"discovery.k8s.io/v1"', b'"apiVersion":"discovery.k8s.io/v1beta1"'
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Who is told of changes, and whether in the words of old."""
+
+    connection: socket.socket
+    old: bool
+
+    def say(self, event: bytes) -> None:
+        told = event.replace(_NEW, _OLD, 1) if self.old else event
+        self.connection.sendall(b"%x\r\n%b\r\n" % (len(told), told))
 
 
 @dataclass
@@ -26,8 +45,8 @@ class ListServer:
 
     listener: socket.socket
     lists: Mapping[str, bytes]
-    """The body of each list, by the last word of its path."""
-    _watches: dict[str, socket.socket] = field(default_factory=dict)
+    """The body of each list, by the last word of its path; of one object by the last two (``nodes/NAME``)."""
+    _watches: dict[str, _Watch] = field(default_factory=dict)
     _connections: set[socket.socket] = field(default_factory=set)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -47,7 +66,7 @@ class ListServer:
             if not self._changed.wait_for(lambda: plural in self._watches, timeout):
                 raise TimeoutError(f"the proxy does not watch {plural}")
             watch = self._watches[plural]
-        watch.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+        watch.say(event)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -67,11 +86,9 @@ class ListServer:
                     length = int(value) if name == b"content-length" else length
                 requests.read(length)
                 method, target = line.split()[0], urlsplit(line.split()[1].decode())
-                self._answer(connection, method, target.path.rpartition("/")[2], parse_qs(target.query))
+                self._answer(connection, method, target.path, parse_qs(target.query))
 
-    def _answer(
-        self, connection: socket.socket, method: bytes, plural: str, query: Mapping[str, Sequence[str]]
-    ) -> None:
+    def _answer(self, connection: socket.socket, method: bytes, path: str, query: Mapping[str, Sequence[str]]) -> None:
         if method == b"GET" and "sendInitialEvents" in query:
             _say(connection, b"422 Unprocessable Entity", _NO_INITIAL_EVENTS)
             return
@@ -80,11 +97,16 @@ class ListServer:
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
             )
             with self._changed:
-                self._watches[plural] = connection
+                self._watches[path.rpartition("/")[2]] = _Watch(connection, _BEFORE_1_21 in path)
                 self._changed.notify_all()
             return
-        body = self.lists.get(plural) if method == b"GET" else None
+        body = self._body(path) if method == b"GET" else None
         _say(connection, b"404 Not Found" if body is None else b"200 OK", _NOT_FOUND if body is None else body)
+
+    def _body(self, path: str) -> bytes | None:
+        words = path.rsplit("/", 2)
+        found = self.lists.get("/".join(words[-2:]), self.lists.get(words[-1]))
+        return found.replace(_NEW, _OLD) if found and _BEFORE_1_21 in path else found
 
 
 def _say(connection: socket.socket, status: bytes, body: bytes) -> None:

@@ -39,10 +39,11 @@ class Shape:
             )
 
     def lists(self) -> dict[str, bytes]:
-        """What the API server answers for each plural, at revision 1."""
+        """What the API server answers for each plural, and for the node by its name, at revision 1."""
         slices = (self.slice(number, part) for number in range(self.services) for part in range(self.slices_each))
         return {
             "nodes": _list("v1", "Node", [_node()]),
+            f"nodes/{NODE}": msgspec.json.encode(_node()),
             "services": _list("v1", "Service", [_service(number) for number in range(self.services)]),
             "endpointslices": _list("discovery.k8s.io/v1", "EndpointSlice", list(slices)),
             "servicecidrs": _list("networking.k8s.io/v1", "ServiceCIDR", [_service_cidr()]),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fairway.cli.ending import tidy
-from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json, tell
 from fairway.cli.source import DEFAULT_SOURCE, Source, find_kubeconfigs
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _measure(found: Facts) -> Facts:
     if not names:
         raise CommandError("--measure: only root can make a network namespace, and some mode must work here: try sudo")
     if services > _MOST_IPTABLES and "iptables" in names and len(names) > 1:
-        _say(f"iptables is not measured: its first load of {services:,} Services may take minutes")
+        tell(f"iptables is not measured: its first load of {services:,} Services may take minutes")
         names.remove("iptables")
     try:
         with tidy():
@@ -145,7 +145,7 @@ def _costs(names: list[str], services: int, backends: int) -> dict[str, Cost]:
     from fairway.bench.process import Program
     from fairway.diagnose.advice import Cost
 
-    run = datapath.measure([Program(mode=name) for name in names], [services], datapath.Traffic(_CONNECTIONS, 0), _say)
+    run = datapath.measure([Program(mode=name) for name in names], [services], datapath.Traffic(_CONNECTIONS, 0), tell)
     costs = {}
     for name, proxy in zip(names, run["proxies"], strict=True):
         connect = proxy["sizes"][0]["connect_seconds"]
@@ -163,16 +163,12 @@ def _change(name: str, services: int, backends: int) -> float | None:
     from fairway.bench.programming import measure
     from fairway.bench.shape import Shape
 
-    _say(f"{name}: {_CHANGES} changes …")
+    tell(f"{name}: {_CHANGES} changes …")
     try:
         return float(measure(Shape(services, backends), _CHANGES, Program(mode=name))["change_seconds"]["p50"])
     except (BenchFailed, TimeoutError) as error:
-        _say(f"{name}: changes could not be measured: {error}")
+        tell(f"{name}: changes could not be measured: {error}")
         return None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _printable(line: str) -> str:

@@ -10,7 +10,7 @@ from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
 from fairway.cli.bench_proxies import programs
 from fairway.cli.ending import tidy
-from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json
+from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json, tell
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
 app.command(api)
@@ -75,7 +75,7 @@ def programming(
     try:
         with tidy():
             runs = [measure(shape, changes, one, rate) for one in wanted if not one.command]
-            answers = [answering.measure(shape, changes, one) for one in wanted] if command else []
+            answers = [answering.measure(shape, changes, one, tell) for one in wanted] if command else []
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:
@@ -112,5 +112,5 @@ def _show_answering(found: dict[str, Any]) -> None:
     cpu = f"{found['cold_cpu_seconds']:.2f} s of a processor"
     print(f"from the start of the process  {found['cold_seconds']:.2f} s  ({cpu})")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
-    print(f"one change                     {times}")
+    print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")

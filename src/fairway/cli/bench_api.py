@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
 if TYPE_CHECKING:
     from fairway.bench.api import Report, Shape
@@ -112,7 +111,7 @@ def _measure(storage: str, flags: tuple[str, ...], shape: Shape) -> Report:
     before = machine()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            found = runner.run(measure(shape, flags, _say))
+            found = runner.run(measure(shape, flags, tell))
         except (AnswerError, ServerFailed) as error:
             raise CommandError(str(error)) from None
     return {"machine": before, "shape": asked, **found}
@@ -129,10 +128,6 @@ def _allow_connections(watchers: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise CommandError(f"--watchers {watchers} needs {needed} open files; the limit (ulimit -Hn) is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _print(report: Report) -> None:

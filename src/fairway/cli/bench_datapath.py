@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from fairway.cli.bench_proxies import programs
 from fairway.cli.ending import tidy
-from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
 
 def datapath(
@@ -62,7 +61,7 @@ def datapath(
         raise CommandError(f"--services: {error}", EXIT_USAGE) from None
     try:
         with tidy():
-            found = measure(wanted, sizes, Traffic(connections, seconds), lambda text: print(text, file=sys.stderr))
+            found = measure(wanted, sizes, Traffic(connections, seconds), tell)
     except PermissionError:
         raise CommandError("a network namespace can only be made by root: try sudo") from None
     except (BenchFailed, TimeoutError) as error:

@@ -32,6 +32,11 @@ def complain(message: str) -> None:
         print(f"  {line}", file=sys.stderr)
 
 
+def tell(message: str) -> None:
+    """What a command that takes its time is at; on stderr, so that stdout holds the result alone."""
+    print(message, file=sys.stderr, flush=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document, indented, on stdout."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
