@@ -190,6 +190,51 @@ async def test_while_the_server_is_away_the_cache_stays_and_the_log_is_short(cap
     ]
 
 
+async def test_a_watch_that_lasts_tells_that_the_server_is_back_even_if_nothing_happens() -> None:
+    class Listening(Client):
+        """A client that lets the test wait for what it is told."""
+
+        back = asyncio.Event()
+
+        def note_back(self) -> None:
+            super().note_back()
+            self.back.set()
+
+    server = ScriptedServer()
+    client = Listening(AsgiTransport(server))
+    task = asyncio.create_task(Informer(client, SERVICES).run())
+    async with asyncio.timeout(5):
+        await (await server.next("GET /api/v1/services")).answer(service_list(5))
+        watch = await server.next("GET /api/v1/services")
+        client.back.clear()
+        await watch.begin()
+        await client.back.wait()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("silence", [0.0, 5.0], ids=["lists", "streams"])
+async def test_a_server_that_does_not_know_the_field_by_which_to_save_is_asked_for_all(
+    silence: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fairway")
+    server = ScriptedServer()
+    informer = Informer(Client(AsgiTransport(server)), SERVICES, field_selector="spec.type=NodePort")
+    informer.saving("spec.clusterIP!=None")
+    task = asyncio.create_task((informer.stream(silence) if silence else informer).run())
+    async with asyncio.timeout(5):
+        first = await server.next("GET /api/v1/services")
+        assert first.query["fieldSelector"] == "spec.type=NodePort,spec.clusterIP!=None"
+        await first.answer(failure(400, "BadRequest"), 400)
+        again = await server.next("GET /api/v1/services")
+        assert again.query["fieldSelector"] == "spec.type=NodePort"
+        # What else was asked for stays: a list, or a stream.
+        assert again.query.get("sendInitialEvents", "") == first.query.get("sendInitialEvents", "")
+    task.cancel()
+    await asyncio.wait([task])
+    assert [record.message for record in caplog.records] == ["services: it is BadRequest; asking for all of them"]
+
+
 async def test_a_server_that_refuses_is_named_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "fairway")
     async with following() as it:

@@ -80,6 +80,8 @@ def test_an_invalid_object_lists_every_cause() -> None:
 def test_details_name_the_object_and_its_group() -> None:
     assert status.not_found(SERVICES, "web").details == {"name": "web", "kind": "services"}
     assert status.not_found(DEPLOYMENTS, "web").details["group"] == "apps"
+    # As in Go's JSON, what is empty is left out: the core group, a name that is missing.
+    assert set(status.invalid_object(SERVICES, "", []).details) == {"kind", "causes"}
 
 
 def test_an_error_survives_the_way_over_the_wire() -> None:

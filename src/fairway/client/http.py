@@ -225,6 +225,8 @@ class Client:
     ) -> AsyncGenerator[Sequence[Event[T]], None]:
         """What happens after ``resource_version``, in batches as they arrive, until the server ends the watch.
 
+        The first batch is empty: the server has said yes, and may have nothing else to say for a long time.
+
         With ``initial`` and no revision, it begins with all objects as ADDED and a bookmark that `Event.ends_initial`
         (KEP-3157); servers may refuse that, as invalid.
 
@@ -244,6 +246,7 @@ class Client:
         async with self._transport.stream(request, timeout=self._timeout) as stream:
             if stream.status != 200:
                 raise _error(await stream.body(), stream.status)
+            yield []
             async with aclosing(_lines(stream)) as batches:
                 async for batch in batches:
                     yield [_decode_event(line, resource) for line in batch]

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 10.0
 """So long may a server keep silent amid the objects that it was asked to begin a watch with."""
+STEADY_SECONDS = 0.5
+"""A watch that lasts so long counts as an answer of the server, even if it says nothing."""
 # Invalid, where the feature is off (1.33 has it so by default); bad request, from what stands in between.
 _NOT_STREAMED = (400, 422)
 
@@ -176,6 +178,7 @@ class Informer(Generic[T]):
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
+        self._saving_selector = ""
         self._patience = patience or Patience(Backoff(first=0.1, most=5.0))
         self._reflection: Reflection[T] = Reflection()
         self._synced = asyncio.Event()
@@ -204,6 +207,14 @@ class Informer(Generic[T]):
         A server that refuses, or is silent for so many seconds before it has told everything, is asked for a list.
         """
         self._silence = silence
+        return self
+
+    def saving(self, field_selector: str) -> Informer[T]:
+        """Select also by these fields, for the sake of what need not be sent.
+
+        A server that does not know them is asked without, so whoever listens must bear the rest.
+        """
+        self._saving_selector = field_selector
         return self
 
     async def synced(self) -> None:
@@ -250,7 +261,7 @@ class Informer(Generic[T]):
             self._resource,
             self._namespace,
             label_selector=self._label_selector,
-            field_selector=self._field_selector,
+            field_selector=self._fields(),
         )
         self._unreadable = {one.metadata.key: one for one in listed.unreadable}
         self._hold(listed.items, listed.metadata.resource_version)
@@ -277,7 +288,7 @@ class Informer(Generic[T]):
         except TimeoutError:
             self._silence = None
         except ApiError as error:
-            if error.code not in _NOT_STREAMED:
+            if error.code not in _NOT_STREAMED or self._may_ask_for_more(error):
                 raise
             self._silence = None
         return self._reflection.resource_version != ""
@@ -286,11 +297,17 @@ class Informer(Generic[T]):
         """Follow one watch to its end; returns whether it said anything."""
         progressed = False
         async with aclosing(self._events(self._reflection.resource_version)) as watch:
-            async for events in watch:
-                progressed = True
-                self._recovered()
-                for event in events:
-                    self._apply(event)
+            # The server has said yes; in a quiet cluster it may be a minute until it says more.
+            await anext(watch, None)
+            steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._client.note_back)
+            try:
+                async for events in watch:
+                    progressed = True
+                    self._recovered()
+                    for event in events:
+                        self._apply(event)
+            finally:
+                steady.cancel()
         return progressed
 
     def _events(self, revision: str, *, initial: bool = False) -> AsyncGenerator[Sequence[Event[T]], None]:
@@ -299,9 +316,12 @@ class Informer(Generic[T]):
             revision,
             self._namespace,
             label_selector=self._label_selector,
-            field_selector=self._field_selector,
+            field_selector=self._fields(),
             initial=initial,
         )
+
+    def _fields(self) -> str:
+        return ",".join(filter(None, (self._field_selector, self._saving_selector)))
 
     def _hold(self, items: Iterable[T], resource_version: str) -> None:
         """The server has told everything there is."""
@@ -330,6 +350,10 @@ class Informer(Generic[T]):
     async def _failed(self, error: ApiError | ServerUnreachable | DecodeError) -> None:
         if isinstance(error, ApiError) and error.code in (403, 404):
             self._answered.set()
+        if self._may_ask_for_more(error):
+            log.info("%s: %s; asking for all of them", self._resource.qualified, error)
+            self._saving_selector = ""
+            return
         if isinstance(error, ApiError) and error.code == 410:
             self._reflection.expire()
             log.info("%s: the revision of the watch is too old, listing again", self._resource.qualified)
@@ -340,6 +364,10 @@ class Informer(Generic[T]):
             log.warning("%s: %s; retrying", self._resource.qualified, error)
         self._failures += 1
         await self._patience.wait(self._failures)
+
+    def _may_ask_for_more(self, error: Exception) -> bool:
+        """Whether it may be that the server only does not know the field by which we would save something."""
+        return bool(self._saving_selector) and isinstance(error, ApiError) and error.code == 400
 
     def _recovered(self) -> None:
         self._client.note_back()

@@ -180,12 +180,8 @@ def invalid_object(resource: Resource, name: str, errors: Iterable[FieldError]) 
     if len(found) > 1:
         words = f"[{words}]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = {
-        "name": name,
-        "group": resource.group,
-        "kind": resource.kind,
-        "causes": [{"reason": error.type, "message": error.body, "field": error.path} for error in found],
-    }
+    causes = [{"reason": error.type, "message": error.body, "field": error.path} for error in found]
+    details = {**_about(resource, name), "kind": resource.kind, "causes": causes}
     return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {words}', details)
 
 
@@ -255,7 +251,6 @@ def internal(message: str) -> ApiError:
 
 
 def _about(resource: Resource, name: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"name": name, "kind": resource.plural}
-    if resource.group:
-        about["group"] = resource.group
-    return about
+    # What is empty is left out, as everywhere in the API: the core group, the name that a wrong object has not got.
+    about = {"name": name, "group": resource.group, "kind": resource.plural}
+    return {word: said for word, said in about.items() if said}

@@ -1,6 +1,6 @@
 """The objects a proxy follows, each kind with the reference's own selection: what is not for it is never sent.
 
-Service         without the label service-proxy-name, with a cluster IP
+Service         without the label service-proxy-name, with a cluster IP where the server can tell
 EndpointSlice   without the label headless
 Node            its own
 """
@@ -48,8 +48,9 @@ class Followed:
                 SERVICES.shrunk(compact_service),
                 on_change=services,
                 label_selector=f"!{PROXY_NAME_LABEL}",
-                field_selector="spec.clusterIP!=None",
-            ).stream(),
+            )
+            .saving("spec.clusterIP!=None")  # servers know the field since 1.31
+            .stream(),
             Informer(
                 client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=slices, label_selector=f"!{HEADLESS_LABEL}"
             ).stream(),
