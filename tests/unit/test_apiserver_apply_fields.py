@@ -18,14 +18,14 @@ from fairway.apiserver.apply.fields import (
 PORT = 'k:{"port":80,"protocol":"TCP"}'
 
 
-def test_the_members_read_as_kubernetes_writes_them() -> None:
+def test_the_members_read_as_kubernetes_writes_them_each_level_before_what_is_below() -> None:
     fields: Fields = {
         "f:metadata": {"f:labels": {".": {}, "f:app.kubernetes.io/name": {}}, "f:finalizers": {'v:"a"': {}}},
         "f:spec": {"f:ports": {PORT: {".": {}, "f:name": {}}}, "f:externalIPs": {"i:0": {}}},
     }
     assert list(paths(fields)) == [
-        '.metadata.finalizers[="a"]',
         ".metadata.labels",
+        '.metadata.finalizers[="a"]',
         ".metadata.labels.app.kubernetes.io/name",
         ".spec.externalIPs[0]",
         '.spec.ports[port=80,protocol="TCP"]',

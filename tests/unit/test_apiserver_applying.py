@@ -73,7 +73,7 @@ async def test_a_conflict_names_the_owner_and_the_field(api: Calls) -> None:
     ]
     several = await apply(api, web(type="NodePort", ports=[{"port": 80, "targetPort": 9090}]), "me")
     assert several.json["message"] == (
-        f'Apply failed with 2 conflicts: conflicts with "kubectl" using v1:\n- {path}\n- .spec.type'
+        f'Apply failed with 2 conflicts: conflicts with "kubectl" using v1:\n- .spec.type\n- {path}'
     )
 
 

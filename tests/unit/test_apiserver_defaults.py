@@ -41,6 +41,13 @@ def test_the_smallest_service() -> None:
         ({"sessionAffinity": "ClientIP"}, "sessionAffinityConfig", {"clientIP": {"timeoutSeconds": 10800}}),
         ({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}}, "sessionAffinityConfig", None),
         ({"internalTrafficPolicy": "Local"}, "internalTrafficPolicy", "Local"),
+        # Wrong, and for validation to say so: only what is left out is filled in.
+        (
+            {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 0}}},
+            "sessionAffinityConfig",
+            {"clientIP": {"timeoutSeconds": 0}},
+        ),
+        ({"internalTrafficPolicy": ""}, "internalTrafficPolicy", ""),
     ],
 )
 @pytest.mark.reference(

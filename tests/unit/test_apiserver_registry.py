@@ -51,8 +51,10 @@ async def test_a_rehearsal_answers_as_the_deed_and_writes_nothing(
 
 async def test_another_rehearsal_than_all_is_refused(api: Calls) -> None:
     answer = await api("POST", f"{SERVICES}?dryRun=Some", service("web"))
-    assert answer.status == 400
-    assert 'supported values: "All"' in answer.json["message"]
+    assert answer.status == 422
+    assert answer.json["message"] == (
+        'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'
+    )
 
 
 class _Stubborn(random.Random):
@@ -101,7 +103,8 @@ async def test_a_deletion_of_another_version_is_refused(api: Calls) -> None:
     await api("PATCH", WEB, {"metadata": {"labels": {"a": "b"}}}, content_type=MERGE)
     answer = await api("DELETE", WEB, {"preconditions": {"resourceVersion": version}})
     assert (answer.status, answer.json["reason"]) == (409, "Conflict")
-    assert "Precondition failed: ResourceVersion in precondition" in answer.json["message"]
+    assert answer.json["details"] == {"name": "web", "kind": "Service"}
+    assert f"the ResourceVersion in the precondition ({version}) does not match" in answer.json["message"]
 
 
 async def test_the_status_can_be_read_by_its_path(api: Calls) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fairway.objects.codec import Document
 from tests.unit.api_calls import JSON, JSON_PATCH, MERGE, STRATEGIC, Calls, pod, service, start
 
 SERVICES = "/api/v1/namespaces/default/services"
@@ -233,10 +234,34 @@ async def test_delete_preconditions_are_kept(api: Calls) -> None:
     assert (await api("GET", f"{SERVICES}/web")).status == 200
 
 
-async def test_delete_options_that_make_no_sense_are_refused(api: Calls) -> None:
-    answer = await api("DELETE", f"{SERVICES}/kubernetes", {"propagationPolicy": "Maybe"})
-    assert answer.status == 400
-    assert "propagationPolicy" in answer.json["message"]
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (
+            {"propagationPolicy": "Maybe"},
+            'propagationPolicy: Unsupported value: "Maybe": '
+            'supported values: "Foreground", "Background", "Orphan", "nil"',
+        ),
+        (
+            {"propagationPolicy": "Orphan", "orphanDependents": False},
+            'propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set',
+        ),
+        ({"dryRun": ["Some"]}, 'dryRun: Unsupported value: ["Some"]: supported values: "All"'),
+    ],
+)
+async def test_delete_options_that_make_no_sense_are_refused(api: Calls, options: Document, problem: str) -> None:
+    answer = await api("DELETE", f"{SERVICES}/kubernetes", options)
+    assert answer.status == 422
+    assert answer.json["message"] == f'DeleteOptions.meta.k8s.io "" is invalid: {problem}'
+
+
+async def test_what_goes_at_once_comes_back_as_it_was(api: Calls) -> None:
+    created = await api("POST", SERVICES, service("web"))
+    gone = await api("DELETE", f"{SERVICES}/web")
+    assert {**gone.json, "metadata": {**gone.json["metadata"], "resourceVersion": ""}} == {
+        **created.json,
+        "metadata": {**created.json["metadata"], "resourceVersion": ""},
+    }
 
 
 async def test_a_finalizer_keeps_an_object_until_it_is_taken_away(api: Calls) -> None:

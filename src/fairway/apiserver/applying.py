@@ -15,8 +15,6 @@ from fairway.apiserver.requests import JSON, YAML, Request, Target, parse_docume
 from fairway.apiserver.scale import scaled
 from fairway.apiserver.stored import Stored
 from fairway.objects.codec import Document
-from fairway.objects.meta import KubernetesObject
-from fairway.objects.resources import Resource
 from fairway.objects.status import (
     ApiError,
     FieldError,
@@ -24,13 +22,11 @@ from fairway.objects.status import (
     conflict,
     forbidden_field,
     invalid,
-    invalid_object,
     required,
     too_long,
 )
 
 APPLY_PATCH = "application/apply-patch+yaml"
-_OPTIONS = Resource("meta.k8s.io", "v1", "PatchOptions", "patchoptions", False, KubernetesObject)
 _SCALE_VERSION = "autoscaling/v1"
 # A create that loses to another of the same name becomes an update, and the other way round.
 _ATTEMPTS = 5
@@ -50,7 +46,7 @@ def author(request: Request, target: Target) -> Author:
     if request.method == "PATCH" and not applies and "force" in request.query:
         errors.append(forbidden_field("force", "may not be specified for non-apply patch"))
     if errors:
-        raise invalid_object(_OPTIONS, "", errors)
+        raise request.options_error(*errors)
     if applies:
         return Author(name, "Apply", target.subresource, request.user)
     return replace(author_of(name, request.header(b"user-agent"), target.subresource), user=request.user)
@@ -79,7 +75,7 @@ def _with_replicas(target: Target, scale: Document) -> Document:
         raise bad_request(f"incorrect version specified in apply patch. {problem}")
     resource = target.kind.resource
     workload: Document = {"apiVersion": resource.api_version, "metadata": {"name": target.name}}
-    return scaled(resource, workload, scale)
+    return scaled(workload, scale)
 
 
 class _Overtaken(Exception):
@@ -130,8 +126,8 @@ class _Application:
         except ApplyConflict as error:
             raise _refusal(error) from None
         except Unfit as error:
-            resource = kind.resource
-            place = f"{self._target.namespace}/{self._target.name}; {resource.api_version}, Kind={resource.kind}"
+            named = f"{kind.resource.group}/{kind.resource.version}, Kind={kind.name}"
+            place = f"{self._target.namespace}/{self._target.name}; {named}"
             raise bad_request(f"failed to create typed patch object ({place}): {error}") from None
 
 

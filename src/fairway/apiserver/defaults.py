@@ -24,7 +24,14 @@ _FILE_VOLUMES = ("configMap", "downwardAPI", "projected", "secret")
 def fill(document: Document, **values: Any) -> None:
     """Set each field that is missing or empty (``None``, ``""``, 0)."""
     for field, value in values.items():
-        if document.get(field) in (None, "", 0) and document.get(field) is not False:
+        if document.get(field) in (None, "", 0):
+            document[field] = value
+
+
+def fill_missing(document: Document, **values: Any) -> None:
+    """Set each field that is missing; of what Go keeps behind a pointer, 0 and the empty string are values."""
+    for field, value in values.items():
+        if document.get(field) is None:
             document[field] = value
 
 
@@ -60,18 +67,18 @@ def service(document: Document) -> Document:
     if spec["sessionAffinity"] == "None":
         spec.pop("sessionAffinityConfig", None)
     elif spec["sessionAffinity"] == "ClientIP":
-        fill(_part(_part(spec, "sessionAffinityConfig"), "clientIP"), timeoutSeconds=AFFINITY_SECONDS)
+        fill_missing(_part(_part(spec, "sessionAffinityConfig"), "clientIP"), timeoutSeconds=AFFINITY_SECONDS)
     for port in spec.get("ports", []):
         fill(port, protocol="TCP", targetPort=port.get("port", 0))
     if externally_accessible(spec):
         fill(spec, externalTrafficPolicy="Cluster")
     if spec["type"] in _SERVED_INSIDE:
-        fill(spec, internalTrafficPolicy="Cluster")
+        fill_missing(spec, internalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
-        fill(spec, allocateLoadBalancerNodePorts=True)
+        fill_missing(spec, allocateLoadBalancerNodePorts=True)
     for entry in _part(_part(document, "status"), "loadBalancer").get("ingress", []):
         if entry.get("ip") and spec["type"] == "LoadBalancer":
-            fill(entry, ipMode="VIP")
+            fill_missing(entry, ipMode="VIP")
     return document
 
 
@@ -98,7 +105,7 @@ def network_policy(document: Document) -> Document:
     for direction in ("ingress", "egress"):
         for rule in spec.get(direction, []):
             for port in rule.get("ports", []):
-                fill(port, protocol="TCP")
+                fill_missing(port, protocol="TCP")
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
     return document
@@ -106,13 +113,13 @@ def network_policy(document: Document) -> Document:
 
 def endpoint_slice(document: Document) -> Document:
     for port in document.get("ports", []):
-        fill(port, name="", protocol="TCP")
+        fill_missing(port, name="", protocol="TCP")
     return document
 
 
 def pod(document: Document) -> Document:
     spec = _part(document, "spec")
-    fill(spec, enableServiceLinks=True)
+    fill_missing(spec, enableServiceLinks=True)
     pod_spec(spec)
     fill(_part(document, "status"), phase="Pending")
     return document

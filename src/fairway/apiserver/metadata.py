@@ -6,8 +6,8 @@ Documents given as *new* are changed in place and returned; those given as *old*
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -224,7 +224,7 @@ class DeleteOptions(msgspec.Struct, frozen=True):
     gracePeriodSeconds: int | None = None
     preconditions: Preconditions | None = None
     orphanDependents: bool | None = None
-    propagationPolicy: Literal["Orphan", "Background", "Foreground", ""] | None = None
+    propagationPolicy: str | None = None
     dryRun: list[str] | None = None
 
 
@@ -254,7 +254,11 @@ def begin_deletion(kind: Kind, old: Document, options: DeleteOptions, time: Call
             metadata["generation"] = metadata.get("generation", 0) + 1
     if kind.resource is resources.NAMESPACES:
         document["status"] = {**old.get("status", {}), "phase": "Terminating"}
-    return Deletion(document, now=is_finished(kind, document))
+    if not is_finished(kind, document):
+        return Deletion(document, now=False)
+    # Only what can take its time is marked before it goes.
+    marked = old["metadata"].get("deletionTimestamp") or kind.resource in (resources.PODS, resources.NAMESPACES)
+    return Deletion(document if marked else old, now=True)
 
 
 def is_finished(kind: Kind, document: Document) -> bool:
@@ -272,13 +276,21 @@ def _check_preconditions(kind: Kind, old: Document, options: DeleteOptions) -> N
     if expected is None:
         return
     metadata = old["metadata"]
-    for label, wanted, found in (
-        ("UID", expected.uid, metadata["uid"]),
-        ("ResourceVersion", expected.resourceVersion, metadata["resourceVersion"]),
+    for label, wanted, found, then in (
+        ("UID", expected.uid, metadata["uid"], "The object might have been deleted and then recreated"),
+        (
+            "ResourceVersion",
+            expected.resourceVersion,
+            metadata["resourceVersion"],
+            "The object might have been modified",
+        ),
     ):
         if wanted is not None and wanted != found:
-            detail = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-            raise conflict(kind.resource, metadata["name"], detail)
+            detail = (
+                f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). {then}"
+            )
+            # BeforeDelete names the kind where others name the plural.
+            raise conflict(replace(kind.resource, plural=kind.name), metadata["name"], detail)
 
 
 def _with_policy(finalizers: list[str], options: DeleteOptions) -> list[str]:

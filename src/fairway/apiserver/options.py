@@ -8,7 +8,7 @@ from fairway.objects.resources import Resource
 from fairway.objects.status import FieldError, bad_request, forbidden_field, invalid_object, not_supported
 
 _OPTIONS = Resource("meta.k8s.io", "v1", "ListOptions", "listoptions", False, KubernetesObject)
-_MATCHES = ("Exact", "NotOlderThan")
+_MATCHES = ("Exact", "NotOlderThan", "")
 
 
 def version_of(request: Request) -> int:

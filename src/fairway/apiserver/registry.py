@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from fairway.apiserver import metadata
-from fairway.apiserver.admission import Admission, Attempt
+from fairway.apiserver.admission import Admission, Attempt, refused
 from fairway.apiserver.allocation import Ledger, ServiceNetwork
 from fairway.apiserver.apply.owners import SERVER, Author
 from fairway.apiserver.apply.ownership import Entries, Write, after_create, after_update
@@ -241,7 +241,7 @@ class Registry:
     ) -> Deleted:
         """Delete an object, or mark it when something has to happen first; raises `ApiError`."""
         if kind is self._namespaces and name in _PERMANENT_NAMESPACES:
-            raise forbidden(f'{kind.resource.qualified} "{name}" is forbidden: this namespace may not be deleted')
+            raise refused(kind.resource, name, "this namespace may not be deleted")
         key = kind.key(namespace, name)
         for _ in range(_ATTEMPTS):
             current = await self.get(kind, namespace, name)

@@ -13,10 +13,15 @@ from fairway.apiserver.access.users import User
 from fairway.apiserver.kinds import Kind, Kinds
 from fairway.apiserver.protobuf import PROTOBUF, decode_protobuf
 from fairway.objects.codec import DecodeError, Document, decode_bounded, read_yaml
+from fairway.objects.meta import KubernetesObject
+from fairway.objects.resources import Resource
 from fairway.objects.status import (
     ApiError,
+    FieldError,
     bad_request,
+    invalid_object,
     not_implemented,
+    not_supported,
     request_timeout,
     too_large,
     unsupported_media_type,
@@ -32,6 +37,7 @@ BODY_SECONDS = 30
 JSON = "application/json"
 YAML = "application/yaml"
 _BODY_TYPES = (JSON, YAML, PROTOBUF)
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _TRUE = ("1", "true", "True", "TRUE", "t", "T")
 _FALSE = ("0", "false", "False", "FALSE", "f", "F", "")
 
@@ -98,8 +104,13 @@ class Request:
     def dry_run(self) -> bool:
         text = self.query.get("dryRun", "")
         if text not in ("", "All"):
-            raise bad_request(f'invalid value for the parameter dryRun: {text!r}; supported values: "All"')
+            raise self.options_error(not_supported("dryRun", [text], ("All",)))
         return bool(text)
+
+    def options_error(self, *errors: FieldError) -> ApiError:
+        """The refusal of the options that a write came with: ``CreateOptions.meta.k8s.io "" is invalid: …``."""
+        kind = _OPTIONS[self.method]
+        return invalid_object(Resource("meta.k8s.io", "v1", kind, kind.lower(), False, KubernetesObject), "", errors)
 
     async def body(self) -> bytes:
         """The whole body; raises `ApiError` when it is larger than the limit, or takes too long to come."""

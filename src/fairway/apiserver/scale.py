@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fairway.objects.codec import Document
+from fairway.objects.meta import KubernetesObject
 from fairway.objects.resources import Resource
 from fairway.objects.status import bad_request, invalid, invalid_object
 
+_SCALE = Resource("autoscaling", "v1", "Scale", "scales", True, KubernetesObject)
 _COPIED = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -27,7 +29,7 @@ def scale_of(document: Document) -> Document:
     }
 
 
-def scaled(resource: Resource, document: Document, scale: Document) -> Document:
+def scaled(document: Document, scale: Document) -> Document:
     """The workload with the replicas that the Scale asks for; raises `ApiError`."""
     metadata = scale.get("metadata") or {}
     name = document["metadata"]["name"]
@@ -37,7 +39,7 @@ def scaled(resource: Resource, document: Document, scale: Document) -> Document:
     replicas = spec.get("replicas", 0) if isinstance(spec, dict) else None
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise invalid_object(resource, name, [error])
+        raise invalid_object(_SCALE, name, [error])
     changed = {**document, "spec": {**document.get("spec", {}), "replicas": replicas}}
     if metadata.get("resourceVersion"):
         changed["metadata"] = {**document["metadata"], "resourceVersion": metadata["resourceVersion"]}

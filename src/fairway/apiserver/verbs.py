@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import yaml
@@ -29,15 +29,19 @@ from fairway.apiserver.watch import Lines, Start, Stream, Type, encode_line, sen
 from fairway.objects.codec import DecodeError, Document, decode, encode
 from fairway.objects.status import (
     ApiError,
+    FieldError,
     bad_request,
     expired,
     invalid,
     invalid_object,
     method_not_allowed,
+    not_supported,
     success,
     unsupported_media_type,
 )
 from fairway.runtime.clock import Clock
+
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 class Verbs:
@@ -143,7 +147,7 @@ class Verbs:
 
     async def _change_scale(self, request: Request, target: Target, change: Callable[[Document], Document]) -> Response:
         def workload(old: Document) -> Document:
-            return scaled(target.kind.resource, old, change(scale_of(old)))
+            return scaled(old, change(scale_of(old)))
 
         stored = await self._update(request, target, workload)
         return _json(200, scale_of(stored.document()), wanted(request))
@@ -357,4 +361,16 @@ async def _delete_options(request: Request) -> tuple[DeleteOptions, bool]:
     grace = request.number("gracePeriodSeconds")
     if grace is not None:
         options = msgspec.structs.replace(options, gracePeriodSeconds=grace)
-    return options, request.dry_run or "All" in (options.dryRun or ())
+    if problems := [*_delete_problems(options)]:
+        raise request.options_error(*problems)
+    return options, request.dry_run or bool(options.dryRun)
+
+
+def _delete_problems(options: DeleteOptions) -> Iterator[FieldError]:
+    policy = options.propagationPolicy
+    if policy is not None and options.orphanDependents is not None:
+        yield invalid("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set")
+    if policy not in (None, *_POLICIES):
+        yield not_supported("propagationPolicy", policy, (*_POLICIES, "nil"))
+    if options.dryRun and set(options.dryRun) != {"All"}:
+        yield not_supported("dryRun", options.dryRun, ("All",))

@@ -73,18 +73,15 @@ def _keep(found: Fields, step: str, node: Fields) -> None:
 
 
 def paths(fields: Fields, before: str = "") -> Iterator[str]:
-    """The members as Kubernetes writes them: ``.spec.ports[port=80,protocol="TCP"].name``."""
-    for step in sorted(fields):
-        node = fields[step]
-        if step == SELF:
-            yield before
-        elif node:
-            yield from paths(node, before + _text(step))
-        else:
-            yield before + _text(step)
+    """The members as Kubernetes writes them, and in its order: ``.spec.ports[port=80,protocol="TCP"].name``."""
+    steps = [step for step in sorted(fields) if step != SELF]
+    # Of each level the members first, then what is below them: the order of fieldpath.Set.
+    yield from (before + text_of(step) for step in steps if not fields[step] or SELF in fields[step])
+    for step in steps:
+        yield from paths(fields[step], before + text_of(step))
 
 
-def _text(step: str) -> str:
+def text_of(step: str) -> str:
     kind, rest = step[:2], step[2:]
     if kind == "f:":
         return f".{rest}"

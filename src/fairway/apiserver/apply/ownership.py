@@ -181,12 +181,12 @@ def _unclaimed(shape: Shape, last: Fields, owners: Owners) -> Fields:
 def _refuse_conflicts(me: Identity, owners: Owners, touched: Fields) -> None:
     conflicts = [
         (str(identity), path)
-        for identity, share in owners.items()
+        for identity, share in sorted(owners.items(), key=lambda owner: str(owner[0]))
         if identity != me
         for path in paths(intersection(share.fields, touched))
     ]
     if conflicts:
-        raise ApplyConflict(sorted(conflicts))
+        raise ApplyConflict(conflicts)
 
 
 def _conflict_message(conflicts: list[tuple[str, str]]) -> str:

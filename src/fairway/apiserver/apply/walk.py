@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fairway.apiserver.apply.fields import LEAF, SELF, Fields, compact, is_member, key_step
+from fairway.apiserver.apply.fields import LEAF, SELF, Fields, compact, is_member, key_step, text_of
 from fairway.apiserver.schema import UNKNOWN, Shape
 from fairway.objects.codec import Document
 
@@ -225,5 +225,5 @@ def _check_items(shape: Shape, value: list[Any], path: str) -> None:
             keys = ", ".join(shape.list_keys)
             raise Unfit(f"{path}[{index}]: an item of this list must have its key fields: {keys}")
         if step in seen:
-            raise Unfit(f"{path}: duplicate entries for key {step[2:]}")
+            raise Unfit(f"{path}: duplicate entries for key {text_of(step)}")
         seen.add(step)
