@@ -151,12 +151,12 @@ def _stream(found: Iterable[_Measured], traffic: Traffic) -> str:
         path = one.path
         with _iperf3_server(iperf3, path) if iperf3 else nullcontext():
             for name, target in path.targets.items():
-                rate = _iperf3(iperf3, path, target, seconds) if iperf3 else _own_stream(path.client, target, seconds)
+                rate = _iperf3(iperf3, path, target, seconds) if iperf3 else own_stream(path.client, target, seconds)
                 one.report.setdefault("throughput_bits_per_second", {})[name] = round(rate)
     return "iperf3" if iperf3 else "a TCP stream of our own (iperf3 is not installed)"
 
 
-def _own_stream(client: NetworkNamespace, target: tuple[str, int], seconds: float) -> float:
+def own_stream(client: NetworkNamespace, target: tuple[str, int], seconds: float) -> float:
     """Bits per second that a sender gets rid of."""
     with client.socket() as made:
         made.settimeout(seconds + 5)

@@ -61,6 +61,7 @@ class Path:
     shape: Shape
     program: Program
     client: NetworkNamespace
+    node: NetworkNamespace
     backends: NetworkNamespace
     sink: Sink
     api: ListServer
@@ -109,7 +110,7 @@ def laid(shape: Shape, program: Program) -> Iterator[Path]:
         port = listener.getsockname()[1]
         api = stack.enter_context(ListServer(listener, shape.lists()))
         proxy = stack.enter_context(ProxyProcess.started(program, node, port))
-        yield Path(shape, program, client, backends, sink, api, proxy)
+        yield Path(shape, program, client, node, backends, sink, api, proxy)
 
 
 def answers(namespace: NetworkNamespace | None, address: str, port: int) -> bool:

@@ -1,15 +1,18 @@
-"""What connections and streams of a measurement end in: a process that takes everything and says nothing.
+"""What connections and streams of a measurement end in: a process that takes everything and says back what is short.
 
 Started with the descriptors of sockets that listen already, so that it needs no namespace of its own and no library.
 """
 
 from __future__ import annotations
 
+import resource
 import selectors
 import socket
 import sys
 
 _PIECE = 1 << 20
+WORD = 16
+"""Bytes that are said back; what is longer is part of a stream."""
 
 
 def serve(listeners: list[socket.socket]) -> None:
@@ -43,7 +46,10 @@ def _accept(listener: socket.socket, waiting: selectors.BaseSelector) -> None:
 def _read(connection: socket.socket, buffer: bytearray) -> bool:
     """Whether the connection is still there."""
     try:
-        return connection.recv_into(buffer) > 0
+        count = connection.recv_into(buffer)
+        if 0 < count <= WORD:
+            connection.send(buffer[:count])
+        return count > 0
     except BlockingIOError:
         return True
     except ConnectionError:
@@ -51,4 +57,6 @@ def _read(connection: socket.socket, buffer: bytearray) -> bool:
 
 
 if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     serve([socket.socket(fileno=int(number)) for number in sys.argv[1:]])

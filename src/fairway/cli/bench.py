@@ -9,12 +9,14 @@ from cyclopts import App, Parameter
 from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
 from fairway.cli.bench_proxies import programs
+from fairway.cli.bench_relay import relay
 from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json, tell
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
 app.command(api)
 app.command(datapath)
+app.command(relay)
 
 
 @app.command

@@ -28,6 +28,9 @@ DIAL_SECONDS = (0.25, 0.5, 1.0, 2.0)
 BREATH_SECONDS = 0.5
 """After the machine had no file descriptor to spare."""
 _ACCEPTED_AT_ONCE = 64
+_DIALED_AT_ONCE = 128
+"""By one listener: when thousands come at once, the others wait, or this process would be too slow to see in time that
+their backends have answered."""
 _SO_ORIGINAL_DST = 80
 _IPV4, _IPV6 = struct.Struct("!2xH4s8x"), struct.Struct("!2xHI16s4x")
 
@@ -131,14 +134,15 @@ class Connection:
         return False
 
     async def _dial(self, backend: Backend, seconds: float) -> bool:
-        half = self._stream.new_backend()
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(seconds):
-                transport, _ = await loop.create_connection(lambda: half, backend.address, backend.port)
-        except (OSError, TimeoutError):
-            self._stream.forget_backend()
-            return False
+        async with self._listener.dialing:
+            half = self._stream.new_backend()
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(seconds):
+                    transport, _ = await loop.create_connection(lambda: half, backend.address, backend.port)
+            except (OSError, TimeoutError):
+                self._stream.forget_backend()
+                return False
         if version := self.listening.relaying.proxy_protocol:
             transport.write(header(version, self.client, self._destination))
         return True
@@ -196,6 +200,7 @@ class StreamListener:
         self.listening: Listening
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = False
+        self.dialing = asyncio.Semaphore(_DIALED_AT_ONCE)
 
     def put(self, listening: Listening) -> None:
         """What counts from now on, for new connections."""
