@@ -140,12 +140,21 @@ class ProxyProcess:
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of the process and of those that it has started and that have ended."""
-        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def rss_bytes(self) -> int:
-        resident = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return resident * os.sysconf("SC_PAGE_SIZE")
+        return rss_bytes(self.process.pid)
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time of any process so far, with that of those that it has started and that have ended."""
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, after_name[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_bytes(process: int) -> int:
+    """What any process holds in memory."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _start(

@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path as File
 from typing import Any
 
 from fairway.bench.datapath import own_stream
 from fairway.bench.machine import machine
 from fairway.bench.path import RESET, Path, laid
-from fairway.bench.process import BenchFailed, Program
+from fairway.bench.process import BenchFailed, Program, cpu_seconds, rss_bytes
 from fairway.bench.programming import percentiles
 from fairway.bench.shape import Shape
 from fairway.kernel.namespaces import NetworkNamespace
@@ -124,7 +123,7 @@ class _Target:
 
 def _hold(path: Path, count: int) -> Report:
     with _relay_of(path) as (process, figures), ExitStack() as stack:
-        rss, descriptors = _rss_bytes(process), _descriptors(process)
+        rss, descriptors, cpu = rss_bytes(process), _descriptors(process), cpu_seconds(process)
         begun = time.perf_counter()
         held: list[socket.socket] = []
         while len(held) < count:
@@ -137,12 +136,13 @@ def _hold(path: Path, count: int) -> Report:
                 _ask(one)
         took = time.perf_counter() - begun
         there = figures()
-        report = {
+        report: Report = {
             "connections": there.connections,
             "seconds": round(took, 3),
+            "cpu_seconds_per_connection": round((cpu_seconds(process) - cpu) / count, 6),
             "rss_bytes_before": rss,
-            "rss_bytes": _rss_bytes(process),
-            "bytes_per_connection": round((_rss_bytes(process) - rss) / count),
+            "rss_bytes": rss_bytes(process),
+            "bytes_per_connection": round((rss_bytes(process) - rss) / count),
             "descriptors_per_connection": round((_descriptors(process) - descriptors) / count, 2),
         }
         report["request_seconds"] = percentiles(list(_requests(held)), 8)
@@ -186,10 +186,6 @@ def _ask(one: socket.socket) -> None:
     one.sendall(_WORD)
     if one.recv(len(_WORD)) != _WORD:
         raise ConnectionResetError("the connection has ended")
-
-
-def _rss_bytes(process: int) -> int:
-    return int(File(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _descriptors(process: int) -> int:

@@ -72,6 +72,7 @@ def _show(found: dict[str, Any]) -> None:
         each = held["bytes_per_connection"] / 1024
         print(f"the relay's memory {before:.0f} MiB without them, {after:.0f} MiB with: {each:.1f} KiB each")
         times = held["request_seconds"]
+        print(f"processor time     {held['cpu_seconds_per_connection'] * 1e6:.0f} µs to make and answer each")
         print(f"file descriptors   {held['descriptors_per_connection']:g} each")
         print(f"a request on each  {times['p50'] * 1e6:.0f} µs p50, {times['p99'] * 1e6:.0f} µs p99")
     on = found["machine"]
