@@ -54,9 +54,9 @@ def loaded_node(network: RunningNetwork, directory: Path, *, relayed: bool = Fal
 
 
 @contextmanager
-def load(network: RunningNetwork, *, chatty: bool = False) -> Iterator[Load]:
+def load(network: RunningNetwork, *, chatty: bool = False, flows: int = 5) -> Iterator[Load]:
     """Clients in the pod ``shell``, which have all come once and all come once more in the end."""
-    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80), chatty=chatty) as found:
+    with Load(network.network.place("shell"), (VIP, 80), (DNS_VIP, 80), flows=flows, chatty=chatty) as found:
         found.go_round()
         yield found
         found.go_round()

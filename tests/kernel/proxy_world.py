@@ -245,6 +245,7 @@ class Conversation:
             self._client.connect(address)
             ready = select.select(self._listeners, [], [], PATIENCE)[0]
             self._server, _ = ready[0].accept()
+            self._close(*self._listeners)
         except BaseException:
             self._close(*self._listeners, self._client)
             raise
@@ -254,7 +255,7 @@ class Conversation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close(*self._listeners, self._client, self._server)
+        self._close(self._client, self._server)
 
     def still_works(self) -> bool:
         for one, other in ((self._client, self._server), (self._server, self._client)):

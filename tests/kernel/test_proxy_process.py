@@ -112,7 +112,7 @@ def test_the_iptables_mode_follows_repairs_and_is_cleaned_up(world: World) -> No
         assert "changed by iptables" in running.said()
     with world.proxy("--proxy-mode=iptables", "--iptables-variant=nft") as second:
         assert "it held all of it already" in second.said()
-    assert "chains of iptables (nft)" in world.cleanup("--proxy-mode=iptables")
+    assert "iptables-nft ip nat: KUBE-" in world.cleanup("--proxy-mode=iptables")
     assert "KUBE" not in run(["iptables-nft-save"], namespace=world.node)
 
 

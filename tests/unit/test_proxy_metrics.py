@@ -221,7 +221,7 @@ def test_only_changes_are_partial_and_only_in_the_iptables_mode() -> None:
 def test_what_the_kernel_counts_has_its_own_kind_and_a_service_only_where_it_is_of_one() -> None:
     desk = Desk()
     name = "kubeproxy_sync_proxy_rules_iptables_total"
-    desk.metrics.follow(lambda: [Figure(name, "Rules", {"table": "nat", "ip_family": "IPv4"}, 7, "gauge")])
+    desk.metrics.follow("iptables", lambda: [Figure(name, "Rules", {"table": "nat", "ip_family": "IPv4"}, 7, "gauge")])
     text = desk.metrics.scrape().body.decode()
     assert f"# TYPE {name} gauge" in text
     assert f'{name}{{ip_family="IPv4",table="nat"}} 7.0' in text

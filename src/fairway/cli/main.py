@@ -29,6 +29,7 @@ COMMANDS = (
     ("program", "fairway.cli.program:program", _EXPLAIN),
     ("status", "fairway.cli.status:status", _EXPLAIN),
     ("advise", "fairway.cli.advise:advise", _EXPLAIN),
+    ("switch", "fairway.cli.switch:switch", _SERVE),
     ("conform", "fairway.cli.conform:conform", _MEASURE),
     ("bench", "fairway.cli.bench:app", _MEASURE),
     ("apiserver", "fairway.cli.apiserver:apiserver", _PARTS),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError
-from fairway.proxy.configuration import Configuration, ConfigurationError, configure
+from fairway.proxy.configuration import Bind, Configuration, ConfigurationError, configure
 from fairway.proxy.document import KubeProxyConfiguration
-from fairway.proxy.flags import Flags
+from fairway.proxy.flags import METRICS_PORT, Flags
 
 if TYPE_CHECKING:
     from fairway.client.kubeconfig import Connection
@@ -56,8 +56,8 @@ def proxy(
     mode
         Another name of --proxy-mode.
     cleanup
-        Remove the rules that Fairway made on this node, and end: its nftables tables, and with --proxy-mode=iptables
-        the chains of that mode, which have kube-proxy's names.
+        Remove what proxies have left on this node, Fairway or kube-proxy, in whatever mode, and end: as
+        `fairway cleanup`, which also tells what it would be.
     init_only
         Check that this machine can do it, set what needs more than CAP_NET_ADMIN, and end.
     ready_fd
@@ -75,8 +75,10 @@ def proxy(
         _write(write_config_to, configuration.document)
         return 0
     configure_logging(verbosity, configuration.logging)
-    if cleanup or init_only:
-        _prepare(configuration, cleanup=cleanup)
+    if cleanup:
+        return _clean_up(configuration)
+    if init_only:
+        _prepare(configuration)
     else:
         written = configuration.document.client_connection.kubeconfig
         connection = _connection(kubeconfig or (Path(written) if written else None), master)
@@ -84,20 +86,28 @@ def proxy(
     return 0
 
 
-def _prepare(configuration: Configuration, *, cleanup: bool) -> None:
-    """What is done and over: --cleanup, or else --init-only."""
+def _clean_up(configuration: Configuration) -> int:
+    """What `fairway cleanup` does, once no proxy of ours is here any more."""
+    from fairway.cli.cleanup import cleanup
+    from fairway.proxy.claim import Claim, Taken
+
+    try:
+        Claim().close()
+    except Taken as taken:
+        raise CommandError(f"{taken}; stop it first") from None
+    return cleanup(metrics_address=str(configuration.metrics or Bind("127.0.0.1", METRICS_PORT)))
+
+
+def _prepare(configuration: Configuration) -> None:
+    """Of --init-only."""
     from fairway.kernel.contract import Unsuitable
-    from fairway.proxy.machine import clean_everything, open_machine
+    from fairway.proxy.machine import open_machine
     from fairway.proxy.main import set_up
 
     try:
-        if cleanup:
-            removed = clean_everything(configuration)
-            print(f"removed Fairway's {' and '.join(removed)}" if removed else "there was nothing of Fairway's here")
-        else:
-            with open_machine(configuration):
-                set_up(configuration)
-            print("this machine can do it, and is set up")
+        with open_machine(configuration):
+            set_up(configuration)
+        print("this machine can do it, and is set up")
     except Unsuitable as error:
         raise CommandError(str(error)) from None
 

@@ -109,8 +109,9 @@ async def stand(
     Raises `CannotStand`, `fairway.kernel.contract.Unsuitable`, and what `ApiServer` raises.
     """
     started = time.monotonic()
-    with open_machine(configuration) as machine, _locked(settings):
-        agent = machine.agent(configuration)
+    choice = settings.data_directory / "mode.json"
+    with open_machine(configuration, choice) as machine, _locked(settings):
+        agent = machine.agent()
         unrouted = tuple(one for one in configuration.service_networks if not _routed(one))
         if add_route:
             unrouted = _add_routes(unrouted)
@@ -124,7 +125,11 @@ async def stand(
 
             def ready() -> None:
                 seconds = time.monotonic() - started
-                for sentence in (*open_localhost(configuration), *rivals(configuration)):
+                for sentence in (
+                    *agent.switching.notes(),
+                    *open_localhost(configuration),
+                    *rivals(agent.switching.here.mode),
+                ):
                     log.warning("%s", sentence)
                 kubeconfig = str(server.kubeconfig)
                 node = configuration.node_name

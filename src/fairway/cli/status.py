@@ -10,10 +10,12 @@ from cyclopts import Parameter
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
 
 if TYPE_CHECKING:
+    from fairway.kernel.namespaces import NetworkNamespace
     from fairway.lab.network import Network
 
 _LAST = 5
 _AT = "127.0.0.1:10249"
+_NO_NODE = "no lab on this machine has a node {!r}"
 
 
 def status(
@@ -60,7 +62,7 @@ def _proxies(node: str | None, name: str, at: tuple[str, int]) -> Iterator[Mappi
         return
     lab = _lab(node, name)
     if lab is None and node is not None:
-        raise CommandError(f"no lab on this machine has a node {node!r}", EXIT_USAGE)
+        raise CommandError(_NO_NODE.format(node), EXIT_USAGE)
     if lab is None:
         raise CommandError(
             f"no proxy answers at {at[0]}:{at[1]}, and no lab runs here.\n"
@@ -73,6 +75,14 @@ def _proxies(node: str | None, name: str, at: tuple[str, int]) -> Iterator[Mappi
                 f"the proxy of node {one} does not answer at {at[0]}:{at[1]}; look at `fairway lab status`"
             )
         yield found
+
+
+def place_of(node: str, name: str) -> NetworkNamespace:
+    """A lab's node; raises `CommandError`."""
+    lab = _lab(node, name)
+    if lab is None:
+        raise CommandError(_NO_NODE.format(node), EXIT_USAGE)
+    return lab.place(node)
 
 
 def _lab(node: str | None, wanted: str) -> Network | None:
@@ -100,7 +110,8 @@ def metrics_place(text: str) -> tuple[str, int]:
 def _words(one: Mapping[str, Any]) -> Iterator[str]:
     health = "healthy" if one["healthy"] else "NOT healthy"
     ready = "" if one["ready"] else ", the kernel has not acknowledged everything yet"
-    yield f"node {one['node']['name']}: {one['mode']} mode, {health}{ready}"
+    mode = f"{one['mode']} ({one['variant']})" if one.get("variant") else one["mode"]
+    yield f"node {one['node']['name']}: {mode} mode, {health}{ready}"
     frontends = ", ".join(f"{count} {kind}" for kind, count in one["frontends"].items())
     yield f"  {one['services']} Services, {one['endpointSlices']} EndpointSlices; frontends: {frontends or 'none'}"
     if tables := one.get("tables"):
@@ -108,10 +119,19 @@ def _words(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"  tables {owned}" if tables["owned"] else f"  tables not owned: {tables['why']}"
     if one["rememberedFrom"]:
         yield f"  the API server does not answer: this is what was known at {one['rememberedFrom']}"
+    if switch := one.get("switch"):
+        yield f"  last switch: {_switch(switch)}"
     yield from _section("last rounds", map(_round, one["rounds"][-_LAST:]))
     yield from _section("last receipts", map(_receipt, one["receipts"][-_LAST:]))
     yield from _section("problems", map(_problem, one["problems"]))
     yield from _section("notes", one["notes"])
+
+
+def _switch(one: Mapping[str, Any]) -> str:
+    left = f", {one['connections']} connections still need {one['from']}" if one["phase"] == "drain" else ""
+    error = f": {one['error']}" if one["error"] else ""
+    planned = " (only planned)" if one["planned"] else ""
+    return f"{one['from']} to {one['to']} at {one['began']}, phase {one['phase']}{planned}{left}{error}"
 
 
 def _section(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:

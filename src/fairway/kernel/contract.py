@@ -2,6 +2,7 @@
 
     open_...() ──▶ Opened ── mode ──── pure: compile, plan, evaluate, set up for what this machine can do
                           └─ kernel ── read_back, check, apply ── what others changed ── clean
+                                    └─ load, chains, retire, settle: from one mode to another (`fairway.proxy.handover`)
 
 One exists for each mode (`fairway.kernel.nftables_mode` and its neighbours); which one a name means is said by
 `fairway.proxy.kernels`.
@@ -15,6 +16,10 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from fairway.model.view import FrontendKey
 from fairway.modes.contract import Mode
+from fairway.modes.xtables import Family, State
+
+Chains = Mapping[tuple[str, Family], State]
+"""Rules of iptables, by variant and family. Two modes may have chains of one name in one place."""
 
 HeldT = TypeVar("HeldT", covariant=True)
 WorkT = TypeVar("WorkT", contravariant=True)
@@ -48,8 +53,22 @@ class Kernel(Protocol[HeldT, WorkT]):
         """Whether the kernel would do it; nothing is changed."""
 
 
+class Drain(Protocol):
+    """What is left of a mode that another one has followed: nobody new comes to it. Methods raise `ApplyFailed`."""
+
+    def left(self) -> int:
+        """Connections that would break if it went now."""
+
+    def finish(self) -> None:
+        """Remove it, whatever is left."""
+
+
 class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
-    """A machine that also tells who else changes what is ours, and can be left as if we had never been here."""
+    """A machine that also tells who else changes what is ours, and can be left as if we had never been here.
+
+    One mode follows another in this order: ``load`` of the new one, ``apply`` of what is left to do, which takes the
+    clients over where loading has not, ``retire`` of the old one, ``settle`` of the new one.
+    """
 
     def fileno(self) -> int:
         """Readable when somebody may have changed something: then ask `others`."""
@@ -59,6 +78,21 @@ class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
 
     def clean(self) -> str:
         """Remove everything of ours, nothing of anybody else; what it was, such as ``2 nftables tables``, or empty."""
+
+    def load(self, plan: WorkT) -> None:
+        """As much of it as leaves the rules in order that another mode has here; the next Plan has the rest."""
+
+    def chains(self, program: Any) -> Chains:
+        """The chains of iptables that this Program needs."""
+
+    def retire(self, needed: Chains) -> Drain | None:
+        """Remove what leads new clients here, but for chains that the mode which follows needs; None when that is all.
+
+        What connections need that have begun stays in the `Drain`. It may be called again after a crash.
+        """
+
+    def settle(self) -> None:
+        """Nobody else is here any more: away with what only helped both to be here."""
 
 
 class Figure(NamedTuple):
@@ -98,3 +132,5 @@ class Opened:
     figures: Callable[[], Iterable[Figure]] = tuple
     ownership: Callable[[], Ownership] | None = None
     """For modes whose state a kernel can keep others from changing. Raises `ApplyFailed`."""
+    variant: str = ""
+    """Which iptables the iptables mode has found in use: nft or legacy."""

@@ -18,8 +18,9 @@ from typing import Protocol, TypeVar
 
 from fairway.kernel import nfacct
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.contract import ApplyFailed, Figure, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Chains, Figure, Opened, Unsuitable
 from fairway.kernel.iptables import holds, read_rules
+from fairway.kernel.leftovers import remove_rules
 from fairway.kernel.links import sysctl
 from fairway.kernel.nfnetlink import Reply, attributes, string
 from fairway.kernel.nftables import Generation, Nftables, Watcher
@@ -113,6 +114,21 @@ class IptablesKernel:
 
     def _read(self) -> dict[Family, State]:
         return {family: read_rules(self.tools.save(family)) for family in self.tools.families}
+
+    def load(self, plan: Plan) -> None:
+        """All at once: what leads packets into a table changes last, also where chains of the ipvs mode become ours."""
+        self.apply(plan)
+
+    def chains(self, program: Program) -> Chains:
+        return {(self.tools.variant, family): state for family, state in program.state().items()}
+
+    def retire(self, needed: Chains) -> None:
+        """Connection tracking goes on translating what has begun."""
+        with self.sentry.at_work():
+            _or_fail(partial(remove_rules, self.tools, needed))
+
+    def settle(self) -> None:
+        """There is nothing to do."""
 
     def _told(self, plan: Plan) -> dict[Family, str]:
         """What the tools are to read."""
@@ -256,7 +272,7 @@ def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
             kernel.read_back()
         except ApplyFailed as error:
             raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
-        yield Opened(mode, kernel, figures=kernel.figures)
+        yield Opened(mode, kernel, figures=kernel.figures, variant=tools.variant)
 
 
 def _able(options: Options, tools: Tools) -> Options:

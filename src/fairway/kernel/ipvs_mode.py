@@ -17,11 +17,13 @@ from itertools import groupby
 from typing import TypeVar
 
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.contract import ApplyFailed, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Chains, Drain, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
 from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, Schedulers, real_servers
 from fairway.kernel.ipvs_counts import Counts
+from fairway.kernel.ipvs_drain import begin, stand_in, stand_in_no_more
 from fairway.kernel.ipvs_rules import IpvsRules, open_rules
+from fairway.kernel.leftovers import remove_rules
 from fairway.kernel.links import LinkError, Links, set_sysctls
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused, Request
 from fairway.model.address import contains
@@ -136,6 +138,33 @@ class IpvsKernel:
             self.draining.clear()
             servers = sum(1 for part in held.parts() if isinstance(part, Virtual | Marked))
             return f"{servers} virtual servers, {len(held.base.sets)} ipsets and {DEVICE}"
+
+    def load(self, plan: Plan) -> None:
+        """All but the rules: those replace chains of the iptables mode, and lead packets to what must be there."""
+        with self._work:
+            self._left = None
+            coming = [one.part.words for one in plan.commands if isinstance(one, Add) and isinstance(one.part, Bound)]
+            _or_fail(lambda: stand_in([one.partition("/")[0] for one in coming]))
+            _or_fail(lambda: self._apply([one for one in plan.commands if not isinstance(one, Restore)]))
+            self._left = _or_fail(self._glance)
+
+    def chains(self, program: Program) -> Chains:
+        return {(self.rules.tools.variant, family): rules for family, rules in program.base.rules.items()}
+
+    def retire(self, needed: Chains) -> Drain | None:
+        """Nobody new comes here without the rules and the addresses; IPVS goes on with the connections it has."""
+        with self._work:
+            _or_fail(lambda: remove_rules(self.rules.tools, needed))
+            drain = _or_fail(lambda: begin(self.ipvs, self._is_ours))
+            self._left = None
+        if drain.left():
+            return drain
+        drain.finish()
+        return None
+
+    def settle(self) -> None:
+        """The node's own clients may use the addresses of the device again."""
+        _or_fail(stand_in_no_more)
 
     def _read(self) -> Program:
         parts: dict[Part, Value] = {}

@@ -16,14 +16,26 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from fairway.kernel.conntrack import Conntrack, Flow, Match
+from fairway.kernel.contract import Chains
 from fairway.kernel.ipset import Ipset
 from fairway.kernel.ipvs import Ipvs, NoIpvs
+from fairway.kernel.ipvs_drain import stand_in_no_more
 from fairway.kernel.links import LinkError, Links
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
 from fairway.kernel.sockets import holder
 from fairway.kernel.xtables import VARIANTS, Tools, legacy_tables, open_tools
-from fairway.modes.iptables.leftovers import FAIRWAY, IPVS, KUBE_PROXY, Address, Leavings, classify, parse, removal
+from fairway.modes.iptables.leftovers import (
+    FAIRWAY,
+    IPVS,
+    KUBE_PROXY,
+    Address,
+    Leavings,
+    classify,
+    parse,
+    removal,
+    without,
+)
 from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, sets
 from fairway.modes.nftables import plan as p
 from fairway.modes.nftables.tables import TABLE, read_frontend
@@ -185,6 +197,18 @@ def read() -> list[Part]:
     return [*_rules(), *_tables(), *_ipvs(), *_relays()]
 
 
+def remove_rules(tools: Tools, needed: Chains) -> None:
+    """What proxies have in this variant's tables goes, but for chains, and jumps to them, that are still needed.
+
+    Raises `CommandFailed`.
+    """
+    for family in tools.families:
+        wanted = needed.get((tools.variant, family), {})
+        left = (without(one, wanted) for one in classify(parse(tools.save(family))))
+        if text := removal(left):
+            tools.restore(family, text)
+
+
 def unseen() -> list[str]:
     """What this machine has no tools to look at; kube-proxy in a container brings its own."""
     found = []
@@ -250,6 +274,7 @@ def _ipvs() -> Iterator[Part]:
     with Links() as links:
         device = DEVICE in links.names()
         bound = [one for one in links.addresses(DEVICE) if not one.startswith("fe80:")] if device else []
+        standing_in = tuple(sorted(links.local_routes()))
     try:
         with Ipset() as ipset:
             there = ipset.sets(known_sets())
@@ -261,13 +286,16 @@ def _ipvs() -> Iterator[Part]:
         (entry.set, entry.text.rpartition(":")[2]) for entries in there.values() for entry in entries if entry.text
     }
     marks = {mark for entries in there.values() for mark in entries.values() if mark is not None}
-    yield from _servers({one.partition("/")[0] for one in bound}, ports, marks)
+    yield from _servers({*standing_in, *(one.partition("/")[0] for one in bound)}, ports, marks)
     if there:
         names = tuple(sorted(one.name for one in there))
         yield Listed("ipset", _EITHER, IPVS, "ipset", names, "ipset destroy", partial(_destroy, names), {})
     if device:
         how = f"ip link delete {DEVICE}"
         yield Listed("addresses", _EITHER, IPVS, f"device {DEVICE}", (DEVICE, *bound), how, _delete_device, {})
+    if standing_in:
+        how = "ip route delete local … table local"
+        yield Listed("routes", (FAIRWAY,), IPVS, "local routes", standing_in, how, stand_in_no_more, {})
 
 
 def known_sets() -> list[IpSet]:

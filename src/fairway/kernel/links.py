@@ -28,7 +28,7 @@ _REQUEST, _ACK, _EXCL, _CREATE, _REPLACE, _DUMP = 0x001, 0x004, 0x200, 0x400, 0x
 _ERROR, _DONE = 2, 3
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
 _NEWADDR, _DELADDR, _GETADDR = 20, 21, 22
-_NEWROUTE, _DELROUTE = 24, 25
+_NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
@@ -36,10 +36,13 @@ _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 12, 4
 _IFLA_OPERSTATE, _OPERSTATE_UP = 16, b"\x06"
 _LOOK_SECONDS = 0.001
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_F_NODAD = 1, 2, 8, 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH = 1, 4, 5, 9
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH = 1, 4, 5, 7, 9
 _NESTED = 0x8000
 _IFF_UP = 1
 _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE, _TYPE_UNICAST = 254, 3, 0, 253, 255, 1
+_TABLE_LOCAL, _SCOPE_HOST, _TYPE_LOCAL = 255, 254, 2
+_PROTOCOL_OURS = 0x66
+"""Routing daemons have numbers of their own, by which each knows its routes again; nobody else has this one."""
 
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 _ACK_TLVS, _ACK_MESSAGE = 0x200, 1
@@ -198,6 +201,32 @@ class Links:
         header = (_family(network), network.prefixlen, 0, 0, _TABLE_MAIN, 0, _SCOPE_NOWHERE, 0, 0)
         body = _ROUTE.pack(*header) + _attribute(_RTA_DST, network.network_address.packed)
         self._change(_DELROUTE, 0, body, f"delete the route to {destination}")
+
+    def add_local_route(self, address: str, source: str = "") -> None:
+        """Deliver what is for the address to this machine, which need not have it; who connects to it from here does so
+        from ``source``, not from the address itself."""
+        body = self._local_route(address, self.index("lo"))
+        body += _attribute(_RTA_PREFSRC, ip_address(source).packed) if source else b""
+        self._change(_NEWROUTE, _CREATE, body, f"add a local route to {address}")
+
+    def local_routes(self) -> list[str]:
+        """The addresses of those routes, ours only."""
+        found = []
+        for answer in self._request(_GETROUTE, _DUMP, _ROUTE.pack(*(0,) * 9), "list the routes"):
+            _, _, _, _, table, protocol, *_ = _ROUTE.unpack_from(answer)
+            if (table, protocol) == (_TABLE_LOCAL, _PROTOCOL_OURS):
+                found.append(str(ip_address(dict(_attributes(answer, _ROUTE.size))[_RTA_DST])))
+        return found
+
+    def delete_local_route(self, address: str) -> None:
+        self._change(_DELROUTE, 0, self._local_route(address, 0), f"delete the local route to {address}")
+
+    def _local_route(self, address: str, link: int) -> bytes:
+        network = ip_network(address)
+        scope = _SCOPE_HOST if link else _SCOPE_NOWHERE
+        header = (_family(network), network.prefixlen, 0, 0, _TABLE_LOCAL, _PROTOCOL_OURS, scope, _TYPE_LOCAL, 0)
+        body = _ROUTE.pack(*header) + _attribute(_RTA_DST, network.network_address.packed)
+        return body + (_attribute(_RTA_OIF, struct.pack("=I", link)) if link else b"")
 
     def _route(self, network: IPv4Network | IPv6Network, gateways: list[str], link: str) -> bytes:
         scope = _SCOPE_UNIVERSE if gateways else _SCOPE_LINK

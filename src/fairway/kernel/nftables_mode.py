@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fairway.kernel.contract import ApplyFailed, Figure, Opened, Ownership, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Chains, Figure, Opened, Ownership, Unsuitable
 from fairway.kernel.features import nftables_features
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.nftables import Nftables, Watcher
@@ -76,6 +76,20 @@ class NftablesKernel:
             return ""
         self.apply(plan)
         return f"{len(plan)} nftables tables"
+
+    def load(self, plan: Plan) -> None:
+        """A table of our own is in nobody's way: of two rules that translate a packet, the first one counts."""
+        self.apply(plan)
+
+    def chains(self, program: Program) -> Chains:
+        return {}
+
+    def retire(self, needed: Chains) -> None:
+        """Connection tracking goes on translating what has begun."""
+        self.clean()
+
+    def settle(self) -> None:
+        """There is nothing to do."""
 
     def _undisturbed(self) -> bool:
         """Whether nobody but us has committed anything since the last `read_back`."""

@@ -13,17 +13,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import chain
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.client.recorder import Recorders
-from fairway.kernel.contract import ModeKernel, Ownership
+from fairway.kernel.contract import ModeKernel
 from fairway.model.problems import Problem
 from fairway.model.view import Key
-from fairway.modes.contract import Mode, Plan
 from fairway.objects.cluster import Node
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.networking import ServiceCIDR
@@ -34,7 +33,9 @@ from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
+from fairway.proxy.claim import Claim
 from fairway.proxy.configuration import Bind, Configuration
+from fairway.proxy.door import Door
 from fairway.proxy.followed import Followed
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
@@ -52,6 +53,8 @@ from fairway.proxy.pages import (
 from fairway.proxy.receipts import Receipt, Round
 from fairway.proxy.relayed import RelaySide
 from fairway.proxy.secrets import SecretFollower
+from fairway.proxy.start import Start
+from fairway.proxy.switching import Switching
 from fairway.proxy.sync import Listener, Sync
 from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.proxy.usage import Sources, Usage
@@ -68,10 +71,6 @@ SILENCE_SECONDS = 3.0
 SAVE_SECONDS = 60.0
 CONFIGZ_GROUP = "kubeproxy.config.k8s.io"
 _SHOWN_RECEIPTS = 20
-
-FragmentT = TypeVar("FragmentT")
-ProgramT = TypeVar("ProgramT")
-PlanT = TypeVar("PlanT", bound=Plan)
 
 
 class CannotListen(Exception):
@@ -119,14 +118,17 @@ async def _all_known(networks: Informer[ServiceCIDR], *informers: Informer[Any])
     await asyncio.gather(networks.answered(), *(one.synced() for one in informers))
 
 
-class Agent(Generic[ProgramT, FragmentT, PlanT]):
-    """One proxy. Everything that touches the machine is passed in; whoever made it closes it."""
+class Agent:
+    """One proxy. Everything that touches the machine is passed in; whoever made it closes it.
+
+    ``configuration`` says what its user wants; the mode is the one of ``start``, and later that of ``switching``.
+    """
 
     def __init__(
         self,
         configuration: Configuration,
-        mode: Mode[ProgramT, FragmentT, PlanT],
-        kernel: ModeKernel[ProgramT, PlanT],
+        start: Start,
+        claim: Claim,
         *,
         tracking: Tracking[FlowT],
         addresses: LocalAddresses,
@@ -134,16 +136,18 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         usage: Sources | None = None,
     ) -> None:
         self.configuration = configuration
-        self._kernel, self._addresses = kernel, addresses
+        self._addresses = addresses
         self._clock: Clock = SystemClock()
         self._node: Node | None = None
         self._networks: dict[Key, ServiceCIDR] = {}
         self._local = addresses.list()
         self._doubts: list[str] = []
         canary = canary_frontend(configuration)
-        self.cache = Cache(settings_of(configuration, None, self._local), canary)
+        relays = start.choice.here.relays
+        self.cache = Cache(settings_of(configuration, None, self._local, relays=relays), canary)
         on = gates.all_of_them(configuration.document.feature_gates)
-        self.metrics = Metrics(self.cache, self._clock, configuration.mode, on)
+        self.metrics = Metrics(self.cache, self._clock, start.choice.here.mode, on)
+        self.metrics.follow(start.choice.here.mode, start.opened.figures)
         self.usage = Usage(self.cache, usage, configuration.service_metrics, self._clock) if usage else None
         if self.usage is not None:
             self.metrics.registry.register(self.usage)
@@ -156,9 +160,9 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         self._relay = relay
         self.secrets = SecretFollower(self.cache, relay.certificates, self._telling.secret_unusable)
         self.metrics.registry.register(relay)
-        self.sync = Sync(
-            mode,
-            kernel,
+        self.sync: Sync[Any, Any, Any] = Sync(
+            start.opened.mode,
+            start.opened.kernel,
             self.cache,
             self._forgetting,
             clock=self._clock,
@@ -173,7 +177,19 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )
-        self.ownership: Callable[[], Ownership] | None = None
+        self._wanted = start.wanted
+        self.switching = Switching(
+            start.site,
+            start.file,
+            start.choice,
+            start.opened,
+            self.cache,
+            self._clock,
+            sync=self.sync,
+            on_change=self._mode_changed,
+        )
+        self._door = Door(claim.socket, self.switching)
+        self._heard: ModeKernel[Any, Any] | None = None
         self._running = False
         self._followed: Followed | None = None
         self._remembered: float | None = None
@@ -206,6 +222,10 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             group.create_task(self.secrets.run(client))
             self._listen(stack)
             await self.sync.ready()
+            await self._door.start()
+            stack.push_async_callback(self._door.close)
+            stack.push_async_callback(self.switching.close)
+            await self.switching.begin(self._wanted)
             on_ready()
             if self.canary is not None:
                 group.create_task(self.canary.run())
@@ -258,13 +278,16 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         """What `fairway lab status` and people ask for."""
         frontends = Counter(one.kind.value for one in self.cache.frontends.values())
         return {
-            "mode": self.configuration.mode,
+            "mode": self.switching.here.mode,
+            "variant": self.switching.here.variant,
+            "switch": self.switching.progress.document() if self.switching.progress else None,
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
-            "tables": self.ownership()._asdict() if self.ownership else None,
+            "tables": owned()._asdict() if (owned := self.switching.opened.ownership) else None,
             "node": msgspec.to_builtins(self.cache.settings),
             "notes": [
                 *self.configuration.notes,
+                *self.switching.notes(),
                 *self._doubts,
                 *(self._followed.notes() if self._followed else ()),
                 *self.checks.problems,
@@ -294,7 +317,7 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
         metrics: dict[str, Callable[[], Answer]] = {
             "/healthz": lambda: text("ok"),
             "/metrics": self.metrics.scrape,
-            "/proxyMode": lambda: text(self.configuration.mode),
+            "/proxyMode": lambda: text(self.switching.here.mode),
             "/metrics/slis": self.metrics.indicators,
             "/configz": lambda: json_answer({CONFIGZ_GROUP: self.configuration.document}),
             "/status": lambda: json_answer(self.status()),
@@ -336,13 +359,32 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
 
     def _listen(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
-        for notices, heard in ((self._kernel, self._kernel_changed), (self._addresses, self._addresses_changed)):
-            loop.add_reader(notices.fileno(), heard)
-            stack.callback(loop.remove_reader, notices.fileno())
+        loop.add_reader(self._addresses.fileno(), self._addresses_changed)
+        stack.callback(loop.remove_reader, self._addresses.fileno())
+        self._listen_to(self.switching.opened.kernel)
+        stack.callback(self._listen_to, None)
+
+    def _listen_to(self, kernel: ModeKernel[Any, Any] | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._heard is not None:
+            loop.remove_reader(self._heard.fileno())
+        self._heard = kernel
+        if kernel is not None:
+            loop.add_reader(kernel.fileno(), self._kernel_changed)
+
+    def _mode_changed(self) -> None:
+        """The kernel is in another mode, and has everything."""
+        opened = self.switching.opened
+        self._listen_to(opened.kernel)
+        self.metrics.follow(self.switching.here.mode, opened.figures)
+        if self.usage is not None:
+            self.usage.follow(opened.connections)
+        self._settle()
 
     def _kernel_changed(self) -> None:
-        for who in self._kernel.others():
-            self.sync.kernel_changed(who)
+        if self._heard is not None:
+            for who in self._heard.others():
+                self.sync.kernel_changed(who)
 
     def _addresses_changed(self) -> None:
         if self._addresses.drain():
@@ -385,7 +427,9 @@ class Agent(Generic[ProgramT, FragmentT, PlanT]):
             if sentence not in self._doubts:
                 log.warning("%s", sentence)
         self._doubts = noted
-        if self.cache.put_settings(settings_of(self.configuration, self._node, self._local, self._networks.values())):
+        relays = self.switching.here.relays
+        networks = self._networks.values()
+        if self.cache.put_settings(settings_of(self.configuration, self._node, self._local, networks, relays=relays)):
             self.sync.changed()
 
     def _cause(self, kind: str, key: Key, one: Service | EndpointSlice | None) -> Cause:

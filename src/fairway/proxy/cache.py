@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
+
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem
 from fairway.model.relaying import kept
-from fairway.model.resolve import cuts_connections, frontends_of
+from fairway.model.resolve import cuts_connections, frontends_of, resolve
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
@@ -102,6 +104,7 @@ class Cache:
         self._dirty: dict[Key, None] = {}
         self._causes: list[Cause] = []
         self._rebased = False
+        self._own = {own.key: own} if own is not None else {}
         if own is not None:
             self._held[own.service] = {own.key: own}
             self._frontends[own.key] = own
@@ -110,6 +113,15 @@ class Cache:
     def view(self) -> NodeView:
         """What the node should do as of the last `take`; shares its frontends with the cache."""
         return NodeView(settings=self.settings, frontends=self._frontends)
+
+    def view_if(self, *, relays: bool) -> NodeView:
+        """What the node would do if it relayed every Service, or did not: a value of its own, made from all of them."""
+        if relays == self.settings.relays:
+            return NodeView(settings=self.settings, frontends=dict(self._frontends))
+        settings = msgspec.structs.replace(self.settings, relays=relays)
+        slices = {key: some.values() for key, some in self._slices.items()}
+        found = resolve(self._services.values(), slices, settings)
+        return NodeView(settings=settings, frontends={**found.frontends, **self._own})
 
     @property
     def frontends(self) -> Mapping[FrontendKey, Frontend]:

@@ -10,9 +10,10 @@ import socket
 import struct
 from types import TracebackType
 
-_NAME = "\0fairway-proxy"
+NAME = "\0fairway-proxy"
+"""Of the socket, as `socket.connect` takes it."""
 _ASKED = 4096
-"""How often others can ask whose it is: nobody takes their connections up, so they wait until the process ends."""
+"""How often others can ask whose it is while nobody takes their connections up."""
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -31,11 +32,16 @@ class Claim:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
-            self._socket.bind(_NAME)
+            self._socket.bind(NAME)
             self._socket.listen(_ASKED)
         except OSError:
             self._socket.close()
             raise Taken(_holder()) from None
+
+    @property
+    def socket(self) -> socket.socket:
+        """Where others come to, who ask whose it is or give orders (`fairway.proxy.door`)."""
+        return self._socket
 
     def __enter__(self) -> Claim:
         return self
@@ -51,7 +57,7 @@ def _holder() -> int:
     """The process at the other end of the name; 0 when it has just left or lives in another PID namespace."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
-            asking.connect(_NAME)
+            asking.connect(NAME)
             found: bytes = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         except OSError:
             return 0

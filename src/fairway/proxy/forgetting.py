@@ -99,8 +99,9 @@ class Forgetting:
     def acknowledged(self, done: Round, batch: Batch) -> None:
         """The kernel has new rules. Where nobody knows what happened before them, every flow is looked at."""
         now = Node(self._cache.frontends, self._cache.lingering, self._cache.settings, self._relayed)
-        found = suspects(batch.before, batch.deserted, now) if done.kind is not RoundKind.START else []
-        if done.kind is RoundKind.START or (done.kind is RoundKind.REPAIR and done.commands):
+        begins = done.kind in (RoundKind.START, RoundKind.SWITCH)
+        found = suspects(batch.before, batch.deserted, now) if not begins else []
+        if begins or (done.kind is RoundKind.REPAIR and done.commands):
             found += everything(now)
         collect(self._waiting, found)
         if self._waiting:

@@ -66,15 +66,20 @@ class LastState:
 
     def save(self, state: Remembered) -> None:
         """Whole or not at all; what goes wrong is told once, and nothing depends on it."""
-        beside = self.path.with_name(self.path.name + ".new")
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(state))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
+            write_whole(self.path, msgspec.json.encode(state))
         except OSError as error:
             if not self._complained:
                 log.warning("the last known state cannot be kept in %s: %s", self.path, error.strerror)
             self._complained = True
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file that holds what it held, or all of this, for its owner alone. Raises `OSError`."""
+    beside = path.with_name(path.name + ".new")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from fairway.kernel.addresses import Addresses
 from fairway.kernel.conntrack import Conntrack, Flow, Match
@@ -18,13 +19,17 @@ from fairway.kernel.rivals import rival_rules
 from fairway.model.view import FrontendKey
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.agent import Agent
+from fairway.proxy.choice import ChoiceFile
 from fairway.proxy.claim import Claim, Taken
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.flows import Spot
 from fairway.proxy.forgetting import TrackingFailed
-from fairway.proxy.kernels import KERNELS, OURS_ALONE, open_mode
+from fairway.proxy.kernels import OURS_ALONE
 from fairway.proxy.relayed import RelaySide
+from fairway.proxy.site import Site, target_of
+from fairway.proxy.start import Start, begin
 from fairway.proxy.usage import Sources
+from fairway.relay.kernel import add_addresses
 
 T = TypeVar("T")
 
@@ -51,39 +56,43 @@ def _match(spot: Spot) -> Match:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a proxy needs of a machine."""
+    """What a proxy needs of a machine. ``configuration`` says what its user wants, ``start`` what it is in."""
 
-    opened: Opened
+    configuration: Configuration
+    claim: Claim
+    start: Start
     conntrack: Conntrack
     addresses: Addresses
     relay: RelaySide
     usage: Sources | None = None
 
-    def agent(self, configuration: Configuration) -> Agent[Any, Any, Any]:
+    def agent(self) -> Agent:
         """A proxy for this machine; it must not outlive what it stands on."""
-        agent: Agent[Any, Any, Any] = Agent(
-            configuration,
-            self.opened.mode,
-            self.opened.kernel,
+        return Agent(
+            self.configuration,
+            self.start,
+            self.claim,
             tracking=KernelTracking(self.conntrack),
             addresses=self.addresses,
             relay=self.relay,
             usage=self.usage,
         )
-        agent.metrics.follow(self.opened.figures)
-        agent.ownership = self.opened.ownership
-        return agent
 
 
 @contextmanager
-def open_machine(configuration: Configuration) -> Iterator[Machine]:
-    """This thread's network namespace, for this process alone. Raises `Unsuitable`."""
+def open_machine(configuration: Configuration, choice: Path | None = None) -> Iterator[Machine]:
+    """This thread's network namespace, for this process alone. ``choice`` is the file of `Choice`.
+
+    Raises `Unsuitable`.
+    """
     with ExitStack() as stack:
-        stack.enter_context(_claimed())
+        claim = stack.enter_context(_claimed())
         relay = RelaySide(configuration.access_log)
-        opened = stack.enter_context(open_mode(configuration.mode, configuration.document, relay.make))
-        usage = _sources(opened, stack) if configuration.service_metrics else None
-        yield Machine(opened, stack.enter_context(Conntrack()), stack.enter_context(Addresses()), relay, usage)
+        site = stack.enter_context(Site(configuration.document, relay.make(add_addresses)))
+        start = begin(site, ChoiceFile(choice), target_of(configuration.document, configuration.mode))
+        usage = _sources(start.opened, stack) if configuration.service_metrics else None
+        conntrack, addresses = stack.enter_context(Conntrack()), stack.enter_context(Addresses())
+        yield Machine(configuration, claim, start, conntrack, addresses, relay, usage)
 
 
 def _sources(opened: Opened, stack: ExitStack) -> Sources:
@@ -98,39 +107,12 @@ def _sources(opened: Opened, stack: ExitStack) -> Sources:
     return Sources(flows, opened.connections)
 
 
-def clean_everything(configuration: Configuration) -> list[str]:
-    """Remove what the configured mode made, and what none but us could have made in another; returns what it was.
-
-    Raises `Unsuitable` when the mode cannot be looked into, and `ApplyFailed`.
-    """
-    with _claimed():
-        with open_mode(configuration.mode, configuration.document) as opened:
-            removed = opened.kernel.clean()
-        return [one for one in (removed, *clean_other_modes(configuration)) if one]
-
-
-def clean_other_modes(configuration: Configuration) -> list[str]:
-    """Remove the rules that a mode before this one left, when they can only be ours; returns what it was.
-
-    They would lead clients to the backends of that time. Call it when this mode's rules are there; raises
-    `ApplyFailed`.
-    """
-    if configuration.mode in (OURS_ALONE, USERSPACE):
-        return []
-    try:
-        with KERNELS[OURS_ALONE](configuration.document) as opened:
-            removed = opened.kernel.clean()
-    except Unsuitable:  # what a machine cannot do it does not hold either
-        return []
-    return [removed] if removed else []
-
-
-def rivals(configuration: Configuration) -> list[str]:
+def rivals(mode: str) -> list[str]:
     """What else here serves Services beside this mode's rules, as sentences; usually nothing.
 
     Chains named like kube-proxy's are the mode's own where the mode has such chains.
     """
-    if configuration.mode not in (OURS_ALONE, USERSPACE):
+    if mode not in (OURS_ALONE, USERSPACE):
         return []
     try:
         found = rival_rules()
@@ -145,10 +127,10 @@ def rivals(configuration: Configuration) -> list[str]:
 
 
 @contextmanager
-def _claimed() -> Iterator[None]:
+def _claimed() -> Iterator[Claim]:
     try:
-        with Claim():
-            yield
+        with Claim() as claim:
+            yield claim
     except Taken as error:
         raise Unsuitable(f"{error}; stop it first") from None
 

@@ -17,13 +17,13 @@ from typing import Any
 from fairway.client.http import Client
 from fairway.client.kubeconfig import Connection
 from fairway.client.network import open_transport
-from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.links import sysctl
 from fairway.proxy.agent import Agent
+from fairway.proxy.choice import beside
 from fairway.proxy.configuration import Configuration
 from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
 from fairway.proxy.lines import RoundLines
-from fairway.proxy.machine import clean_other_modes, open_machine, rivals
+from fairway.proxy.machine import open_machine, rivals
 from fairway.proxy.tuning import open_localhost, prepare
 from fairway.runtime.clock import Clock, SystemClock
 
@@ -52,13 +52,14 @@ async def serve(
     """
     started = time.monotonic()
     gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage
-    with open_machine(configuration) as machine:
+    state = state_file(configuration)
+    with open_machine(configuration, beside(state) if state else None) as machine:
         set_up(configuration)
-        agent = machine.agent(configuration)
+        agent = machine.agent()
         ready = ready_line(agent, started)
         if receipts_fd is not None:
             agent.sync.tell(RoundLines(receipts_fd))
-        log.info("node %s, mode %s, API server %s", configuration.node_name, configuration.mode, connection.server)
+        log.info("node %s, mode %s, API server %s", configuration.node_name, agent.switching.here, connection.server)
 
         if sysctl("net.ipv4.ip_forward") != "1":
             log.warning("net.ipv4.ip_forward is off: only this node's own processes reach backends elsewhere")
@@ -67,8 +68,8 @@ async def serve(
             gc.freeze()  # what is here now stays: no later collection looks through all of it
             gc.enable()
             give_back()
-            tidy(configuration)
-            for sentence in open_localhost(configuration):
+            mode = agent.switching.here.mode
+            for sentence in (*agent.switching.notes(), *rivals(mode), *open_localhost(configuration)):
                 log.warning("%s", sentence)
             log.info("%s", ready())
             tell_of_tables(agent)
@@ -77,30 +78,20 @@ async def serve(
 
         transport = open_transport(connection, agent.metrics.requests)
         async with Client(transport, user_agent="fairway-proxy") as client:
-            await until_signalled(_with_file(agent.run(client, on_ready, _last_state(configuration, connection)), file))
+            last = LastState(state, cluster_of(connection, configuration.node_name)) if state else None
+            await until_signalled(_with_file(agent.run(client, on_ready, last), file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 
 
-def _last_state(configuration: Configuration, connection: Connection) -> LastState | None:
-    where, node = configuration.state_file, configuration.node_name
-    path = DIRECTORY / f"{node}.json" if where == "default" else Path(where)
-    return LastState(path, cluster_of(connection, node)) if where else None
+def state_file(configuration: Configuration) -> Path | None:
+    where = configuration.state_file
+    return DIRECTORY / f"{configuration.node_name}.json" if where == "default" else (Path(where) if where else None)
 
 
-def tidy(configuration: Configuration) -> None:
-    """Remove what another mode of ours left, and tell of what is not ours to remove."""
-    try:
-        for removed in clean_other_modes(configuration):
-            log.info("removed what another mode had left: %s", removed)
-    except ApplyFailed as error:
-        log.warning("rules that another mode had left stay, and may lead clients astray: %s", error)
-    for sentence in rivals(configuration):
-        log.warning("%s", sentence)
-
-
-def tell_of_tables(agent: Agent[Any, Any, Any]) -> None:
+def tell_of_tables(agent: Agent) -> None:
     """Say when others can change what is ours, which is then only put back."""
-    if agent.ownership is not None and not (found := agent.ownership()).owned:
+    owned = agent.switching.opened.ownership
+    if owned is not None and not (found := owned()).owned:
         log.info("others can change our nftables tables: %s; changes are noticed and repaired", found.why)
 
 
@@ -167,7 +158,7 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def ready_line(agent: Agent[Any, Any, Any], started: float) -> Callable[[], str]:
+def ready_line(agent: Agent, started: float) -> Callable[[], str]:
     """What to say when the kernel has everything for the first time."""
 
     def line() -> str:

@@ -64,17 +64,45 @@ class Metrics(Listener):
         self._started = clock.now()
         self._checked: Tally[tuple[str, str]] = Tally()
         self.health: Healthy | None = None
-        self._reference_metrics(mode)
+        self._figures: _KernelFigures | None = None
+        self._of_modes: dict[str, Counter] = {}
+        self._reference_metrics()
+        self._count_failures(mode)
         self._own_metrics(features or {})
         self.requests = Requests(self.registry)
         self.registry.register(_FrontendCounts(cache))
         ProcessCollector(registry=self.registry)
 
-    def follow(self, figures: Callable[[], Iterable[Figure]]) -> None:
-        """Show what the mode's kernel counts, too."""
-        self.registry.register(_KernelFigures(self._cache, figures))
+    def follow(self, mode: str, figures: Callable[[], Iterable[Figure]]) -> None:
+        """Rounds are of this mode from now on; show what its kernel counts, too."""
+        self._count_failures(mode)
+        if self._figures is None:
+            self._figures = _KernelFigures(self._cache, figures)
+            self.registry.register(self._figures)
+        self._figures.figures = figures
 
-    def _reference_metrics(self, mode: str) -> None:
+    def _count_failures(self, mode: str) -> None:
+        """What the reference counts in one mode and not in another; what there is stays."""
+        rules = "kubeproxy_sync_proxy_rules"
+        failures = _FAILURES.get(mode, _FAILURES["nftables"])
+        self._failures = self._of_mode(f"{rules}_{failures}_total", "Rounds the kernel refused")
+        if mode == "nftables":
+            # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
+            self._of_mode(f"{rules}_nftables_cleanup_failures_total", "Removals of stale chains that failed")
+        self._partial_failures: Counter | None = None
+        if mode == "iptables":
+            words = "Rounds for changes that the kernel refused"
+            self._partial_failures = self._of_mode(f"{rules}_iptables_partial_restore_failures_total", words)
+
+    def _of_mode(self, name: str, words: str) -> Counter:
+        found = self._of_modes.get(name)
+        if found is None:
+            found = self._of_modes[name] = self._counter(name, words)
+            for family in FAMILIES:
+                found.labels(family)
+        return found
+
+    def _reference_metrics(self) -> None:
         sync = "kubeproxy_sync"
         self._rounds = self._histogram(f"{sync}_proxy_rules_duration_seconds", "Time of a round")
         self._full = self._histogram(f"{sync}_full_proxy_rules_duration_seconds", "Time of a round that compared all")
@@ -83,23 +111,8 @@ class Metrics(Listener):
         self._queued = self._gauge(
             f"{sync}_proxy_rules_last_queued_timestamp_seconds", "When a round was last asked for"
         )
-        name = _FAILURES.get(mode, _FAILURES["nftables"])
-        self._failures = self._counter(f"{sync}_proxy_rules_{name}_total", "Rounds the kernel refused")
-        seen = [self._failures]
-        if mode == "nftables":
-            # Nothing is cleaned up later here: what is stale goes in the transaction that makes it so.
-            words = "Removals of stale chains that failed"
-            seen.append(self._counter(f"{sync}_proxy_rules_nftables_cleanup_failures_total", words))
-        self._partial_failures: Counter | None = None
-        if mode == "iptables":
-            words = "Rounds for changes that the kernel refused"
-            name = f"{sync}_proxy_rules_iptables_partial_restore_failures_total"
-            self._partial_failures = self._counter(name, words)
-            seen.append(self._partial_failures)
         for family in FAMILIES:
             self._queued.labels(family).set(self._clock.now())
-            for one in seen:
-                one.labels(family)
         self._programming = Histogram(
             "kubeproxy_network_programming_duration_seconds",
             "From the change of a pod until the kernel had it",
@@ -257,14 +270,14 @@ class _KernelFigures:
     """What the mode's kernel counts, each sample with the Service it is about, if it is about one."""
 
     def __init__(self, cache: Cache, figures: Callable[[], Iterable[Figure]]) -> None:
-        self._cache, self._figures = cache, figures
+        self._cache, self.figures = cache, figures
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
-        for one in self._figures():
+        for one in self.figures():
             family = families.get(one.name)
             if family is None:
                 kind = one.kind or ("counter" if one.name.endswith("_total") else "gauge")

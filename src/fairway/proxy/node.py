@@ -16,7 +16,6 @@ from fairway.model.address import (
     of_family,
 )
 from fairway.model.view import NodeSettings
-from fairway.modes.registry import RELAYING_MODES
 from fairway.modes.userspace.program import ADDRESSES
 from fairway.objects.cluster import Node
 from fairway.objects.networking import ServiceCIDR, service_cidrs
@@ -26,11 +25,17 @@ _LOCALHOST = "127.0.0.1"
 
 
 def settings_of(
-    configuration: Configuration, node: Node | None, local: Iterable[str], declared: Iterable[ServiceCIDR] = ()
+    configuration: Configuration,
+    node: Node | None,
+    local: Iterable[str],
+    declared: Iterable[ServiceCIDR] = (),
+    *,
+    relays: bool = False,
 ) -> NodeSettings:
     """``node`` is None while the API has no such Node; ``local`` are the addresses of all interfaces.
 
-    ``declared`` are the ServiceCIDRs; the configuration only counts where the API has none.
+    ``declared`` are the ServiceCIDRs; the configuration only counts where the API has none. ``relays`` says that the
+    mode relays every Service.
     """
     addresses = tuple(sorted({one for one in local if _routable(one)}))
     return NodeSettings(
@@ -46,7 +51,7 @@ def settings_of(
         external_ips=configuration.external_ips,
         count_connections=configuration.service_metrics > 0,
         masquerade_all=configuration.masquerade_all,
-        relays=configuration.mode in RELAYING_MODES,
+        relays=relays,
         cut_connections=configuration.cut_connections,
     )
 

@@ -18,6 +18,7 @@ class RoundKind(StrEnum):
     CHANGE = "change"  # some frontends
     NODE = "node"  # the node's settings changed, so the whole was compared
     REPAIR = "repair"  # somebody else changed what is ours, or a round failed
+    SWITCH = "switch"  # the whole, in another mode
 
 
 class Round(Struct):

@@ -14,17 +14,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from fairway.kernel.contract import ApplyFailed, Kernel
-from fairway.model.problems import Problem
-from fairway.model.view import Frontend, FrontendKey, Key, NodeView
+from fairway.model.view import Frontend, FrontendKey, NodeView
 from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
+from fairway.proxy.complaints import Complaints
 from fairway.proxy.culprits import culprits
+from fairway.proxy.neighbours import Flows, Successor
 from fairway.proxy.receipts import Receipt, Receipts, Round, RoundKind
 from fairway.runtime.clock import Clock
 from fairway.runtime.queue import Pacer
@@ -45,16 +48,6 @@ T = TypeVar("T")
 FragmentT = TypeVar("FragmentT")
 ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
-
-
-class Flows(Protocol):
-    """Connection tracking, which follows the rules."""
-
-    def acknowledged(self, done: Round, batch: Batch) -> None:
-        """The kernel has new rules."""
-
-    async def settled(self, changing: Collection[FrontendKey]) -> None:
-        """Wait until these frontends may change again."""
 
 
 class Listener:
@@ -105,14 +98,15 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0
-        self._complained: set[str] = set()
-        self._unsupported: dict[FrontendKey, tuple[Problem, ...]] = {}
         self._elsewhere = False
         self._disturbed = ""
         self._told = False
+        self._successor: Successor | None = None
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
+        self._complaints = Complaints(cache, self.refused)
+        self.problems, self.found_in = self._complaints.problems, self._complaints.found_in
         self.receipts = Receipts()
         self.rounds: deque[Round] = deque(maxlen=_KEPT_ROUNDS)
 
@@ -120,32 +114,6 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def program(self) -> ProgramT:
         """What the kernel should hold."""
         return self._state.wanted
-
-    def problems(self) -> Mapping[Key, Sequence[Problem]]:
-        """By Service, what is not served as it was asked for: wrong objects, what this mode lacks, what was refused."""
-        found: dict[Key, dict[Problem, None]] = {
-            key: dict.fromkeys(problems) for key, problems in self._cache.troubles.all().items()
-        }
-        # Copies: another thread may be noting more while this one tells.
-        unsupported, refused = tuple(self._unsupported.values()), dict(self.refused)
-        for problem in (*chain.from_iterable(unsupported), *self._refusals(refused)):
-            found.setdefault(problem.service, {})[problem] = None
-        return {key: tuple(found[key]) for key in sorted(found)}
-
-    def found_in(self, batch: Batch) -> Iterator[tuple[str, Problem]]:
-        """What a round has found wrong, each with its reason in one word."""
-        yield from (("NotServed", one) for one in chain.from_iterable(batch.problems.values()))
-        lacking = (self._unsupported[key] for key in batch.before if key in self._unsupported)
-        yield from (("NotSupported", one) for one in chain.from_iterable(lacking))
-        refused = {key: self.refused[key] for key in batch.before if key in self.refused}
-        yield from (("KernelRefused", one) for one in self._refusals(refused))
-
-    def _refusals(self, refused: Mapping[FrontendKey, str]) -> Iterator[Problem]:
-        for key, reason in refused.items():
-            frontend = self._cache.frontends.get(key)
-            if frontend is not None:
-                message = f"the kernel refused {key}: {reason}"
-                yield Problem(service=frontend.service, field=frontend.field, message=message)
 
     def changed(self) -> None:
         """The cache has something to take."""
@@ -168,6 +136,11 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def tell(self, listener: Listener) -> None:
         """Whoever wants to know, too."""
         self._listeners.append(listener)
+
+    def hand_over(self, to: Successor) -> None:
+        """The next round makes it the mode that this follows in."""
+        self._successor = to
+        self._wake.set()
 
     @property
     def is_ready(self) -> bool:
@@ -200,6 +173,9 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     async def _round(self, started: float) -> bool:
         """Make the kernel follow; says whether there was anything to ask it for."""
         state = self._state
+        if self._successor is not None:
+            await self._hand_over(started, self._successor)
+            return True
         await self._take()
         if state.pending.rebased and not state.doubt:
             self._doubt(RoundKind.NODE, "the node's settings changed")
@@ -221,6 +197,31 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             self._notice(Batch())
             await asyncio.sleep(0)
         return False
+
+    async def _hand_over(self, started: float, to: Successor) -> None:
+        """Changes wait meanwhile. The mode before has all that it knows of, until the other one has it."""
+        relayed, state = self._cache.settings.relays, self._state
+        self._relay(to.relays)
+        await self._take()
+        await self._flows.settled(state.pending.before)
+        failed: ApplyFailed | None = None
+        try:
+            taken = await self._in_a_thread(lambda: to.take_over(self._acceptable()))
+        except ApplyFailed as error:
+            failed = error
+            self._relay(relayed)
+            self._doubt(RoundKind.REPAIR, f"a switch to another mode failed ({error})")
+            self._wake.set()
+        else:
+            self._mode, self._kernel, state.wanted, commands = taken
+            state.compiled = True
+            self._complaints.about(self._mode, self._cache.frontends)
+            self._tell(*self._acknowledged(RoundKind.SWITCH, started, commands))
+        self._successor = None
+        to.finished(failed)
+
+    def _relay(self, relays: bool) -> None:
+        self._cache.put_settings(msgspec.structs.replace(self._cache.settings, relays=relays))
 
     async def _take(self) -> None:
         """All that is dirty, in parts: ten thousand Services take seconds, and probes must be answered meanwhile."""
@@ -274,7 +275,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             if known:
                 self._mode.accept(state.wanted, changes)
             else:
-                self._complain_about(self._cache.frontends)
+                self._complaints.about(self._mode, self._cache.frontends)
                 state.wanted, state.compiled = self._mode.program(self._acceptable()), True
             commands = self._reach()
         except ApplyFailed as error:
@@ -348,7 +349,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _changes(self) -> Mapping[FrontendKey, FragmentT | None]:
         """The new Fragments of what is pending."""
         now = {key: self._cache.frontends.get(key) for key in self._state.pending.before}
-        self._complain_about(now)
+        self._complaints.about(self._mode, now)
         return self._fragments(now)
 
     def _fragments(self, frontends: Mapping[FrontendKey, Frontend | None]) -> dict[FrontendKey, FragmentT | None]:
@@ -394,7 +395,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """Look for what is wrong with the objects of a round, and those that are left from rounds before."""
         batch.problems = self._cache.troubles.take(_TAKEN_AT_ONCE)
         for problem in chain.from_iterable(batch.problems.values()):
-            self._complain(str(problem))
+            self._complaints.tell(str(problem))
         for listener in self._listeners:
             listener.noticed(batch)
         if self._cache.troubles.waiting:
@@ -420,22 +421,3 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if self._failures:
             log.info("the kernel follows again, after %d failures", self._failures)
         self._failures = 0
-
-    def _complain_about(self, frontends: Mapping[FrontendKey, Frontend | None]) -> None:
-        """Tell once what this mode does not do."""
-        for key, frontend in frontends.items():
-            sentences = self._mode.unsupported(frontend) if frontend else ()
-            for sentence in sentences:
-                self._complain(sentence)
-            if frontend and sentences:
-                owner = f"Service {frontend.service}: "
-                messages = (one.removeprefix(owner) for one in sentences)
-                found = tuple(Problem(service=frontend.service, field="", message=one) for one in messages)
-                self._unsupported[key] = found
-            else:
-                self._unsupported.pop(key, None)
-
-    def _complain(self, message: str) -> None:
-        if message not in self._complained:
-            self._complained.add(message)
-            log.warning("%s", message)

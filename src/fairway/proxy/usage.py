@@ -62,6 +62,10 @@ class Usage:
         self._seconds = 0.0
         self._complained = False
 
+    def follow(self, connections: Callable[[], Mapping[FrontendKey, int]] | None) -> None:
+        """Another mode counts from now on, or does not."""
+        self._sources.connections = connections
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
@@ -76,7 +80,8 @@ class Usage:
     def sample(self) -> Sample:
         """Ask the kernel; takes as long as it has elements and flows. Raises `ApplyFailed` and `TrackingFailed`."""
         started = self._clock.monotonic()
-        connections = self._sources.connections() if self._sources.connections else {}
+        count = self._sources.connections
+        connections = count() if count else {}
         flows = Counter(self._sources.flows())
         return Sample(connections, flows, self._clock.monotonic() - started)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from fairway.kernel.contract import ApplyFailed, ModeKernel, Opened
+from fairway.kernel.contract import ApplyFailed, Chains, Drain, ModeKernel, Opened
 from fairway.kernel.links import LinkError, Links
 from fairway.modes.userspace import ListenerKey, Listening, Program, UserspaceMode, UserspacePlan
 from fairway.modes.userspace.program import ADDRESSES
@@ -53,6 +53,8 @@ class RelayingKernel:
         self._notices = select.epoll()
         for one in (carrier, relay):
             self._notices.register(one.fileno(), select.EPOLLIN)
+        self._loading = False
+        self._close_later: tuple[ListenerKey, ...] = ()
 
     @property
     def is_slow(self) -> bool:
@@ -78,7 +80,10 @@ class RelayingKernel:
             self._carrier.apply(plan.carried)
         try:
             self.relay.put(plan.listen)
-            self.relay.close(plan.close)
+            if self._loading:
+                self._close_later += plan.close
+            else:
+                self.relay.close(plan.close)
         except OSError as error:
             raise ApplyFailed(str(error)) from error
 
@@ -96,19 +101,53 @@ class RelayingKernel:
         found = [self._carrier.clean(), stop_relays(), remove_addresses()]
         return ", ".join(one for one in found if one)
 
-    def release(self) -> None:
+    def load(self, plan: UserspacePlan) -> None:
+        """Listeners that nobody of this mode is led to stay until `settle`: the other mode's rules lead there."""
+        self._loading, self._close_later = True, plan.close
+        if plan.carried:
+            self._carrier.load(plan.carried)
+        try:
+            self.relay.put(plan.listen)
+        except OSError as error:
+            raise ApplyFailed(str(error)) from error
+
+    def chains(self, program: Program) -> Chains:
+        return self._carrier.chains(program.carried)
+
+    def retire(self, needed: Chains) -> Drain | None:
+        """The relay belongs to the mode that follows as well: its connections go on."""
+        self._loading, self._close_later = False, ()
+        return self._carrier.retire(needed)
+
+    def settle(self) -> None:
+        self._carrier.settle()
+        self._loading, gone, self._close_later = False, self._close_later, ()
+        try:
+            self.relay.close(dict.fromkeys(gone))
+        except OSError as error:
+            raise ApplyFailed(str(error)) from error
+
+    def close(self) -> None:
+        """Nobody hears of what others change any more."""
         self._notices.close()
-        self.relay.release()
+
+
+def with_relay(carrier: Opened, name: str, relay: Relays) -> tuple[Opened, RelayingKernel]:
+    """The mode of ``carrier`` with a relay for the Services that ask for one. Several modes may have the same relay;
+    the kernel is to be closed by whoever asked for it."""
+    kernel = RelayingKernel(carrier.kernel, relay)
+    return replace(carrier, mode=UserspaceMode(carrier.mode, name, kernel.port), kernel=kernel), kernel
 
 
 @contextmanager
 def relaying(carrier: Opened, name: str, relay: Relays) -> Iterator[Opened]:
-    """The mode of ``carrier`` with a relay for the Services that ask for one, which is released when the block ends."""
-    kernel = RelayingKernel(carrier.kernel, relay)
+    """The same with a relay of its own, which is released when the block ends."""
+    opened, kernel = with_relay(carrier, name, relay)
     try:
-        yield replace(carrier, mode=UserspaceMode(carrier.mode, name, kernel.port), kernel=kernel)
+        yield opened
     finally:
-        kernel.release()
+        kernel.close()
+        relay.release()
 
 
 def stop_relays() -> str:

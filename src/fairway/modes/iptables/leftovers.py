@@ -13,12 +13,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fairway.modes.iptables.names import FIREWALL, LOCALHOST, MARK, MARK_NOT_PODS, OTHER_PORTS, POSTROUTING
 from fairway.modes.iptables.names import is_ours as is_of_iptables_mode
-from fairway.modes.xtables import HOOKS, TABLES, split
+from fairway.modes.xtables import HOOKS, TABLES, Place, State, canonical, split
 
 FAIRWAY, KUBE_PROXY = "fairway", "kube-proxy"
 IPTABLES, IPVS, USERSPACE = "iptables", "ipvs", "userspace"
@@ -218,11 +218,23 @@ def _addresses(table: Saved, gone: Iterable[str]) -> Iterator[Address]:
                 yield Address("", protocol, int(port))
 
 
+def without(one: Leavings, needed: State) -> Leavings:
+    """The same but for the chains of its table that somebody still needs, and the jumps that he writes himself."""
+    jumps = {
+        (chain, canonical(rule)) for (table, chain), rules in needed.items() if table == one.table for rule in rules
+    }
+    return replace(
+        one,
+        chains=tuple(chain for chain in one.chains if Place(one.table, chain) not in needed),
+        jumps=tuple(rule for rule in one.jumps if (rule.chain, canonical(rule.text)) not in jumps),
+    )
+
+
 def removal(leavings: Iterable[Leavings]) -> str:
     """What `iptables-restore --noflush` is told: chains are emptied, nothing leads to them any more, they go."""
     lines: list[str] = []
     for one in leavings:
-        if one.chains:
+        if one.chains or one.jumps:
             assert all(_NAME.fullmatch(chain) for chain in one.chains)
             assert all(rule.chain in HOOKS and is_a_proxys_jump(rule.text) for rule in one.jumps)
             lines += [f"*{one.table}", *(f":{chain} - [0:0]" for chain in one.chains)]

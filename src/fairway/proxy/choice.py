@@ -1,0 +1,82 @@
+"""Which mode this node is in, on disk beside the last known state: a choice by `fairway switch` outlives the process.
+
+the configuration says the same as when it was written ──▶ the mode that is written down counts
+it says something else now                             ──▶ the configuration counts: it was the later word
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fairway.objects.codec import DecodeError, decode
+from fairway.proxy.laststate import write_whole
+from fairway.proxy.site import Target
+
+log = logging.getLogger(__name__)
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/thread-self/ns/net")
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """``said`` is what the configuration said, ``here`` what the node is in; ``leaving`` are modes that may have left
+    something in the kernel. ``kernel`` tells one kernel and network namespace from another."""
+
+    said: Target
+    here: Target
+    leaving: tuple[Target, ...] = ()
+    kernel: str = ""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether somebody wanted another mode than the configuration says."""
+        return not self.said.is_met_by(self.here)
+
+
+@dataclass
+class ChoiceFile:
+    """The file; without a path nothing is kept. It belongs to the network namespace of the thread that calls."""
+
+    path: Path | None
+    _complained: bool = False
+
+    def load(self) -> Choice | None:
+        """What was saved; None when there is nothing that can be used."""
+        if self.path is None:
+            return None
+        try:
+            return decode(self.path.read_bytes(), Choice)
+        except FileNotFoundError:
+            return None
+        except (OSError, DecodeError) as error:
+            log.warning("%s cannot be used: %s", self.path, error)
+            return None
+
+    def save(self, choice: Choice) -> None:
+        """Whole or not at all; what goes wrong is told once."""
+        if self.path is None:
+            return
+        try:
+            write_whole(self.path, msgspec.json.encode(choice))
+        except OSError as error:
+            if not self._complained:
+                log.warning("which mode this node is in cannot be kept in %s: %s", self.path, error.strerror)
+            self._complained = True
+
+
+def this_kernel() -> str:
+    """Different after a boot, and in another network namespace."""
+    try:
+        return f"{_BOOT.read_text().strip()} {os.stat(_NAMESPACE).st_ino}"
+    except OSError:
+        return ""
+
+
+def beside(state_file: Path) -> Path:
+    """Where the choice is, when the last known state is there."""
+    return state_file.with_name(f"{state_file.stem}.mode.json")

@@ -1,0 +1,123 @@
+"""`fairway switch` on a node under load: open connections and flows go on, and no newcomer is kept out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairway.diagnose.orders import give
+from fairway.kernel.command import run
+from fairway.kernel.namespaces import NetworkNamespace
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology, cluster
+from fairway.proxy.switching import Order
+from tests.kernel.loaded_node import World, load, loaded_node
+from tests.kernel.proxy_world import NODE, NODE_ADDRESS, Conversation, Proxy, nft
+
+pytestmark = pytest.mark.kernel
+
+NODE_PORT = 30080
+STICKY_VIP = "10.96.7.9"
+TALK_VIP = "10.96.7.10"
+PAIRS = (
+    ("iptables", "nft"),
+    ("nftables", ""),
+    ("iptables", "legacy"),
+    ("iptables", "nft"),
+    ("iptables", "legacy"),
+    ("nftables", ""),
+)
+"""From nftables: each of the three to each other one."""
+WITH_RELAY = (
+    ("userspace", ""),
+    ("iptables", "nft"),
+    ("userspace", ""),
+    ("iptables", "legacy"),
+    ("userspace", ""),
+    ("nftables", ""),
+)
+
+
+@pytest.fixture(scope="module")
+def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
+    pods = [(name, NODE) for name in ("one", "two", "shell", "talk")]
+    return make_network(cluster(nodes=1, pods=pods))
+
+
+@pytest.fixture
+def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
+    with loaded_node(network, tmp_path) as world:
+        world.api.service("talk", TALK_VIP, node_port=NODE_PORT)
+        world.api.endpoints("talk", network.address("talk"))
+        yield world
+        for variant in ("nft", "legacy"):
+            run([f"iptables-{variant}-restore"], namespace=world.node, input=EMPTY)
+        nft(world.node, "flush", "ruleset")
+
+
+EMPTY = "".join(f"*{table}\nCOMMIT\n" for table in ("nat", "filter", "mangle"))
+
+
+def switch(place: NetworkNamespace, to: str, variant: str = "", **more: Any) -> dict[str, Any]:
+    """The last word about it."""
+    last: dict[str, Any] = {}
+    for document in give(Order(to=to, variant=variant, **more), place):
+        last |= document
+    assert last.get("error", "") == "", last
+    assert last["phase"] == "done"
+    return last
+
+
+def held(place: NetworkNamespace) -> set[str]:
+    """Whose rules are in the kernel."""
+    found = set()
+    if "fairway" in nft(place, "list", "tables"):
+        found.add("nftables")
+    for variant in ("nft", "legacy"):
+        if "KUBE-" in run([f"iptables-{variant}-save"], namespace=place):
+            found.add(f"iptables ({variant})")
+    return found
+
+
+def conversations(network: RunningNetwork, stack: ExitStack) -> list[Conversation]:
+    """From a pod to the cluster IP, and from outside to the node port, masqueraded."""
+    place = network.network.place
+    found = []
+    for client, address in (("shell", (TALK_VIP, 80)), ("outside", (NODE_ADDRESS, NODE_PORT))):
+        found.append(stack.enter_context(Conversation(place(client), address, [place("talk")])))
+    return found
+
+
+def test_from_each_mode_of_the_kernel_to_each_other_and_nobody_notices(world: World, network: RunningNetwork) -> None:
+    with ExitStack() as stack:
+        running: Proxy = stack.enter_context(world.proxy())
+        talks = conversations(network, stack)
+        clients = stack.enter_context(load(network))
+        for mode, variant in PAIRS:
+            told = switch(world.node, mode, variant)
+            assert told["equivalence"]["same"]
+            assert held(world.node) == {f"{mode} ({variant})" if variant else mode}
+            clients.go_round()
+            assert [one.still_works() for one in talks] == [True, True]
+        assert running.get("/proxyMode") == (200, "nftables")
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
+def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World, network: RunningNetwork) -> None:
+    with ExitStack() as stack:
+        running: Proxy = stack.enter_context(world.proxy())
+        talks = conversations(network, stack)
+        clients = stack.enter_context(load(network, flows=0))
+        for mode, variant in WITH_RELAY:
+            switch(world.node, mode, variant, accept_differences=True)
+            clients.go_round()
+            talks += conversations(network, stack)
+            assert all(one.still_works() for one in talks)
+        assert running.status()["relay"]["connections"] == 6
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
