@@ -82,7 +82,7 @@ def test_cleaning_up_ends_the_relay(world: World) -> None:
         assert first.stop() == 0
     with world.proxy("--cleanup", ready=False) as cleaning:
         assert cleaning.process.wait(10) == 0
-    assert "1 relay" in cleaning.said()
+    assert "removed: relay: 1 process" in cleaning.said()
     assert list(world.node.run(lambda: list(running()))) == []
 
 
