@@ -16,7 +16,7 @@ from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.proxy.switching import Order
 from tests.kernel.loaded_node import World, load, loaded_node
-from tests.kernel.proxy_world import NODE, NODE_ADDRESS, Conversation, Proxy, nft
+from tests.kernel.proxy_world import NODE, NODE_ADDRESS, Conversation, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
 
@@ -118,6 +118,7 @@ def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World
             clients.go_round()
             talks += conversations(network, stack)
             assert all(one.still_works() for one in talks)
-        assert running.status()["relay"]["connections"] == 6
+        told = "three times two conversations are in the relay, and nobody else"
+        until(world.node, lambda: running.status()["relay"]["connections"] == 6, told)
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
