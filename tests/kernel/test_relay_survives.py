@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fairway.diagnose.leftovers import look
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.relay.process import running, stop_all
@@ -78,8 +79,13 @@ def test_flows_of_a_service_go_through_the_relay_as_soon_as_it_is_relayed_and_ba
 
 def test_cleaning_up_ends_the_relay(world: World) -> None:
     with world.proxy() as first:
-        assert _relay(first)
+        process = _relay(first)
+        in_use = {one.kind for one in world.node.run(look).leftovers if one.in_use}
+        assert "relay" in in_use
         assert first.stop() == 0
+    (left,) = (one for one in world.node.run(look).leftovers if one.kind == "relay")
+    assert left.names == (f"process {process} with 2 listeners, 0 connections, 0 UDP flows",)
+    assert (left.owner, left.in_use, left.how) == ("Fairway", "", f"kill {process}")
     with world.proxy("--cleanup", ready=False) as cleaning:
         assert cleaning.process.wait(10) == 0
     assert "removed: relay: 1 process" in cleaning.said()

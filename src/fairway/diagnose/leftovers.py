@@ -1,6 +1,6 @@
 """What proxies have left on this machine, who still uses some of it, and what can go.
 
-kernel.leftovers.read ──▶ Parts ─┐
+kernel's parts, relays ──────────┐
 who runs here: claim, processes ─┴─▶ judge ──▶ Leftovers: stale, or in use by somebody ──▶ remove
 """
 
@@ -20,7 +20,7 @@ from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.modes.iptables.leftovers import FAIRWAY, IPTABLES, IPVS, KUBE_PROXY, USERSPACE, Address
 from fairway.modes.ipvs.parts import socket_address
 from fairway.proxy.claim import Claim, Taken
-from fairway.relay import process as relay
+from fairway.relay.leftovers import relays
 
 REFUSALS = (CommandFailed, KernelRefused, Interrupted, OSError)
 _NAMES = {FAIRWAY: "Fairway", KUBE_PROXY: "kube-proxy"}
@@ -81,11 +81,11 @@ class Plan:
 def look(at: tuple[str, int] = told.STATUS, *, force: bool = False) -> Plan:
     """What is there now. With ``force`` the flows of what is in use are counted, too. Raises one of `REFUSALS`."""
     running = tuple(who_runs(at))
-    parts = kernel.read()
+    parts = [*kernel.read(), *relays()]
     found = judge(parts, running)
     flows = _flows(flows_of(parts, running, force=force))
     kept = tuple((part.place, name, why) for part in parts for name, why in part.kept.items())
-    return Plan((*found, *_relays(running), *flows), running, kept, tuple(kernel.unseen()))
+    return Plan((*found, *flows), running, kept, tuple(kernel.unseen()))
 
 
 def judge(parts: Iterable[Part], running: Sequence[Running]) -> list[Leftover]:
@@ -132,23 +132,6 @@ def _flows(flows: Flows) -> Iterator[Leftover]:
     if names:
         why = "they go to what the parts above have served, and nothing else serves that"
         yield Leftover(_FLOWS, "conntrack", names, "the owners of those parts", why, "conntrack -D", "", flows.forget)
-
-
-def _relays(running: Sequence[Running]) -> Iterator[Leftover]:
-    """Relays outlive the proxies that have started them, for the next one to take over."""
-    there = list(relay.running())
-    for one in there:
-        one.close()
-    if there:
-        user = next((one for one in running if one.program == FAIRWAY), None)
-        why = f"{user} runs here" if user else "no proxy runs here that would use it"
-        names = (f"{len(there)} process{'es' if len(there) > 1 else ''}",)
-        how = "told to end, with the connections in it"
-        yield Leftover("relay", "relay", names, _NAMES[FAIRWAY], why, how, str(user or ""), _stop_relays)
-
-
-def _stop_relays() -> None:
-    relay.stop_all()
 
 
 def remove(plan: Plan, *, force: bool) -> Iterator[tuple[Leftover, str]]:
