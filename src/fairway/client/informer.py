@@ -217,6 +217,11 @@ class Informer(Generic[T]):
         self._saving_selector = field_selector
         return self
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether the cache has held a whole list."""
+        return self._synced.is_set()
+
     async def synced(self) -> None:
         """Wait until the cache holds the first whole list and ``on_change`` has heard of it."""
         await self._synced.wait()

@@ -85,6 +85,10 @@ class SecretFollower(Listener):
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(informer.run())
+            await informer.answered()
+            if not informer.is_synced:
+                self._certificates.unreadable(key)
+                self._say(key, self._users.get(key, {}).values())
             await informer.synced()
             if key not in informer.cache:
                 self._put(key, None)

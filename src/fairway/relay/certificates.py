@@ -63,6 +63,11 @@ class Certificates:
         self.problems.pop(secret, None)
         self._on_change(secret, data)
 
+    def unreadable(self, secret: Key) -> None:
+        """The API server does not show it."""
+        wanted = "it needs a role with get, list and watch of this Secret"
+        self.problems[secret] = f"Secret {secret} cannot be read by this node's proxy: {wanted}"
+
     def forget(self, secret: Key) -> None:
         """Nobody asks for it any more."""
         with self._lock:
