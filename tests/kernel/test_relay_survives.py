@@ -88,7 +88,7 @@ def test_cleaning_up_ends_the_relay(world: World) -> None:
     assert (left.owner, left.in_use, left.how) == ("Fairway", "", f"kill {process}")
     with world.proxy("--cleanup", ready=False) as cleaning:
         assert cleaning.process.wait(10) == 0
-    assert "removed: relay: 1 process" in cleaning.said()
+    assert f"removed: relay: process {process} with 2 listeners" in cleaning.said()
     assert list(world.node.run(lambda: list(running()))) == []
 
 
