@@ -14,7 +14,7 @@ from fairway.lab.cluster import Plan
 from fairway.lab.errors import LabError
 from fairway.lab.manifest import ManifestError
 from fairway.lab.processes import ProgramDied
-from fairway.lab.running import RunningCluster
+from fairway.lab.running_cluster import RunningCluster
 from fairway.lab.topology import cluster
 from tests.kernel.whole_lab import WEB, fairway, nothing_is_left_of
 

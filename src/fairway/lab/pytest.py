@@ -21,7 +21,8 @@ import pytest
 
 # This module is loaded by every pytest run where the package is installed, so the rest comes when a fixture is used.
 if TYPE_CHECKING:
-    from fairway.lab.running import RunningCluster, RunningNetwork
+    from fairway.lab.running import RunningNetwork
+    from fairway.lab.running_cluster import RunningCluster
     from fairway.lab.topology import Topology
 
 _PREFIX = "pytest-"
@@ -77,7 +78,7 @@ def make_lab(machine_for_labs: None) -> Iterator[Callable[[Topology], RunningClu
     The topology's own name is replaced by one that nobody else uses, and its pods are left to the API.
     """
     from fairway.lab.cluster import Plan
-    from fairway.lab.running import RunningCluster
+    from fairway.lab.running_cluster import RunningCluster
 
     with ExitStack() as stack:
 
