@@ -21,12 +21,12 @@ check: install  ## everything but the tests
 	$(VENV)/lint-imports
 
 unit: install-tests  ## the pure tests only: no root, no kernel
-	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients and not vm"
+	$(VENV)/pytest tests/unit tests/docs tests/laws tests/scenarios tests/contract tests/test_house.py -m "not kernel and not clients and not vm and not qemu"
 
 kernel: install  ## real packets in network namespaces
 	$(VENV)/pytest -m kernel
 
-vm: install-tests  ## the ipvs mode, in a guest with a kernel of its own
+vm: install-tests  ## the ipvs mode and SCTP, in guests with kernels of their own
 	$(VENV)/pytest tests/vm
 
 clients: install-tests  ## kubectl against the real server

@@ -8,11 +8,14 @@ By default Hypothesis tries the same cases each time, so that a red build can be
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
 
 pytest_plugins = ["fairway.lab.pytest", "fairway.lab.vm.pytest"]
 
-# No deadline: a case that is slow on a busy machine is not wrong.
-settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50, print_blob=True)
-settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
-settings.load_profile("repeatable")
+if "FAIRWAY_IN_GUEST" not in os.environ:  # No law runs in there, and the import takes seconds.
+    from hypothesis import settings
+
+    # No deadline: a case that is slow on a busy machine is not wrong.
+    settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50, print_blob=True)
+    settings.register_profile("thorough", deadline=None, max_examples=2000, print_blob=True)
+    settings.load_profile("repeatable")

@@ -19,9 +19,10 @@ need kubectl kubernetes-client
 [ -e /etc/protocols ] || needed+=(netbase)
 # Only for tests: on a machine with systemd, Debian starts a server where one is installed.
 [ "${1:-}" != --tests ] || need etcd etcd-server
-# The kernel of the guests in which the mode ipvs is tested, and what loads its modules; Debian has it for PCs only.
+# The guests in which the mode ipvs and SCTP are tested, and what loads their modules; Debian has them for PCs only.
 if [ "${1:-}" = --tests ] && [ "$(uname -m)" = x86_64 ]; then
     need linux.uml user-mode-linux
+    need qemu-system-x86_64 qemu-system-x86
     [ -x /usr/sbin/modprobe ] || [ -x /sbin/modprobe ] || needed+=(kmod)
 fi
 PYTHON=${PYTHON:-python3}
@@ -51,4 +52,10 @@ if ! cmp -s requirements.lock "$stamp" || ! .venv/bin/python -c 'import fairway'
     .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
     .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
     cp requirements.lock "$stamp"
+fi
+
+# Not installed but unpacked below /var/cache/fairway: an installed kernel would be a way to boot this machine.
+if [ "${1:-}" = --tests ] && [ "$(uname -m)" = x86_64 ]; then
+    .venv/bin/python -m fairway.lab.vm.stock >/dev/null ||
+        echo "Tests that need Debian's stock kernel will be skipped." >&2
 fi

@@ -5,12 +5,12 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 log=$(mktemp)
-.venv/bin/pytest -m vm "$@" >"$log" 2>&1 &
+.venv/bin/pytest -m "vm or qemu" "$@" >"$log" 2>&1 &
 guests=$!
 # Ends what runs beside it when this is interrupted.
 trap 'kill "$guests" 2>/dev/null; rm -f "$log"' EXIT
 
-.venv/bin/pytest -m "not vm" "$@"
+.venv/bin/pytest -m "not vm and not qemu" "$@"
 others=$?
 wait "$guests"
 in_guests=$?

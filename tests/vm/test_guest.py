@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from fairway.cli import main
 from fairway.kernel.links import Links
-from fairway.lab.vm.guest import MODULES, SHARED, GuestError, Job, missing, run, started
+from fairway.lab.vm.guest import SHARED, run, started
+from fairway.lab.vm.kind import GuestError, Job
+from fairway.lab.vm.kinds import UML
+from fairway.lab.vm.uml import MODULES
 
 ENOUGH = 60.0
-outside = pytest.mark.skipif(bool(missing()), reason=missing())
+outside = pytest.mark.skipif(bool(UML.missing()), reason=UML.missing())
 
 
 @outside
@@ -35,6 +40,20 @@ def test_a_guest_without_its_program_says_so() -> None:
     code, output = run(Job(argv=["/no/such/program"]), seconds=ENOUGH)
     assert code == 255
     assert "/no/such/program" in output
+
+
+@outside
+def test_a_command_prints_here_what_it_prints_in_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["conform", "--mode", "ipvs", "--guest", "uml", "--scenario", "hairpin", "--output", "json"]) == 0
+    assert [one["name"] for one in json.loads(capfd.readouterr().out)["passed"]] == ["hairpin"]
+
+
+@outside
+def test_a_command_complains_here_when_it_complains_in_there(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["conform", "--mode", "nftables", "--guest", "uml", "--scenario", "hairpin"]) == 1
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "this machine cannot do the nftables mode" in told.err
 
 
 @outside

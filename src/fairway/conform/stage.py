@@ -190,14 +190,20 @@ def built(network: RunningNetwork, mode: AnyMode, document: KubeProxyConfigurati
     kernel cannot do the mode.
     """
     with opened(network, mode, document) as stage:
-        for place in PLACES:
-            for protocol, number in SERVED:
-                if protocol in stage.protocols:
-                    network.serve_at(place, ServedPort(number, protocol), says=f"{place}:{number}")
-        with Links(network.network.router) as links:
-            for destination in ROUTED_TO_NODE:
-                network.network.add_route(links, destination, PLACES[NODE_UNDER_TEST].address)
+        furnish(network)
         yield stage
+
+
+def furnish(network: RunningNetwork) -> None:
+    """Let everybody answer on a network of the shape `STAGE`, and lead what is from outside to the node under test."""
+    there = protocols()
+    ports = [ServedPort(number, protocol) for protocol, number in SERVED if protocol in there]
+    for place in PLACES:
+        for port in ports:
+            network.serve_at(place, port, says=f"{place}:{port.number}")
+    with Links(network.network.router) as links:
+        for destination in ROUTED_TO_NODE:
+            network.network.add_route(links, destination, PLACES[NODE_UNDER_TEST].address)
 
 
 @contextmanager

@@ -1,78 +1,37 @@
-"""Guests under User-Mode Linux: a whole kernel that is a process of this machine, and runs one program.
+"""Guests: a whole kernel in a process of this machine, that runs one program. No hardware support is needed.
 
-    with started(Job(["python", "-m", "pytest"])) as guest:      test process ── unshare ── linux.uml ── init ── pytest
-        for line in guest.lines(): ...                                              └─ all of it is gone with the block
+    with started(Job(["python", "-m", "pytest"])) as guest:      test process ── unshare ── kernel ── init ── pytest
+        for line in guest.lines(60): ...                                           └─ all of it is gone with the block
 
 The guest sees the machine's files, the virtual environment too, and writes to memory; only its job's directory,
-``/run/job`` in the guest, is shared both ways. No hardware support and no privilege is needed. What a guest is good for
-stands in docs/guides/kernels-in-a-guest.md.
+``/run/job`` in the guest, is shared both ways. `fairway.lab.vm.kinds` has the kernels that there are; what each is good
+for stands in docs/guides/kernels-in-a-guest.md.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import select
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fairway.lab.errors import LabError
 from fairway.lab.vm import init, leash
+from fairway.lab.vm.kind import INSIDE, GuestError, GuestUnavailable, Job, Kind, program
+from fairway.lab.vm.kinds import UML
 
-KERNEL = Path("/usr/bin/linux.uml")
-MODULES = Path("/usr/lib/uml/modules")
 SHARED = init.JOB
 """Where the guest finds its job's directory."""
 
-_PACKAGES = {"insmod": "kmod", "unshare": "util-linux"}
 _PANIC = "Kernel panic"
 _KEPT_LINES = 60
 _END_SECONDS = 10.0
-
-
-class GuestError(LabError):
-    """A guest that cannot be started, or ended otherwise than by its program's end; with what its console showed."""
-
-
-class GuestUnavailable(GuestError):
-    """This machine has not what a guest needs; the text says what to install."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a guest is started for: one program, in a directory of this machine, with these variables.
-
-    ``modules`` are loaded first: the kernel loads most by itself when they are asked for, but not on processors that
-    need `leash.environment`, which it does not hand on to modprobe. ``memory`` is in MiB. The program finds ``files``,
-    texts by name, in `SHARED`.
-    """
-
-    argv: Sequence[str]
-    directory: Path = field(default_factory=Path.cwd)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    modules: Sequence[str] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    memory: int = 1024
-
-
-def missing() -> str:
-    """What to install before a guest can be started, as a sentence; empty when nothing is missing."""
-    packages = [] if KERNEL.exists() and MODULES.is_dir() else ["user-mode-linux"]
-    packages += sorted({package for program, package in _PACKAGES.items() if not _program(program)})
-    if not packages:
-        return ""
-    if "user-mode-linux" in packages and platform.machine() != "x86_64":
-        return f"Debian has no User-Mode Linux for {platform.machine()}"
-    return f"a guest needs Debian's {' and '.join(packages)}: apt-get install {' '.join(packages)}"
 
 
 class Guest:
@@ -128,25 +87,25 @@ class Guest:
 
 
 @contextmanager
-def started(job: Job) -> Iterator[Guest]:
+def started(job: Job, kind: Kind = UML) -> Iterator[Guest]:
     """A guest that is gone after the ``with`` block, and with the thread that started it, however that ends.
 
     Raises `GuestUnavailable`.
     """
-    if reason := missing():
+    if reason := kind.missing():
         raise GuestUnavailable(reason)
     with TemporaryDirectory(prefix="fairway-guest-") as text:
         directory = Path(text)
         told = {
             "argv": list(job.argv),
             "directory": str(job.directory),
-            "environment": dict(job.environment),
+            "environment": {**job.environment, INSIDE: "1"},
             "modules": list(job.modules),
         }
         for name, content in {**job.files, "job.json": json.dumps(told)}.items():
             (directory / name).write_text(content)
         with subprocess.Popen(
-            [*_leash(), *_kernel(job, directory)],
+            [*_leash(), *kind.command(job, directory)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -158,9 +117,9 @@ def started(job: Job) -> Iterator[Guest]:
                 process.send_signal(signal.SIGKILL)
 
 
-def run(job: Job, *, seconds: float = 60.0) -> tuple[int, str]:
+def run(job: Job, kind: Kind = UML, *, seconds: float = 60.0) -> tuple[int, str]:
     """The exit code of a program in a guest of its own, and what it and its kernel wrote. Raises `GuestError`."""
-    with started(job) as guest:
+    with started(job, kind) as guest:
         output = [*guest.lines(seconds)]
         return guest.wait(seconds), "\n".join(output)
 
@@ -168,24 +127,5 @@ def run(job: Job, *, seconds: float = 60.0) -> tuple[int, str]:
 def _leash() -> list[str]:
     """The guest's processes are in a process namespace of their own, whose first process dies with ours."""
     rights = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
-    unshare = [_program("unshare"), *rights, "--pid", "--fork", "--kill-child=KILL", "--"]
+    unshare = [program("unshare"), *rights, "--pid", "--fork", "--kill-child=KILL", "--"]
     return [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), *unshare]
-
-
-def _kernel(job: Job, directory: Path) -> list[str]:
-    """Every file is the machine's; the console is our pipe; a panic ends the process."""
-    return [
-        str(KERNEL),
-        f"mem={job.memory}M",
-        *("rootfstype=hostfs", "rootflags=/", "ro"),
-        *("con=null", "con0=null,fd:1", "quiet", "loglevel=3", "panic=-1", "random.trust_cpu=on"),
-        f"uml_dir={directory}",
-        *(f"{name}={value}" for name, value in leash.environment().items()),
-        f"init={Path(sys.executable).resolve()}",
-        *("--", "-I", "-S", init.__file__, str(directory), str(MODULES)),
-    ]
-
-
-def _program(name: str) -> str:
-    """Where a program is, also for somebody whose PATH has no place for administrators."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""

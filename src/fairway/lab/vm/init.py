@@ -1,10 +1,11 @@
 """The first process of a guest: gives it the machine's files to write over, runs one program, and turns it off.
 
-    hostfs /  (the machine's files, read-only) ─┐
-    tmpfs     (what the guest writes, gone)    ─┴─ overlay ──▶ /          hostfs JOB ──▶ /run/job (read and write)
+    /      (the machine's files, read-only) ─┐
+    tmpfs  (what the guest writes, gone)    ─┴─ overlay ──▶ /          the job's directory ──▶ /run/job (read and write)
 
-Runs as a plain file, before anything is mounted: it imports the standard library only. Its arguments are the directory
-of the job, which holds ``job.json`` (``argv``, ``directory``, ``environment``, ``modules``), and the kernel's modules.
+Runs as a plain file, before anything is mounted: it imports the standard library only. Its arguments are how the job's
+directory is mounted, a filesystem and its source (``hostfs:/tmp/x`` or ``9p:job``), and the directory of the kernel's
+modules. The job's directory holds ``job.json`` (``argv``, ``directory``, ``environment``, ``modules``).
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ import traceback
 from pathlib import Path
 
 JOB = Path("/run/job")
-_STAGE = Path("/mnt")  # every Debian has it, and nothing in it is needed in here
+STAGE = Path("/mnt")
+"""Where the machine's own files are, below what is written over them; every Debian has it, and needs nothing in it."""
 _MS_BIND = 4096
 _POWER_OFF = 0x4321FEDC
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OPTIONS = {"hostfs": "", "9p": "trans=virtio,version=9p2000.L,msize=512000"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(job: str, modules: str) -> None:
+def main(shared: str, modules: str) -> None:
     """Never returns: the guest is off when the program has ended, whatever happened."""
     code = 255
     try:
-        _prepare(job, modules)
+        _prepare(shared, modules)
         told = json.loads((JOB / "job.json").read_text())
         if told["modules"]:
             subprocess.run(["modprobe", "--all", *told["modules"]], check=True)
@@ -41,32 +44,34 @@ def main(job: str, modules: str) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        exit_file = (JOB if JOB.is_dir() else Path(job)) / "exit"
-        exit_file.write_text(f"{code if code >= 0 else 128 - code}")
+        if JOB.is_dir():
+            (JOB / "exit").write_text(f"{code if code >= 0 else 128 - code}")
         os.sync()
+        Path("/proc/sys/kernel/printk").write_text("0")  # the console's last words are the program's
         _libc.reboot(_POWER_OFF)
 
 
-def _prepare(job: str, modules: str) -> None:
+def _prepare(shared: str, modules: str) -> None:
     os.environ["PATH"] = _PATH
     socket.sethostname("guest")
     release = os.uname().release
     _mount("proc", "proc", "/proc")
-    _mount("tmpfs", "tmpfs", str(_STAGE))
+    _mount("tmpfs", "tmpfs", str(STAGE))
     overlay = Path(modules, release, "kernel/fs/overlayfs/overlay.ko")
-    if overlay.exists():  # a kernel with the filesystem built in has no such file
+    if overlay.exists() and "\toverlay\n" not in Path("/proc/filesystems").read_text():
         subprocess.run(["insmod", overlay], check=True)
     for name in ("upper", "work", "root"):
-        (_STAGE / name).mkdir()
-    root = _STAGE / "root"
-    _mount("overlay", "overlay", str(root), f"lowerdir=/,upperdir={_STAGE}/upper,workdir={_STAGE}/work")
+        (STAGE / name).mkdir()
+    root = STAGE / "root"
+    _mount("overlay", "overlay", str(root), f"lowerdir=/,upperdir={STAGE}/upper,workdir={STAGE}/work")
     for kind, place in (("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"), ("tmpfs", "run")):
         _mount(kind, kind, str(root / place))
     for place in ("dev/pts", "dev/shm", "run/job", "lib/modules"):
         (root / place).mkdir(parents=True, exist_ok=True)
     _mount("devpts", "devpts", str(root / "dev/pts"))
     _mount("tmpfs", "tmpfs", str(root / "dev/shm"))
-    _mount("hostfs", "hostfs", str(root / "run/job"), job)
+    kind, _, source = shared.partition(":")
+    _mount(source, kind, str(root / "run/job"), _OPTIONS[kind] or source)
     _mount(modules, "", str(root / "lib/modules"), flags=_MS_BIND)
     # Not chroot: the kernel looks for modprobe, and modprobe for modules, from the root of all.
     _check(_libc.pivot_root(os.fsencode(root), os.fsencode(root / "mnt")), f"making {root} the root")

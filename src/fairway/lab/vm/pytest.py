@@ -1,14 +1,15 @@
 """Tests that run in a guest, and whose results are results of the run that started it.
 
-    @pytest.mark.vm
+    @pytest.mark.vm                                             # in User-Mode Linux; pytest.mark.qemu: under QEMU
     def test_the_kernel_takes_a_virtual_server(): ...
 
     pytest ──starts──▶ guest ── pytest of just these tests
       ▲                             │ one line on the console for each report
       └──── as its own reports ─────┘
 
-One guest is started for all such tests of a session, when the first of them is due. Where it cannot be started they are
-skipped, with what to install.
+One guest of each kind is started for all such tests of a session, when the first of them is due. Where it cannot be
+started they are skipped, with what to install. The ini option ``guest_plugins`` names the plugins that they need: to
+import all that are installed takes a while on an emulated processor.
 """
 
 from __future__ import annotations
@@ -16,53 +17,51 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from fairway.lab.vm.guest import SHARED, Guest, GuestError, Job, missing, started
-from fairway.modes.ipvs.parts import SCHEDULERS
+from fairway.lab.vm.guest import SHARED, Guest, started
+from fairway.lab.vm.kind import INSIDE, GuestError, Job, Kind
+from fairway.lab.vm.kinds import QEMU, UML
 
-MARKER = "vm"
-_INSIDE = "FAIRWAY_IN_GUEST"
+MARKERS: Mapping[str, Kind] = {"vm": UML, "qemu": QEMU}
+_PLUGINS = "guest_plugins"
 _TESTS = "tests.json"
 _REPORT = "\x1freport "
 _PATIENCE = 600.0
 """Seconds for all tests of a guest; each of them has the usual limit in there."""
 _KEPT_VARIABLES = ("HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
-_MODULES = (
-    *("ipv6", "bridge", "br_netfilter", "veth", "dummy", "hmac", "sctp", "nf_conntrack_netlink", "ip_vs"),
-    *(f"ip_vs_{name}" for name in SCHEDULERS),
-    *(f"ip_set_{name}" for name in ("hash_ip", "hash_ipport", "hash_ipportip", "hash_ipportnet", "bitmap_port")),
-    *("iptable_nat", "iptable_filter", "iptable_mangle", "ip6table_nat", "ip6table_filter", "ip6table_mangle"),
-    *("ipt_REJECT", "ip6t_REJECT"),
-    *(f"xt_{name}" for name in ("set", "comment", "mark", "addrtype", "conntrack", "physdev", "MASQUERADE", "ipvs")),
-)
-_guest = pytest.StashKey["_Tests"]()
+_guests = pytest.StashKey["dict[str, _Tests]"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(_PLUGINS, "plugins that tests in guests need; default: all that are installed", "args", [])
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get(_INSIDE):
+    if os.environ.get(INSIDE):
         config.pluginmanager.register(_Teller(config), "guest-teller")
     else:
-        config.stash[_guest] = _Tests(config)
+        config.stash[_guests] = {marker: _Tests(config, marker) for marker in MARKERS}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if _guest in config.stash:
-        config.stash[_guest].close()
+    for guest in config.stash.get(_guests, {}).values():
+        guest.close()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Instead of running the test, take over what came of it in the guest."""
-    if item.get_closest_marker(MARKER) is None or _guest not in item.config.stash:
+    marker = _marker(item)
+    if not marker or _guests not in item.config.stash:
         return None
     hook = item.ihook
     hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in item.config.stash[_guest].reports(item):
+    for report in item.config.stash[_guests][marker].reports(item):
         hook.pytest_runtest_logreport(report=report)
     hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     # What the test before this one has set up for its module would otherwise be found in the way of the next one.
@@ -70,11 +69,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
-class _Tests:
-    """The guest of this session, seen from outside."""
+def _marker(item: pytest.Item) -> str:
+    """Which kind of guest the test runs in, by its marker; empty: in none."""
+    return next((one for one in MARKERS if item.get_closest_marker(one)), "")
 
-    def __init__(self, config: pytest.Config) -> None:
+
+class _Tests:
+    """A guest of this session, seen from outside."""
+
+    def __init__(self, config: pytest.Config, marker: str) -> None:
         self._config = config
+        self._marker, self._kind = marker, MARKERS[marker]
         self._stack = ExitStack()
         self._lines: Iterator[str] | None = None
         self._failed = ""
@@ -85,7 +90,7 @@ class _Tests:
 
     def reports(self, item: pytest.Item) -> Iterator[Any]:
         """The reports of one test, in their order."""
-        if reason := missing():
+        if reason := self._kind.missing():
             yield _verdict(item, "skipped", (str(item.path), item.location[1] or 0, f"Skipped: {reason}"))
             return
         try:
@@ -110,27 +115,21 @@ class _Tests:
             self._read(self._lines)
 
     def _start(self, session: pytest.Session) -> Guest:
-        ids = [one.nodeid for one in session.items if one.get_closest_marker(MARKER)]
-        files = sorted({str(one.path) for one in session.items if one.get_closest_marker(MARKER)})
+        items = [one for one in session.items if _marker(one) == self._marker]
+        files = sorted({str(one.path) for one in items})
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        plugins = self._config.getini(_PLUGINS)
+        options = ["-q", "--rootdir", str(session.path)]
+        options += [word for name in ("no:cacheprovider", *plugins) for word in ("-p", name)]
+        alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} if plugins else {}
         job = Job(
-            argv=[
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                "--rootdir",
-                str(session.path),
-                *files,
-            ],
+            argv=[sys.executable, "-m", "pytest", *options, *files],
             directory=self._config.invocation_params.dir,
-            environment={**kept, _INSIDE: "1", "PYTHONDONTWRITEBYTECODE": "1"},
-            modules=_MODULES,
-            files={_TESTS: json.dumps(ids)},
+            environment={**kept, **alone, "PYTHONDONTWRITEBYTECODE": "1"},
+            modules=self._kind.modules,
+            files={_TESTS: json.dumps([one.nodeid for one in items])},
         )
-        return self._stack.enter_context(started(job))
+        return self._stack.enter_context(started(job, self._kind))
 
     def _read(self, lines: Iterator[str]) -> None:
         for line in lines:
@@ -146,7 +145,7 @@ class _Tests:
 
 def _verdict(item: pytest.Item, outcome: Any, words: Any) -> pytest.TestReport:
     """A report on a test that did not run."""
-    return pytest.TestReport(item.nodeid, item.location, {MARKER: 1}, outcome, words, "setup")
+    return pytest.TestReport(item.nodeid, item.location, {_marker(item): 1}, outcome, words, "setup")
 
 
 class _Teller:

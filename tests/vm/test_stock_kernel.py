@@ -1,0 +1,118 @@
+"""Scenarios on Debian's stock kernel, which has all at once: nf_tables, IPVS, and SCTP sockets.
+
+One network for all modes, each of which starts from nothing: what the one before it had in the kernel is taken away.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from msgspec.structs import replace
+
+from fairway.conform.scenario import NODE_UNDER_TEST, STAGE, scenarios
+from fairway.conform.stage import Stage, furnish, opened
+from fairway.kernel.command import run
+from fairway.kernel.conntrack import Match
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology
+from fairway.lab.vm.guest import SHARED
+from fairway.lab.vm.init import STAGE as BELOW
+from fairway.lab.vm.stock import found
+from fairway.model.view import Relaying
+from fairway.modes.registry import MODES
+from fairway.proxy.document import document_at
+
+pytestmark = pytest.mark.qemu
+
+SCENARIOS = {one.name: one for one in scenarios()}
+WITH_SCTP = [
+    one.name for one in scenarios() if "sctp" in "".join(step.file("packets", "txt").read_text() for step in one.steps)
+]
+ON_IPVS = ("node-port-from-outside", "dual-stack", "endpoints-change", "hairpin", "load-balancer-source-ranges")
+OPENINGS = {
+    "nftables": ("nftables", ""),
+    "iptables-nft": ("iptables", "nft"),
+    "iptables-legacy": ("iptables", "legacy"),
+    "ipvs": ("ipvs", ""),
+    "userspace": ("userspace", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
+    made = make_network(STAGE)
+    furnish(made)
+    return made
+
+
+@contextmanager
+def alone(network: RunningNetwork, name: str) -> Iterator[Stage]:
+    mode, variant = OPENINGS[name]
+    with opened(network, MODES[mode], document_at({"iptables.variant": variant})) as stage:
+        try:
+            yield stage
+        finally:
+            for node in stage.nodes.values():
+                node.namespace.run(node.kernel.clean)
+
+
+@pytest.fixture(scope="module")
+def ipvs(network: RunningNetwork) -> Iterator[Stage]:
+    with alone(network, "ipvs") as stage:
+        yield stage
+
+
+def test_this_is_debians_kernel() -> None:
+    stock = found()
+    assert stock is not None
+    assert os.uname().release == stock.release
+    assert SHARED.is_mount()
+    with pytest.raises(OSError, match="Read-only"):
+        (BELOW / "etc/hostname").write_text("the machine's own files are out of reach")
+
+
+@pytest.mark.parametrize("name", OPENINGS)
+def test_sctp_goes_where_every_mode_says(network: RunningNetwork, name: str) -> None:
+    with alone(network, name) as stage:
+        assert "SCTP" in stage.protocols
+        for scenario in WITH_SCTP:
+            for step in SCENARIOS[scenario].steps:
+                assert stage.play(step) == []
+
+
+def test_sctp_flows_at_a_backend_that_has_left_are_forgotten(network: RunningNetwork) -> None:
+    with alone(network, "nftables") as stage:
+        (step,) = SCENARIOS["sctp"].steps
+        stage.load(step.views, as_change=False)
+        client = network.client_from("client-1")
+        assert {client.ask("10.96.1.90", 2905, "SCTP").pod for _ in range(8)} == {"web-1:8080", "web-2:8080"}
+        conntrack = stage.nodes[NODE_UNDER_TEST].conntrack
+        service = Match("SCTP", "10.96.1.90", 2905)
+        assert conntrack.forget(Match("SCTP", "10.96.1.90", 2905, "10.244.2.3", 8080)) > 0
+        assert {one.reply_source for one in conntrack.flows(service)} == {"10.244.1.3"}
+
+
+@pytest.mark.parametrize("scenario", ON_IPVS)
+def test_ipvs_beside_nf_tables(ipvs: Stage, scenario: str) -> None:
+    for step in SCENARIOS[scenario].steps:
+        assert ipvs.play(step) == []
+
+
+def test_a_relay_works_beside_ipvs(ipvs: Stage) -> None:
+    """The listener is a virtual server's only real one, at an address of the loopback interface."""
+    (step,) = SCENARIOS["same-node"].steps
+    node = ipvs.nodes[NODE_UNDER_TEST]
+    view = step.view
+    relayed = {key: replace(one, relaying=Relaying(access_log=True)) for key, one in view.frontends.items()}
+    node.load(replace(view, frontends=relayed), as_change=False)
+    assert node.drift() == ""
+    frontend = next(iter(relayed.values()))
+    answer = ipvs.network.client_from("client-1").ask(frontend.address, frontend.port)
+    assert (answer.pod, answer.client_address) == ("web-1:8080", "10.244.1.1")
+
+
+def test_ipvs_has_its_rules_in_nf_tables(ipvs: Stage) -> None:
+    assert "chain KUBE-SERVICES" in run(["nft", "list", "ruleset"], namespace=ipvs.nodes[NODE_UNDER_TEST].namespace)
