@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,8 +25,8 @@ from fairway.apiserver.storage.contract import (
 )
 from fairway.apiserver.storage.etcd import EtcdStorage
 from fairway.apiserver.storage.etcd_address import EtcdAddress
-from fairway.apiserver.storage.etcd_client import EtcdClient
-from fairway.apiserver.storage.etcd_messages import TXN, put, txn_request
+from fairway.apiserver.storage.etcd_client import EtcdClient, Unanswered
+from fairway.apiserver.storage.etcd_messages import RANGE, TXN, put, range_request, txn_request, watch_request
 from tests.contract.tcp_relay import Relay
 from tests.etcd_members import Member, etcd_members, free_ports
 
@@ -285,6 +286,25 @@ async def test_a_member_lost_under_load_costs_no_write(tmp_path: Path, loss: Cal
             await put_value(servers[0], "/made/zzz")
             told = [event.key for event in await events_until(watch, "/made/zzz")]
             assert len(told) == len(set(told)) == 12 * 60 + 1
+
+
+async def test_a_watch_on_a_member_that_accepts_and_says_nothing_goes_elsewhere_with_the_calls(etcd_url: str) -> None:
+    """A frozen member's kernel takes connections, too; a watch that is only just connecting must not wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        frozen.setblocking(False)
+        url = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        client = EtcdClient(EtcdAddress(endpoints=(url, etcd_url)), patience=0.1)
+        watch = watch_request(b"/nobody/a", b"/nobody/b", start=1)
+        watching = asyncio.ensure_future(anext(client.watch(watch)))
+        accepted, _ = await asyncio.get_running_loop().sock_accept(frozen)
+        with accepted:
+            with pytest.raises(Unanswered):
+                await client.call(RANGE, range_request(b"/nobody/a"))
+            with pytest.raises(Unanswered, match="a call to the same member was not answered"):
+                await asyncio.wait_for(watching, 10)
+        async with aclosing(client.watch(watch)) as replies:
+            assert (await asyncio.wait_for(anext(replies), 10)).created
+        await client.close()
 
 
 async def test_other_peoples_keys_neither_disturb_nor_count(far: EtcdStorage, etcd_url: str) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Any, TypeVar
 
 from fairway.apiserver.storage.contract import Compacted, StorageError
 from fairway.apiserver.storage.etcd_address import EtcdAddress, is_secure, target_of
@@ -25,7 +25,8 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # So long may it take to connect: a busy machine, or a member on another continent, does not answer in no time.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # What is sent again is decided where it is known what that would mean.
     ("grpc.enable_retries", 0),
@@ -36,6 +37,9 @@ _OPTIONS = (
 _NEEDS_LEADER = (("hasleader", "true"),)
 
 
+T = TypeVar("T")
+
+
 class Unanswered(Exception):
     """No member has answered; whether the request was carried out is not known."""
 
@@ -44,15 +48,47 @@ class Outdated(Exception):
     """The revision asked for is compacted."""
 
 
-class EtcdClient:
-    """Connects when it is first used; raises `StorageError` at once for files that cannot be read."""
+class _Stream:
+    """A watch at a member that others may find silent.
 
-    def __init__(self, address: EtcdAddress) -> None:
+    They do not cancel its call: gRPC wakes nobody who waits to write to one that is cancelled while it connects, and
+    the watch would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._left = False
+        self._waiting: asyncio.Timeout | None = None
+
+    def leave(self) -> None:
+        """Whoever waits for the member waits no longer."""
+        self._left = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def answer(self, awaited: Awaitable[T]) -> T:
+        """Raises `Unanswered` when the member is left before the answer is there."""
+        try:
+            async with asyncio.timeout(0 if self._left else None) as self._waiting:
+                return await awaited
+        except TimeoutError:
+            raise Unanswered("a call to the same member was not answered") from None
+        finally:
+            self._waiting = None
+
+
+class EtcdClient:
+    """Connects when it is first used; raises `StorageError` at once for files that cannot be read.
+
+    ``patience`` is how long one call waits for a member, in seconds.
+    """
+
+    def __init__(self, address: EtcdAddress, *, patience: float = _CALL_SECONDS) -> None:
         self.address = address
+        self._patience = patience
         self._grpc = _load()
         self._channels = [self._channel(endpoint) for endpoint in address.endpoints]
         self._current = 0
-        self._streams: dict[int, set[Any]] = defaultdict(set)
+        self._streams: dict[int, set[_Stream]] = defaultdict(set)
 
     def _channel(self, endpoint: str) -> Any:
         target = target_of(endpoint)
@@ -73,7 +109,7 @@ class EtcdClient:
         """One call to one member; raises `Unanswered`, `Outdated`, and `StorageError` when etcd refuses."""
         member = self._current
         try:
-            reply: bytes = await self._channels[member].unary_unary(method)(request, timeout=_CALL_SECONDS)
+            reply: bytes = await self._channels[member].unary_unary(method)(request, timeout=self._patience)
         except self._grpc.aio.AioRpcError as error:
             raise self._explained(error, member) from None
         return reply
@@ -98,12 +134,13 @@ class EtcdClient:
     async def watch(self, request: bytes) -> AsyncGenerator[WatchReply, None]:
         """A watch's replies, until `Unanswered`; raises `Compacted` when it begins too early, and `StorageError`."""
         member = self._current
-        stream = self._channels[member].stream_stream(WATCH)(metadata=_NEEDS_LEADER)
+        call = self._channels[member].stream_stream(WATCH)(metadata=_NEEDS_LEADER)
+        stream = _Stream()
         self._streams[member].add(stream)
         try:
-            await stream.write(request)
+            await stream.answer(call.write(request))
             while True:
-                data = await stream.read()
+                data = await stream.answer(call.read())
                 if data is self._grpc.aio.EOF:
                     break
                 reply = watch_reply(data)
@@ -113,16 +150,11 @@ class EtcdClient:
                     self._leave(member)
                     raise Unanswered(reply.reason or "the watch was canceled")
                 yield reply
-            error = Unanswered(f"{await stream.details() or 'the watch has ended'}")
+            error = Unanswered(f"{await call.details() or 'the watch has ended'}")
             self._leave(member)
             raise error
         except self._grpc.aio.AioRpcError as failure:
             raise self._explained(failure, member) from None
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if stream in self._streams[member] or (task and task.cancelling()):
-                raise
-            raise Unanswered("a call to the same member was not answered") from None
         except asyncio.InvalidStateError as failure:  # the call had ended before the request was written
             self._leave(member)
             raise Unanswered(str(failure)) from None
@@ -130,7 +162,7 @@ class EtcdClient:
             raise StorageError(f"{self.address} does not speak as etcd does: {failure}") from None
         finally:
             self._streams[member].discard(stream)
-            stream.cancel()
+            call.cancel()
 
     def silence(self, error: Unanswered) -> str:
         return f"etcd does not answer at {self.address}: {error}"
@@ -139,9 +171,8 @@ class EtcdClient:
         """Let the next call go to the next member, unless another call has seen to that, and the watches with it."""
         if member == self._current:
             self._current = (member + 1) % len(self._channels)
-            streams = self._streams.pop(member, set())
-            for stream in streams:
-                stream.cancel()
+            for stream in self._streams.pop(member, ()):
+                stream.leave()
 
     def _explained(self, error: Any, member: int) -> Exception:
         codes = self._grpc.StatusCode
