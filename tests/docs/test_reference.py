@@ -48,10 +48,11 @@ def reasons() -> Iterator[str]:
         for node in ast.walk(tree):
             match node:
                 case (
-                    ast.keyword(arg="because", value=value) | ast.Assign(targets=[ast.Name(id="because")], value=value)
+                    ast.keyword(arg="because", value=value)
+                    | ast.Call(func=ast.Attribute(value=ast.Name(id="forward"), attr="to"), args=[*_, value])
                 ):
                     yield from words(value)
-                case ast.Call(func=ast.Name(id="_forward"), args=[*_, value]):
+                case ast.Assign(targets=[ast.Name(id="because" | "policy")], value=value):
                     yield from words(value)
 
 
@@ -59,5 +60,7 @@ def words(value: ast.expr) -> Iterator[str]:
     match value:
         case ast.Constant(value=str(text)):
             yield text
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*words(one), *words(other))
         case ast.JoinedStr(values=parts):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "POLICY" for part in parts)

@@ -260,7 +260,7 @@ class _Forward(NamedTuple):
 def _internal(usable: bool, cluster: bool, local: bool, is_local: bool, masquerade_all: bool, detects: bool) -> _Row:
     """At the cluster IP. ``is_local`` is the policy; ``detects`` whether pods can be told from other clients."""
     forward, pool = _Forward(usable, cluster, local), Pool.LOCAL if is_local else Pool.CLUSTER
-    policy = f"internalTrafficPolicy={'Local' if is_local else 'Cluster'}"
+    policy = "internalTrafficPolicy=Local" if is_local else "internalTrafficPolicy=Cluster"
     seen = {client: masquerade_all or (detects and client is not Client.POD) for client in _CLIENTS}
     return _Row.of([forward.to(pool, masquerade, policy) for masquerade in seen.values()])
 
@@ -268,14 +268,14 @@ def _internal(usable: bool, cluster: bool, local: bool, is_local: bool, masquera
 @lru_cache(maxsize=256)
 def _external(usable: bool, cluster: bool, local: bool, is_local: bool, detects: bool) -> _Row:
     """At all other addresses."""
-    forward, policy = _Forward(usable, cluster, local), "externalTrafficPolicy=Local"
+    forward = _Forward(usable, cluster, local)
     if not is_local:
         return _Row.of([forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")] * 3)
-    outside = forward.to(Pool.LOCAL, False, f"{policy}, from outside")
+    outside = forward.to(Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
     # Pods and the node itself are answered as if their packet had gone out to the balancer and come back, so the
     # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
-    node = forward.to(Pool.CLUSTER, True, f"{policy}, from the node itself")
-    pod = forward.to(Pool.CLUSTER, False, f"{policy}, from a pod") if detects else outside
+    node = forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Local, from the node itself")
+    pod = forward.to(Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod") if detects else outside
     return _Row.of([pod, node, outside])
 
 
