@@ -136,9 +136,13 @@ def built(place: NetworkNamespace, **limits: Any) -> Iterator[RelayWorld]:
 
 
 @contextmanager
-def beside(place: NetworkNamespace, version: str = __version__) -> Iterator[RelayWorld]:
+def beside(place: NetworkNamespace, version: str = __version__, patience: float = PATIENCE) -> Iterator[RelayWorld]:
     """In a namespace that is prepared, with a relay that is a process of that version; it stays."""
-    with _opened(place, lambda: RelayProcess(prepare=add_addresses, version=version)) as (opened, relay):
+
+    def make() -> RelayProcess:
+        return RelayProcess(prepare=add_addresses, version=version, patience=patience)
+
+    with _opened(place, make) as (opened, relay):
         yield RelayWorld(place, opened, relay, Certificates(relay.certificate))
 
 

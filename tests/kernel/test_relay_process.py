@@ -11,6 +11,7 @@ from contextlib import closing
 
 import pytest
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.namespaces import NetworkNamespace, created
 from fairway.model.view import LEAST_CONNECTIONS, Relaying
 from fairway.relay.process import RelayProcess, running, stop_all
@@ -91,7 +92,7 @@ def test_one_of_another_version_drains_when_the_rules_lead_to_the_new_one(place:
         assert _relays(place) == 1
 
 
-def test_one_that_dies_is_replaced_at_the_same_port_with_its_secrets(place: NetworkNamespace) -> None:
+def test_one_that_dies_is_replaced_at_the_same_port(place: NetworkNamespace) -> None:
     with beside(place) as world:
         world.load(frontend(ONE))
         old, port = _relay(world).process, world.listener(frontend().key)
@@ -102,6 +103,33 @@ def test_one_that_dies_is_replaced_at_the_same_port_with_its_secrets(place: Netw
         world.load(frontend(ONE))
         assert world.listener(frontend().key) == port
         assert world.ask() == b"one got hello"
+
+
+def test_one_that_does_not_answer_is_told_and_taken_up_again_when_it_does(place: NetworkNamespace) -> None:
+    with beside(place, patience=0.3) as world:
+        world.load(frontend(ONE))
+        process = _relay(world).process
+        os.kill(process, signal.SIGSTOP)
+        with pytest.raises(ApplyFailed, match="the relay does not answer"):
+            world.load(frontend(TWO))
+        assert world.opened.kernel.others() == [f"the silence of the relay (process {process})"]
+        with pytest.raises(ApplyFailed, match="if that lasts, end its process"):
+            world.load(frontend(TWO))
+        os.kill(process, signal.SIGCONT)
+        world.load(frontend(TWO))
+        assert _relay(world).process == process
+        assert world.ask() == b"two got hello"
+
+
+def test_the_end_of_one_is_told_even_if_it_is_found_by_a_look_at_its_figures(place: NetworkNamespace) -> None:
+    with beside(place) as world:
+        world.load(frontend(ONE))
+        process = _relay(world).process
+        os.kill(process, signal.SIGKILL)
+        _until_ended(process)
+        assert world.relay.left == (0, 0)
+        assert select.select([world.opened.kernel.fileno()], [], [], PATIENCE)[0]
+        assert world.opened.kernel.others() == [f"the end of the relay (process {process})"]
 
 
 def test_one_that_nobody_can_come_to_ends_by_itself_when_its_proxy_has_gone(place: NetworkNamespace) -> None:

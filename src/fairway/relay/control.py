@@ -190,6 +190,15 @@ class Channel:
         while self._sock.recv(_READ):
             pass
 
+    @property
+    def patience(self) -> float:
+        """How many seconds an answer may take."""
+        return self._sock.gettimeout() or 0.0
+
+    @patience.setter
+    def patience(self, seconds: float) -> None:
+        self._sock.settimeout(seconds)
+
     def fileno(self) -> int:
         return self._sock.fileno()
 

@@ -52,7 +52,7 @@ from fairway.relay.engine import Left, raise_descriptor_limit
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 10.0
 _END_SECONDS = 5.0
 _WAITING = 8
 _OUTPUT = (1, 2)
@@ -64,9 +64,15 @@ class RelayProcess:
     """Its methods may be called in any thread; those that raise, raise OSError."""
 
     def __init__(
-        self, *, access_log: str = "-", prepare: Callable[[], None] = lambda: None, version: str = __version__
+        self,
+        *,
+        access_log: str = "-",
+        prepare: Callable[[], None] = lambda: None,
+        version: str = __version__,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
-        """``prepare`` is called before the first listener is made."""
+        """``prepare`` is called before the first listener is made; ``patience`` is how long an answer may take."""
+        self._patience = patience
         self._access_log, self._prepare, self._version = access_log, prepare, version
         self._prepared = self._looked = False
         self._lock = threading.RLock()
@@ -79,7 +85,10 @@ class RelayProcess:
         self._ports: dict[ListenerKey, int] = {}
         self._secrets: dict[Key, Mapping[str, str]] = {}
         self._figures = Figures()
+        self._lost: list[str] = []
+        self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._ends = select.epoll()
+        self._ends.register(self._alarm, select.EPOLLIN)
 
     @property
     def process(self) -> int:
@@ -188,7 +197,7 @@ class RelayProcess:
             self._predecessors.clear()
 
     def fileno(self) -> int:
-        """Readable when the process has ended: then ask `others`."""
+        """Readable when the process has ended, or does not answer: then ask `others`."""
         return self._ends.fileno()
 
     def others(self) -> list[str]:
@@ -196,11 +205,11 @@ class RelayProcess:
         if not self._ends.poll(0):
             return []
         with self._lock:
-            if self._channel is None:
-                return []
-            ended = f"the end of the relay (process {self.process})"
-            self._forget()
-            return [ended]
+            if self._channel is not None and self._alarm not in [one for one, _ in self._ends.poll(0)]:
+                self._drop("end")
+            lost, self._lost = self._lost, []
+            os.eventfd_read(self._alarm)
+            return lost
 
     def release(self) -> None:
         """Leave it to itself: whoever comes next takes it over."""
@@ -210,6 +219,7 @@ class RelayProcess:
             for one in (self._channel, *self._predecessors, *self._doors.values(), self._ends):
                 if one is not None:
                     one.close()
+            os.close(self._alarm)
             self._channel = None
 
     def _put(self, wanted: Sequence[Listening]) -> None:
@@ -233,7 +243,7 @@ class RelayProcess:
             return
         self._looked = True
         for sock in running():
-            channel = Channel(sock, PATIENCE_SECONDS)
+            channel = Channel(sock, self._patience)
             try:
                 peer = channel.ask(Hello(self._version), Welcome)
                 if peer.version == self._version and not peer.draining and self._channel is None:
@@ -246,8 +256,12 @@ class RelayProcess:
                 else:
                     channel.close()
             except OSError as error:
-                log.warning("a relay that was there does not answer: %s", error)
                 channel.close()
+                if self._ports:
+                    # It may be ours, and nobody else can have its ports.
+                    self._looked = False
+                    raise TimeoutError(f"the relay does not answer ({error}); if that lasts, end its process") from None
+                log.warning("a relay that was there does not answer: %s", error)
 
     def _start(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
@@ -259,11 +273,14 @@ class RelayProcess:
             made.connect(name)
         channel = Channel(made, PATIENCE_SECONDS)
         try:
-            self._join(channel, channel.ask(Hello(self._version), Welcome))
-        except OSError:
+            peer = channel.ask(Hello(self._version), Welcome)
+        except OSError as error:
             channel.close()
-            self._forget()
-            raise
+            _reap(self._child)
+            self._child = 0
+            raise ConnectionResetError(f"the relay's process has not begun: {error}") from None
+        channel.patience = self._patience
+        self._join(channel, peer)
 
     def _join(self, channel: Channel, peer: Welcome) -> None:
         self._channel, self._peer = channel, peer
@@ -278,16 +295,24 @@ class RelayProcess:
         try:
             return self._channel.ask(request, kind, descriptors)
         except ConnectionError:
-            self._forget()
+            self._drop("end")
             raise
+        except TimeoutError:
+            # What it answers later would be taken for the answer to something else.
+            self._drop("silence")
+            self._looked = False
+            raise TimeoutError("the relay does not answer") from None
 
-    def _forget(self) -> None:
-        """The process has ended; its ports are known, and are taken again by the next one."""
+    def _drop(self, why: str) -> None:
+        """Nobody knows any more what it holds. Its ports are known, and are taken again when it has ended."""
+        self._lost.append(f"the {why} of the relay (process {self.process})")
+        os.eventfd_write(self._alarm, 1)
         if self._channel is not None:
             self._channel.close()
-        if self._child:
+        if self._child and why == "end":
             _reap(self._child)
-        self._channel, self._child, self._peer = None, 0, _NOBODY
+            self._child = 0
+        self._channel, self._peer = None, _NOBODY
         self._held.clear()
 
 
@@ -297,6 +322,7 @@ def running() -> Iterator[socket.socket]:
     # A connection that was taken up has the name of where it was.
     for name in sorted({line.rpartition(" ")[2] for line in lines if f" @{NAMES}" in line}):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(PATIENCE_SECONDS)
         try:
             sock.connect(f"\0{name[1:]}")
         except OSError:
