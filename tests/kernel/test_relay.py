@@ -269,6 +269,22 @@ def test_udp_clients_keep_their_backend_until_it_leaves(world: RelayWorld) -> No
     assert (line.end, line.service) == ("backend left", str(SERVICE))
 
 
+def test_who_forges_senders_of_datagrams_does_not_take_all_descriptors() -> None:
+    with created("fwt-relay") as place, built(place, most_flows=2) as world, ExitStack() as stack:
+        server = stack.enter_context(closing(place.socket(kind=socket.SOCK_DGRAM)))
+        server.bind((ONE, 8080))
+        server.settimeout(PATIENCE)
+        world.load(frontend(ONE, protocol="UDP", relaying=LOGGED))
+        for _ in range(3):
+            client = stack.enter_context(closing(place.socket(kind=socket.SOCK_DGRAM)))
+            client.connect((VIP, 80))
+            client.send(b"hello")
+        (line,) = world.until_logged(1)
+        assert line.end == "refused: too many flows"
+        assert world.relay.left == (0, 2)
+        assert [server.recv(100) for _ in range(2)] == [b"hello"] * 2
+
+
 def test_a_thousand_connections_at_one_time_are_all_served(world: RelayWorld) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

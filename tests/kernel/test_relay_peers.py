@@ -173,6 +173,26 @@ def test_a_reset_in_the_middle_of_a_stream_ends_both_sides_and_frees_everything(
     assert (world.relay.left, world.relay.waiting) == ((0, 0), 0)
 
 
+def test_without_descriptors_newcomers_wait_until_somebody_leaves(place: NetworkNamespace) -> None:
+    said: list[str] = []
+    room = 64 + 1 + 2 * 5
+    with built(place, descriptors=room, complain=said.append) as world, ExitStack() as stack:
+        stack.enter_context(backend(place, ONE, says(b"one")))
+        world.load(frontend(ONE))
+        socks = [stack.enter_context(closing(world.connect())) for _ in range(12)]
+        for sock in socks[:5]:
+            sock.sendall(b"hello")
+        assert not select.select(socks, [], [], 0.2)[0]
+        assert world.relay.left == (5, 0)
+        for sock in (*socks[5:], *socks[:5]):
+            sock.sendall(b"!")
+            sock.shutdown(socket.SHUT_WR)
+        assert [sock.recv(100) for sock in socks] == [b"one got hello!"] * 5 + [b"one got !"] * 7
+    assert said == [
+        f"newcomers wait until somebody leaves: no more than {room} file descriptors, with 5 connections and flows"
+    ]
+
+
 def _ended(sock: socket.socket) -> bool:
     """Whether the other side ends the connection, in whatever way, before patience does."""
     try:

@@ -8,9 +8,8 @@ from cyclopts import App, Parameter
 
 from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
-from fairway.cli.bench_proxies import programs
+from fairway.cli.bench_proxies import measuring, programs
 from fairway.cli.bench_relay import relay
-from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_USAGE, FLAGS, CommandError, Output, print_json, tell
 
 app = App(name="bench", help="Measure how fast it is on this machine.", default_parameter=FLAGS)
@@ -59,7 +58,6 @@ def programming(
         text or json; times in seconds, memory in bytes.
     """
     from fairway.bench import answering
-    from fairway.bench.process import BenchFailed
     from fairway.bench.programming import measure
     from fairway.bench.shape import SLICE_ENDPOINTS, Shape
 
@@ -74,14 +72,9 @@ def programming(
         shape = Shape(services, backends)
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
-    try:
-        with tidy():
-            runs = [measure(shape, changes, one, rate) for one in wanted if not one.command]
-            answers = [answering.measure(shape, changes, one, tell) for one in wanted] if command else []
-    except PermissionError:
-        raise CommandError("a network namespace can only be made by root: try sudo") from None
-    except (BenchFailed, TimeoutError) as error:
-        raise CommandError(str(error)) from None
+    with measuring():
+        runs = [measure(shape, changes, one, rate) for one in wanted if not one.command]
+        answers = [answering.measure(shape, changes, one, tell) for one in wanted] if command else []
     if output == "json":
         told = [{**one, "answering": answers} if answers else one for one in runs]
         print_json(told if told[1:] else told[0])

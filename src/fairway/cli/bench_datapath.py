@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from fairway.cli.bench_proxies import programs
-from fairway.cli.ending import tidy
+from fairway.cli.bench_proxies import measuring, programs
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
 
@@ -47,7 +46,6 @@ def datapath(
         text or json; times in seconds.
     """
     from fairway.bench.datapath import Traffic, measure
-    from fairway.bench.process import BenchFailed
     from fairway.bench.shape import Shape
 
     sizes = _numbers(services)
@@ -59,13 +57,8 @@ def datapath(
             Shape(size, 1)
     except ValueError as error:
         raise CommandError(f"--services: {error}", EXIT_USAGE) from None
-    try:
-        with tidy():
-            found = measure(wanted, sizes, Traffic(connections, seconds), tell)
-    except PermissionError:
-        raise CommandError("a network namespace can only be made by root: try sudo") from None
-    except (BenchFailed, TimeoutError) as error:
-        raise CommandError(str(error)) from None
+    with measuring():
+        found = measure(wanted, sizes, Traffic(connections, seconds), tell)
     if output == "json":
         print_json(found)
     else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from fairway.cli.ending import tidy
-from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.bench_proxies import measuring
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
 
 def relay(
@@ -38,18 +37,12 @@ def relay(
     output
         text or json; times in seconds, memory in bytes.
     """
-    from fairway.bench.process import BenchFailed
     from fairway.bench.relay import measure
 
     if connections < 1 or held < 0 or seconds < 0:
         raise CommandError("--connections: at least one; --held, --seconds: not less than 0", EXIT_USAGE)
-    try:
-        with tidy():
-            found = measure(connections, held, seconds, lambda text: print(text, file=sys.stderr))
-    except PermissionError:
-        raise CommandError("a network namespace can only be made by root: try sudo") from None
-    except (BenchFailed, TimeoutError) as error:
-        raise CommandError(str(error)) from None
+    with measuring():
+        found = measure(connections, held, seconds, tell)
     if output == "json":
         print_json(found)
     else:

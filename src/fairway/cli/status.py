@@ -117,6 +117,9 @@ def _words(one: Mapping[str, Any]) -> Iterator[str]:
     if tables := one.get("tables"):
         owned = "owned: the kernel lets nobody else change them"
         yield f"  tables {owned}" if tables["owned"] else f"  tables not owned: {tables['why']}"
+    if (relay := one.get("relay")) and relay["process"]:
+        going_on = f"{relay['listeners']} listeners, {relay['connections']} connections, {relay['flows']} UDP flows"
+        yield f"  relay: process {relay['process']}, {going_on}"
     if one["rememberedFrom"]:
         yield f"  the API server does not answer: this is what was known at {one['rememberedFrom']}"
     if switch := one.get("switch"):

@@ -68,7 +68,9 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         yield f"{frontend_words(hop, outcome.frontend)}, because of {frontend.origin}"
     if outcome.verdict is Verdict.DELIVER:
         count = len(outcome.choices)
-        how = "its only backend" if count == 1 else f"one of {count} backends, drawn at random"
+        relayed = outcome.frontend is not None and hop.view.frontends[outcome.frontend].relaying is not None
+        drawn = "chosen by the relay" if relayed else "drawn at random"
+        how = "its only backend" if count == 1 else f"one of {count} backends, {drawn}"
         yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
         assert outcome.frontend is not None

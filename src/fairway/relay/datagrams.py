@@ -171,6 +171,9 @@ class DatagramListener:
 
     def _begin(self, client: Address) -> Flow | None:
         shared, now = self.shared, self.shared.clock.monotonic()
+        if shared.open - len(shared.connections) >= shared.most_flows:
+            self._refused(client, "too many flows")
+            return None
         limits = shared.limits_of(self.listening.service)
         end = limits.admit(client[0], self.listening.relaying, now)
         if end:

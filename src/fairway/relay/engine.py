@@ -54,7 +54,8 @@ class Engine:
         clock: Clock | None = None,
         **limits: Any,
     ) -> None:
-        """``limits`` are those of `Shared`: ``handshake_seconds``, ``keepalive``."""
+        """``limits`` are those of `Shared`: ``handshake_seconds``, ``keepalive``, ``descriptors``, ``most_flows`` and
+        ``complain``."""
         self._shared = Shared(clock or SystemClock(), random.Random().randrange, log, contexts, **limits)
         self._listeners: dict[ListenerKey, StreamListener | DatagramListener] = {}
         self._leaving: dict[StreamListener | DatagramListener, asyncio.TimerHandle] = {}
@@ -71,6 +72,7 @@ class Engine:
             listener = self._listeners[wanted.key] = kind(door, self._shared)
         elif door is not None:
             door.close()
+        self._shared.listeners = len(self._listeners) + len(self._leaving)
         listener.put(wanted)
 
     def close(self, keys: Iterable[ListenerKey]) -> None:
@@ -138,6 +140,7 @@ class Engine:
             self._look_again(listener)
         else:
             del self._leaving[listener]
+            self._shared.listeners -= 1
             listener.close()
 
 

@@ -6,6 +6,7 @@ accept ──▶ limits ──▶ TLS ──▶ pick, connect (next one when it 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 import struct
@@ -27,6 +28,9 @@ DIAL_SECONDS = (0.25, 0.5, 1.0, 2.0)
 """How long each backend that is tried may take to answer, as in the reference's userspace proxy (section 4.6)."""
 BREATH_SECONDS = 0.5
 """After the machine had no file descriptor to spare."""
+QUIET_SECONDS = 60.0
+_OWN_DESCRIPTORS = 64
+"""Of the process itself, with room for a proxy's sockets that are on their way."""
 _ACCEPTED_AT_ONCE = 64
 _DIALED_AT_ONCE = 128
 """By one listener: when thousands come at once, the others wait, or this process would be too slow to see in time that
@@ -52,11 +56,31 @@ class Shared:
     handshake_seconds: float = 10.0
     """How long a client may take for TLS."""
     keepalive: Keepalive = field(default_factory=Keepalive)
+    descriptors: int = field(default_factory=lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    """How many files and sockets this process may have open."""
+    listeners: int = 0
+    most_flows: int = 16_384
+    """UDP flows at one time, each with a socket: whoever forges senders must not take all descriptors."""
+    complain: Callable[[str], None] = lambda sentence: None
     open: int = 0
     """Connections and UDP flows at this moment."""
+    _quiet_until: float = 0.0
 
     def limits_of(self, service: Key) -> Limits:
         return self.limits.setdefault(service, Limits())
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are no two file descriptors left for one more connection."""
+        flows = self.open - len(self.connections)
+        return self.listeners + flows + 2 * (len(self.connections) + 1) > self.descriptors - _OWN_DESCRIPTORS
+
+    def full(self, why: str) -> None:
+        """Told once a minute at most."""
+        now = self.clock.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            self.complain(f"newcomers wait until somebody leaves: {why}, with {self.open} connections and flows")
 
     def ended(self, end: str) -> None:
         self.counts[end] = self.counts.get(end, 0) + 1
@@ -247,16 +271,23 @@ class StreamListener:
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTED_AT_ONCE):
+            if self.shared.is_full:
+                self._wait(f"no more than {self.shared.descriptors} file descriptors")
+                return
             try:
                 sock, peer = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError:
-                # No file descriptor: who waits in the backlog is served when somebody else has left.
-                self._pause()
-                asyncio.get_running_loop().call_later(BREATH_SECONDS, self._listen)
+            except OSError as error:
+                self._wait(error.strerror or str(error))
                 return
             self._take(sock, (peer[0], peer[1]))
+
+    def _wait(self, why: str) -> None:
+        """Who is in the backlog is served when somebody else has left."""
+        self.shared.full(why)
+        self._pause()
+        asyncio.get_running_loop().call_later(BREATH_SECONDS, self._listen)
 
     def _take(self, sock: socket.socket, client: Address) -> None:
         sock.setblocking(False)

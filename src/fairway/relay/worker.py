@@ -57,7 +57,7 @@ class Worker:
         self._log: AccessLog | None = None
         self._lost = 0
         self._certificates = Certificates()
-        self._engine = Engine(contexts=self._certificates.context, log=self._add)
+        self._engine = Engine(contexts=self._certificates.context, log=self._add, complain=log.warning)
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
 
