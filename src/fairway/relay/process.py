@@ -53,6 +53,8 @@ from fairway.relay.engine import Left, raise_descriptor_limit
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 10.0
+START_SECONDS = 60.0
+"""A quarter of a second of a processor, which may be a while on a machine that has none to spare."""
 _END_SECONDS = 5.0
 _WAITING = 8
 _OUTPUT = (1, 2)
@@ -271,7 +273,7 @@ class RelayProcess:
             self._child = _spawned(self._version, door.fileno())
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.connect(name)
-        channel = Channel(made, PATIENCE_SECONDS)
+        channel = Channel(made, START_SECONDS)
         try:
             peer = channel.ask(Hello(self._version), Welcome)
         except OSError as error:
