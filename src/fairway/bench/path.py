@@ -26,6 +26,7 @@ from fairway.bench.process import BenchFailed, Program, ProxyProcess
 from fairway.bench.server import ListServer
 from fairway.bench.shape import BACKEND_NETWORK, PORT, TARGET_PORT, Shape
 from fairway.kernel import namespaces
+from fairway.kernel.conntrack import Conntrack, Match
 from fairway.kernel.links import Links, set_sysctls
 from fairway.kernel.namespaces import NetworkNamespace
 
@@ -87,7 +88,15 @@ class Path:
                         + self.proxy.last_words()
                     )
                 pause.wait(_LOOK_SECONDS)
-        return time.perf_counter() - self.proxy.begun
+        took = time.perf_counter() - self.proxy.begun
+        self.node.run(self._forget)
+        return took
+
+    def _forget(self) -> None:
+        """A client that came before the rules is tracked as it came: nobody from its port would be answered."""
+        with Conntrack() as conntrack:
+            for address, port in self.targets.values():
+                conntrack.forget(Match("TCP", address, port))
 
 
 @contextmanager
