@@ -31,6 +31,7 @@ from fairway.lab.processes import Listen, Program, Programs, Start
 from fairway.lab.readiness import until_ready
 from fairway.lab.rights import RUNNER, grant
 from fairway.lab.state import State
+from fairway.lab.status import DEFAULT_MODE
 from fairway.lab.topology import POD_NETWORK, ROUTER_ADDRESS, SERVICE_NETWORK, LabNode, Topology
 from fairway.objects.cluster import ZONE_LABEL
 from fairway.objects.codec import Document
@@ -55,7 +56,7 @@ class Plan:
 
     topology: Topology
     entries: tuple[Entry, ...] = ()
-    mode: str = "nftables"
+    mode: str = DEFAULT_MODE
     temporary: bool = False
 
 

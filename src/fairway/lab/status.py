@@ -9,6 +9,8 @@ from fairway.lab.processes import Programs
 from fairway.lab.state import State
 from fairway.lab.topology import LabNode
 
+DEFAULT_MODE = "nftables"
+
 
 @dataclass(frozen=True)
 class ProgramStatus:
@@ -42,6 +44,13 @@ class Status:
     @property
     def healthy(self) -> bool:
         return self.complete and all(one.pid for one in self.programs) and all(node.exists for node in self.nodes)
+
+
+def mode_of(state: State) -> str:
+    """The mode that the proxies of a lab were started in."""
+    flag = "--mode="
+    arguments = (one for record in Programs(state).records() for one in record.start.arguments)
+    return next((one.removeprefix(flag) for one in arguments if one.startswith(flag)), DEFAULT_MODE)
 
 
 def read_status(name: str) -> Status:
