@@ -12,6 +12,7 @@ from fairway.kernel.command import run
 from fairway.kernel.xtables import VARIANTS
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology
+from fairway.modes.iptables.counted import counted
 from fairway.modes.registry import MODES
 from fairway.proxy.document import document_at
 
@@ -38,6 +39,14 @@ CHOSEN = (
 def stage(make_network: Callable[[Topology], RunningNetwork]) -> Iterator[Stage]:
     with built(make_network(STAGE), MODES["iptables"], document_at({"iptables.variant": "legacy"})) as made:
         yield made
+
+
+def test_connections_are_counted_by_where_they_went(stage: Stage) -> None:
+    step = next(one for one in scenarios() if one.name == "load-balancer-source-ranges").steps[0]
+    assert stage.play(step) == []
+    saved = run(["iptables-legacy-save", "--counters"], namespace=stage.nodes["node-1"].namespace)
+    found = counted(saved, "ip")
+    assert {key.address for key, connections in found.items() if connections} >= {"203.0.113.47", "10.96.0.47"}
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(one, id=one.name) for one in scenarios() if one.name in CHOSEN])

@@ -26,8 +26,9 @@ from fairway.kernel.nfnetlink import Reply, attributes, string
 from fairway.kernel.nftables import Generation, Nftables, Watcher
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
 from fairway.kernel.xtables import Tools, open_tools
-from fairway.model.view import NodeSettings
+from fairway.model.view import FrontendKey, NodeSettings
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
+from fairway.modes.iptables.counted import counted
 from fairway.modes.iptables.names import is_ours
 from fairway.modes.iptables.program import read_back
 from fairway.modes.iptables.ruleset import DROPPED_COUNTER, LOCALHOST_COUNTER
@@ -82,17 +83,24 @@ class IptablesKernel:
 
     def figures(self) -> Iterator[Figure]:
         """What kube-proxy tells of this mode (reference, 3.1)."""
-        for name, words, counted in (
+        for name, words, tallied in (
             ("total", "Rules of iptables that are there", self.tally.total),
             ("last", "Rules of iptables that the last round wrote", self.tally.last),
         ):
             for family, table in product(self.tools.families, ("filter", "nat")):
                 labels = {"table": table, "ip_family": NAME_OF[family]}
                 full = f"kubeproxy_sync_proxy_rules_iptables_{name}"
-                yield Figure(full, words, labels, counted[family, table], "gauge")
+                yield Figure(full, words, labels, tallied[family, table], "gauge")
         if self.mode.options.count:
             for counter, (full, words) in _COUNTED.items():
                 yield Figure(f"kubeproxy_iptables_{full}_packets_total", words, {}, nfacct.packets(counter))
+
+    def connections(self) -> dict[FrontendKey, int]:
+        """How many connections each frontend has had since its rule was made; it reads all rules."""
+        found: dict[FrontendKey, int] = {}
+        for family in self.tools.families:
+            found.update(counted(_or_fail(partial(self.tools.save, family, counters=True)), family))
+        return found
 
     def check(self, plan: Plan) -> None:
         self._restore(self._told(plan), test=True)
@@ -272,7 +280,7 @@ def open_iptables_mode(options: Options, variant: str = "") -> Iterator[Opened]:
             kernel.read_back()
         except ApplyFailed as error:
             raise Unsuitable(f"this machine cannot do the iptables mode: {error}") from None
-        yield Opened(mode, kernel, figures=kernel.figures, variant=tools.variant)
+        yield Opened(mode, kernel, connections=kernel.connections, figures=kernel.figures, variant=tools.variant)
 
 
 def _able(options: Options, tools: Tools) -> Options:

@@ -50,9 +50,10 @@ class Tools:
     random_fully: bool = True
     """Whether they know ``--random-fully``."""
 
-    def save(self, family: Family) -> str:
+    def save(self, family: Family, *, counters: bool = False) -> str:
         """All tables. Raises `CommandFailed`."""
-        return run([self.command(family, "save")], timeout=_SECONDS)
+        argv = [self.command(family, "save"), *(["--counters"] if counters else [])]
+        return run(argv, timeout=_SECONDS)
 
     def restore(self, family: Family, text: str, *, test: bool = False) -> None:
         """Do it, table by table. Raises `CommandFailed` that names the line which was refused."""

@@ -18,8 +18,6 @@ DEFAULT_MODE = "nftables"
 REFERENCE_MODES = ("iptables", "ipvs", "nftables")
 DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
 _LONGEST_INTERFACE = 15
-_COUNTING = ("nftables", "ipvs", "userspace")
-
 _WITHOUT_EFFECT = {
     "clientConnection.acceptContentTypes": "this proxy speaks JSON",
     "clientConnection.contentType": "this proxy speaks JSON",
@@ -207,8 +205,6 @@ def _told(flags: Flags, file: KubeProxyConfiguration | None, mode: str) -> Itera
     """What the command line says to no effect."""
     if file is not None:
         yield from (f"{flag}: has no effect beside --config, whose file counts" for flag in ignored(flags))
-    if flags.service_metrics and mode not in _COUNTING:
-        yield f"--service-metrics: the {mode} mode does not count connections: only flows are told"
 
 
 def _notes(document: KubeProxyConfiguration, mode: str) -> Iterator[tuple[str, str]]:
