@@ -66,8 +66,8 @@ class Drain(Protocol):
 class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
     """A machine that also tells who else changes what is ours, and can be left as if we had never been here.
 
-    One mode follows another in this order: ``load`` of the new one, ``apply`` of what is left to do, which takes the
-    clients over where loading has not, ``retire`` of the old one, ``settle`` of the new one.
+    One mode follows another in this order: ``load`` of the new one, ``stand_aside`` of the old one, ``apply`` of what
+    is left to do, which takes the clients over where loading has not, ``retire`` of the old one, ``settle`` of the new.
     """
 
     def fileno(self) -> int:
@@ -84,6 +84,9 @@ class ModeKernel(Kernel[HeldT, WorkT], Protocol[HeldT, WorkT]):
 
     def chains(self, program: Any) -> Chains:
         """The chains of iptables that this Program needs."""
+
+    def stand_aside(self, needed: Chains) -> None:
+        """Refuse nothing any more for not being translated by this mode: another one may deliver it as it is."""
 
     def retire(self, needed: Chains) -> Drain | None:
         """Remove what leads new clients here, but for chains that the mode which follows needs; None when that is all.

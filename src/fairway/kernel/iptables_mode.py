@@ -124,11 +124,18 @@ class IptablesKernel:
         return {family: read_rules(self.tools.save(family)) for family in self.tools.families}
 
     def load(self, plan: Plan) -> None:
-        """All at once: what leads packets into a table changes last, also where chains of the ipvs mode become ours."""
-        self.apply(plan)
+        """First what translates, then what refuses the rest; what leads packets into a table changes last in it, also
+        where chains of the ipvs mode become ours."""
+        for wanted in (True, False):
+            if commands := tuple(one for one in plan.commands if (one.table == "nat") is wanted):
+                self.apply(Plan(commands))
 
     def chains(self, program: Program) -> Chains:
         return {(self.tools.variant, family): state for family, state in program.state().items()}
+
+    def stand_aside(self, needed: Chains) -> None:
+        with self.sentry.at_work():
+            _or_fail(partial(remove_rules, self.tools, needed, ("filter",)))
 
     def retire(self, needed: Chains) -> None:
         """Connection tracking goes on translating what has begun."""

@@ -66,11 +66,10 @@ def begin(ipvs: Ipvs, is_ours: Callable[[Server], bool]) -> IpvsDrain:
     needed = {one for one in ours if one in busy}
     with Links() as links:
         bound = {one.partition("/")[0] for one in links.addresses(DEVICE)} if DEVICE in links.names() else set()
-        known = set(links.local_routes())
     # One that is found by a mark may have connections to any address.
     by_mark = any(isinstance(one, Marked) for one in needed)
     asked = bound if by_mark else {one.address for one in needed if isinstance(one, Virtual)} & bound
-    stand_in(sorted(one for one in asked - known if not contains(_LINK_LOCAL, one)))
+    stand_in(sorted(one for one in asked if not contains(_LINK_LOCAL, one)))
     with Links() as links:
         if DEVICE in links.names():
             links.delete(DEVICE)
@@ -83,7 +82,10 @@ def stand_in(addresses: Iterable[str]) -> None:
     with Addresses() as here:
         own = [one for one in here.list() if not is_loopback(one) and not contains(_LINK_LOCAL, one)]
     with Links() as links:
+        known = set(links.local_routes())
         for address in addresses:
+            if address in known:
+                continue
             source = next((one for one in own if family_of(one) == family_of(address)), "")
             links.add_local_route(address, source)
 

@@ -140,16 +140,21 @@ class IpvsKernel:
             return f"{servers} virtual servers, {len(held.base.sets)} ipsets and {DEVICE}"
 
     def load(self, plan: Plan) -> None:
-        """All but the rules: those replace chains of the iptables mode, and lead packets to what must be there."""
+        """All but nat's rules, which replace chains of the iptables mode and lead packets to what must be there."""
         with self._work:
             self._left = None
             coming = [one.part.words for one in plan.commands if isinstance(one, Add) and isinstance(one.part, Bound)]
             _or_fail(lambda: stand_in([one.partition("/")[0] for one in coming]))
-            _or_fail(lambda: self._apply([one for one in plan.commands if not isinstance(one, Restore)]))
+            rules = [one.without("nat") for one in plan.commands if isinstance(one, Restore)]
+            others = [one for one in plan.commands if not isinstance(one, Restore)]
+            _or_fail(lambda: self._apply([*others, *(one for one in rules if one.text)]))
             self._left = _or_fail(self._glance)
 
     def chains(self, program: Program) -> Chains:
         return {(self.rules.tools.variant, family): rules for family, rules in program.base.rules.items()}
+
+    def stand_aside(self, needed: Chains) -> None:
+        """What another mode has translated is not for the addresses of the device any more."""
 
     def retire(self, needed: Chains) -> Drain | None:
         """Nobody new comes here without the rules and the addresses; IPVS goes on with the connections it has."""

@@ -40,7 +40,7 @@ from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, set
 from fairway.modes.nftables import plan as p
 from fairway.modes.nftables.tables import TABLE, read_frontend
 from fairway.modes.userspace.program import ADDRESSES
-from fairway.modes.xtables import FAMILIES, Family
+from fairway.modes.xtables import FAMILIES, TABLES, Family
 
 _IPVS = Path("/proc/thread-self/net/ip_vs")
 _LOOPBACK = "lo"
@@ -197,15 +197,15 @@ def read() -> list[Part]:
     return [*_rules(), *_tables(), *_ipvs(), *_relays()]
 
 
-def remove_rules(tools: Tools, needed: Chains) -> None:
-    """What proxies have in this variant's tables goes, but for chains, and jumps to them, that are still needed.
+def remove_rules(tools: Tools, needed: Chains, tables: tuple[str, ...] = TABLES) -> None:
+    """What proxies have in these tables of this variant goes, but for chains, and jumps to them, that are still needed.
 
-    Raises `CommandFailed`.
+    What refuses goes before what translates. Raises `CommandFailed`.
     """
     for family in tools.families:
         wanted = needed.get((tools.variant, family), {})
-        left = (without(one, wanted) for one in classify(parse(tools.save(family))))
-        if text := removal(left):
+        found = {one.table: without(one, wanted) for one in classify(parse(_saved(tools, family)))}
+        if text := removal(found[table] for table in tables if table in found):
             tools.restore(family, text)
 
 

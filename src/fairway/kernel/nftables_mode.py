@@ -84,6 +84,9 @@ class NftablesKernel:
     def chains(self, program: Program) -> Chains:
         return {}
 
+    def stand_aside(self, needed: Chains) -> None:
+        """What is refused is refused where it would be translated; both go together."""
+
     def retire(self, needed: Chains) -> None:
         """Connection tracking goes on translating what has begun."""
         self.clean()

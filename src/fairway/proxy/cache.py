@@ -115,13 +115,14 @@ class Cache:
         return NodeView(settings=self.settings, frontends=self._frontends)
 
     def view_if(self, *, relays: bool) -> NodeView:
-        """What the node would do if it relayed every Service, or did not: a value of its own, made from all of them."""
-        if relays == self.settings.relays:
-            return NodeView(settings=self.settings, frontends=dict(self._frontends))
+        """What Services would have of the node if it relayed all of them, or not: a value of its own, made anew."""
         settings = msgspec.structs.replace(self.settings, relays=relays)
-        slices = {key: some.values() for key, some in self._slices.items()}
-        found = resolve(self._services.values(), slices, settings)
-        return NodeView(settings=settings, frontends={**found.frontends, **self._own})
+        if settings == self.settings:
+            frontends = {key: one for key, one in self._frontends.items() if key not in self._own}
+        else:
+            slices = {key: some.values() for key, some in self._slices.items()}
+            frontends = resolve(self._services.values(), slices, settings).frontends
+        return NodeView(settings=settings, frontends=frontends)
 
     @property
     def frontends(self) -> Mapping[FrontendKey, Frontend]:

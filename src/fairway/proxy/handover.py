@@ -63,6 +63,8 @@ class Handover:
             self.on_phase(Phase.LOAD)
             self._reach(self.to.kernel.load)
             self.on_phase(Phase.CUT_OVER)
+            if not self.in_place:
+                self.of.kernel.stand_aside(self.to.kernel.chains(self.program))
             self._reach(self.to.kernel.apply)
         self.on_phase(Phase.REMOVE)
         try:

@@ -114,6 +114,9 @@ class RelayingKernel:
     def chains(self, program: Program) -> Chains:
         return self._carrier.chains(program.carried)
 
+    def stand_aside(self, needed: Chains) -> None:
+        self._carrier.stand_aside(needed)
+
     def retire(self, needed: Chains) -> Drain | None:
         """The relay belongs to the mode that follows as well: its connections go on."""
         self._loading, self._close_later = False, ()

@@ -28,6 +28,7 @@ class UserModeLinux:
         *IPVS_MODULES,
         "hmac",
         *("iptable_nat", "iptable_filter", "iptable_mangle", "ip6table_nat", "ip6table_filter", "ip6table_mangle"),
+        *("xt_tcpudp", "xt_nat", "xt_statistic", "xt_recent", "xt_nfacct"),
     )
 
     def missing(self) -> str:

@@ -88,6 +88,11 @@ class Restore(NamedTuple):
     family: Family
     text: str
 
+    def without(self, table: str) -> Restore:
+        """The same for the other tables."""
+        parts = self.text.split("COMMIT\n")[:-1]
+        return self._replace(text="".join(f"{one}COMMIT\n" for one in parts if not one.startswith(f"*{table}\n")))
+
     def __str__(self) -> str:
         return f"{restore_tool(self.family)}\n{self.text.rstrip()}"
 
