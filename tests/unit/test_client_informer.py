@@ -320,7 +320,7 @@ async def test_an_expired_revision_is_streamed_again_and_only_the_differences_ar
         assert [await it.told.get() for _ in range(3)] == [("a", "", "3"), ("b", "", "3"), ("b", "3", "")]
 
 
-@pytest.mark.parametrize("code", [400, 422])
+@pytest.mark.parametrize("code", [400, 422, 500])
 async def test_a_server_that_does_not_stream_is_asked_for_a_list(code: int) -> None:
     async with following(silence=5) as it:
         await (await streamed(it)).answer(failure(code, "Invalid"), code)
