@@ -39,8 +39,9 @@ SILENCE_SECONDS = 10.0
 """So long may a server keep silent amid the objects that it was asked to begin a watch with."""
 STEADY_SECONDS = 0.5
 """A watch that lasts so long counts as an answer of the server, even if it says nothing."""
-# Invalid, where the feature is off (1.33 has it so by default); bad request, from what stands in between.
-_NOT_STREAMED = (400, 422)
+# Invalid, where the feature is off (1.33 has it so by default); bad request, from what stands in between; an internal
+# error, where the feature is on and the server's etcd is too old for it (before 3.4.31 and 3.5.13).
+_NOT_STREAMED = (400, 422, 500, 501)
 
 
 class Change(NamedTuple, Generic[T]):
