@@ -87,7 +87,7 @@ class _Measured:
     """By target, the seconds of all its bursts, with what it takes to open and close."""
 
     def burst(self, name: str, count: int) -> None:
-        seconds, whole = _burst(self.path.client, self.path.targets[name], count)
+        seconds, whole = _burst(self.path, name, count)
         self.bursts.setdefault(name, []).append(seconds)
         self.spent[name] = self.spent.get(name, 0.0) + whole
 
@@ -124,8 +124,10 @@ def _connect(found: Sequence[_Measured], connections: int) -> None:
         one.conclude()
 
 
-def _burst(client: NetworkNamespace, target: tuple[str, int], count: int) -> tuple[list[float], float]:
+def _burst(path: Path, name: str, count: int) -> tuple[list[float], float]:
     """The seconds of each connection, one after the other, and of all of them with what it takes to open and close."""
+
+    target = path.targets[name]
 
     def connect() -> tuple[list[float], float]:
         taken = []
@@ -139,9 +141,13 @@ def _burst(client: NetworkNamespace, target: tuple[str, int], count: int) -> tup
         return taken, time.perf_counter() - begun
 
     try:
-        return client.run(connect)
+        return path.client.run(connect)
     except OSError as error:
-        raise BenchFailed(f"{target[0]}:{target[1]} answers no more: {error.strerror or error}") from None
+        path.proxy.check_alive()
+        raise BenchFailed(
+            f"{path.program}, {path.shape.services} Services: {name} ({target[0]}:{target[1]}) answers no more: "
+            f"{error.strerror or error}; the proxy said:\n{path.proxy.last_words()}"
+        ) from None
 
 
 def _stream(found: Iterable[_Measured], traffic: Traffic) -> str:
