@@ -24,7 +24,7 @@ from fairway.relay.datagrams import DatagramListener
 from fairway.relay.serving import Shared, StreamListener
 from fairway.runtime.clock import Clock, SystemClock
 
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 0.5
 """A client whose handshake had begun when the rules changed still arrives; so long its listener is there for it."""
 
 

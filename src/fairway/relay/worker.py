@@ -44,7 +44,7 @@ from fairway.relay.engine import DESCRIPTORS, Engine, raise_descriptor_limit
 
 log = logging.getLogger("fairway.relay")
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 """How often a relay without a proxy looks whether anybody is left."""
 _LAST_TURNS = 10
 
