@@ -6,8 +6,10 @@ both when it compared the whole.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 from prometheus_client import (
@@ -19,8 +21,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.utils import floatToGoString
 
 from fairway import __version__
 from fairway.kernel.contract import ApplyFailed, Figure
@@ -42,6 +45,32 @@ _FAILURES = {
 }
 """What the reference calls a round that failed, by mode."""
 _RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
+
+
+class Spans:
+    """A histogram that is told many times at once: a first load has one for each object of a cluster. In seconds."""
+
+    def __init__(self, name: str, text: str, label: str, bounds: Sequence[float]) -> None:
+        self._name, self._text, self._label, self._bounds = name, text, label, bounds
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, value: str, seconds: Sequence[float]) -> None:
+        """``value`` is that of the label."""
+        counts = self._counts.setdefault(value, [0] * (len(self._bounds) + 1))
+        for one in seconds:
+            counts[bisect_left(self._bounds, one)] += 1
+        self._sums[value] = self._sums.get(value, 0.0) + sum(seconds)
+
+    def describe(self) -> Iterable[Metric]:
+        return (HistogramMetricFamily(self._name, self._text, labels=[self._label]),)
+
+    def collect(self) -> Iterable[Metric]:
+        family = HistogramMetricFamily(self._name, self._text, labels=[self._label])
+        ends = [*map(floatToGoString, self._bounds), "+Inf"]
+        for value, counts in self._counts.items():
+            family.add_metric([value], list(zip(ends, accumulate(counts), strict=True)), self._sums[value])
+        yield family
 
 
 class Healthy(Protocol):
@@ -147,13 +176,13 @@ class Metrics(Listener):
         gate = Gauge("kubernetes_feature_enabled", words, ["name", "stage"], registry=self.registry)
         for name, value in features.items():
             gate.labels(name, "").set(value)
-        self._receipts = Histogram(
+        self._receipts = Spans(
             f"{own}_programming_seconds",
             "From the arrival of an event until the kernel acknowledged what follows from it",
-            ["kind"],
-            buckets=_RECEIPT_BUCKETS,
-            registry=self.registry,
+            "kind",
+            _RECEIPT_BUCKETS,
         )
+        self.registry.register(self._receipts)
         self._commands = Counter(f"{own}_commands_total", "Commands applied", ["round"], registry=self.registry)
         self._repairs = Counter(f"{own}_repairs_total", "Foreign changes that were put back", registry=self.registry)
         self._stale = Counter(
@@ -176,19 +205,18 @@ class Metrics(Listener):
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         whole = done.kind is not RoundKind.CHANGE
+        triggers = [cause.trigger for cause in batch.causes if cause.trigger]
         for family in FAMILIES if whole else {family_of(key.address) for key in batch.before}:
             self._rounds.labels(family).observe(done.seconds)
             (self._full if whole else self._partial).labels(family).observe(done.seconds)
             self._last.labels(family).set(done.at)
-            self._observe_programming(family, batch.causes, done.at)
+            self._observe_programming(family, triggers, done.at)
         self._commands.labels(done.kind.value).inc(done.commands)
         if done.kind is RoundKind.REPAIR and done.commands:
             self._repairs.inc()
         for kind in {receipt.kind for receipt in receipts}:
             seconds = [one.seconds for one in receipts if one.kind == kind]
-            observe = self._receipts.labels(kind).observe
-            for one in seconds:
-                observe(one)
+            self._receipts.observe(kind, seconds)
             self._pending[kind].dec(len(seconds))
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
@@ -221,9 +249,9 @@ class Metrics(Listener):
         ]
         return Answer(200, "text/plain; version=0.0.4; charset=utf-8", ("\n".join(lines) + "\n").encode())
 
-    def _observe_programming(self, family: str, causes: Iterable[Cause], at: float) -> None:
-        for cause in causes:
-            moment = _moment(cause.trigger)
+    def _observe_programming(self, family: str, triggers: Iterable[str], at: float) -> None:
+        for trigger in triggers:
+            moment = _moment(trigger)
             # What happened before this process began says nothing about it.
             if moment is not None and moment >= self._started:
                 self._programming.labels(family).observe(max(0.0, at - moment))

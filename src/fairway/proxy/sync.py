@@ -43,6 +43,8 @@ _BUDGET, _REFILL = 0.5, 0.05
 """Seconds of rounds that follow each other at once, and how much of it comes back each second: some hundred changes in
 a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
 _TAKEN_AT_ONCE = 200
+_QUIET = 0.01
+"""Seconds without a change after which there is time to look for what is wrong with objects that came many at once."""
 
 T = TypeVar("T")
 FragmentT = TypeVar("FragmentT")
@@ -155,7 +157,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """Follow until cancelled. Call it when the cache holds a whole list of every kind, not before."""
         self._wake.set()
         while True:
-            await self._wake.wait()
+            await self._changed_or_quiet()
             if wait := self._pacer.wait(self._clock.monotonic()):
                 await self._clock.sleep(wait)
             self._wake.clear()
@@ -193,10 +195,18 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 by, self._disturbed = self._disturbed, ""
                 self.kernel_changed(by)
             return True
-        if self._cache.troubles.waiting:
-            self._notice(Batch())
-            await asyncio.sleep(0)
         return False
+
+    async def _changed_or_quiet(self) -> None:
+        """Wait for something to do; what is left to look into since greater changes is looked into meanwhile."""
+        while self._ready.is_set() and self._cache.troubles.waiting:
+            try:
+                async with asyncio.timeout(_QUIET):
+                    await self._wake.wait()
+                return
+            except TimeoutError:
+                self._notice(Batch(), _TAKEN_AT_ONCE)
+        await self._wake.wait()
 
     async def _hand_over(self, started: float, to: Successor) -> None:
         """Changes wait meanwhile. The mode before has all that it knows of, until the other one has it."""
@@ -389,17 +399,16 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._flows.acknowledged(done, batch)
         for listener in self._listeners:
             listener.finished(done, receipts, batch)
-        self._notice(batch)
+        # As many again as have changed: what is left from greater changes is done some day, even if it is never quiet.
+        self._notice(batch, min(2 * len(batch.causes), _TAKEN_AT_ONCE))
 
-    def _notice(self, batch: Batch) -> None:
-        """Look for what is wrong with the objects of a round, and those that are left from rounds before."""
-        batch.problems = self._cache.troubles.take(_TAKEN_AT_ONCE)
+    def _notice(self, batch: Batch, most: int) -> None:
+        """Look for what is wrong with the objects of a round, and with those that are left from rounds before."""
+        batch.problems = self._cache.troubles.take(most)
         for problem in chain.from_iterable(batch.problems.values()):
             self._complaints.tell(str(problem))
         for listener in self._listeners:
             listener.noticed(batch)
-        if self._cache.troubles.waiting:
-            self._wake.set()
 
     def _doubt(self, kind: RoundKind, reason: str) -> None:
         self._state.kind, self._state.doubt = kind, reason
