@@ -121,12 +121,15 @@ def _serve(
 ) -> None:
     import asyncio
 
+    import uvloop
+
     from fairway.kernel.contract import Unsuitable
     from fairway.proxy.agent import CannotListen
     from fairway.proxy.main import FileChanged, serve
 
     try:
-        asyncio.run(serve(configuration, connection, ready_fd=ready_fd, receipts_fd=receipts_fd, file=config))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(configuration, connection, ready_fd=ready_fd, receipts_fd=receipts_fd, file=config))
     except (Unsuitable, FileChanged, CannotListen) as error:
         raise CommandError(str(error)) from None
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -358,13 +360,7 @@ def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
     if declared.interval:
         yield from _packed_intervals(declared, elements)
         return
-    size = _length(declared.key)
-    key_pad = b"\0" * (-size % 4)
-    key_head = _DATA_HEAD.pack(size + 8, _NESTED_ELEMENT, size + 4, 1)
-    wide = _length(declared.data) if declared.data and declared.data != VERDICT_DATA else 0
-    data_head = _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1)
-    # key { value } and data { value } with nothing else, which is what nearly all are, have the same heads
-    start = _ELEMENT_HEAD.pack(4 + size + 8 + len(key_pad) + wide + 8, _NESTED_ELEMENT) + key_head
+    size, start, key_head, key_pad, data_head = _heads(declared.key, declared.data)
     between = key_pad + data_head
     for element in elements:
         data = element.data
@@ -377,8 +373,31 @@ def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
             tail = nested(2, expressions.verdict(data)) if isinstance(data, Jump) else data_head + data
         if element.comment:
             tail += attribute(6, _comment(element.comment))
-        head = _ELEMENT_HEAD.pack(4 + size + 8 + len(key_pad) + len(tail), _NESTED_ELEMENT)
+        head = _ELEMENT_HEAD.pack(4 + size + len(tail), _NESTED_ELEMENT)
         yield head + key_head + element.key + key_pad + tail
+
+
+class _Heads(NamedTuple):
+    """What stands before and between the bytes of key and data, the same in all elements of a set."""
+
+    size: int
+    """Of a key with its head and padding."""
+    start: bytes
+    """The heads of an element that has key { value } and data { value } and nothing else, as nearly all do."""
+    key: bytes
+    key_pad: bytes
+    data: bytes
+
+
+@lru_cache(maxsize=256)
+def _heads(key: tuple[str, ...], data: tuple[str, ...] | None) -> _Heads:
+    size = _length(key)
+    pad = b"\0" * (-size % 4)
+    wide = _length(data) if data and data != VERDICT_DATA else 0
+    key_head = _DATA_HEAD.pack(size + 8, _NESTED_ELEMENT, size + 4, 1)
+    whole = size + 8 + len(pad)
+    start = _ELEMENT_HEAD.pack(4 + whole + wide + 8, _NESTED_ELEMENT) + key_head
+    return _Heads(whole, start, key_head, pad, _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1))
 
 
 def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:

@@ -18,7 +18,8 @@ from fairway.model.address import family_of
 from fairway.model.limits import is_port, usable
 from fairway.model.topology import READY, SERVING, TERMINATING, Candidate, Group, traits_of
 from fairway.model.view import Backend, NodeSettings
-from fairway.objects.endpointslice import EndpointSlice
+from fairway.model.weights import slice_weight
+from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import HEADLESS_LABEL, ServicePort
 
 _Place = tuple[str, int]
@@ -28,12 +29,16 @@ _Place = tuple[str, int]
 class Endpoints:
     """Of the slices that are put, those that count: they name a Service, and are not only for headless ones."""
 
-    __slots__ = ("_ports", "_size", "_slices")
+    __slots__ = ("_ports", "_size", "_slices", "weights")
 
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
         self._slices = {one.metadata.name: one for one in slices if _counts(one)}
         self._size = sum([len(one.endpoints or ()) for one in self._slices.values()])
         self._ports: dict[tuple[str, str, str], _Port] = {}
+        self.weights: dict[str, int] = {}
+        """What slices say of all of their endpoints, by the name of the slice."""
+        for name, one in self._slices.items():
+            self._weigh(name, one)
 
     @property
     def slices(self) -> Collection[EndpointSlice]:
@@ -42,12 +47,19 @@ class Endpoints:
     def put(self, name: str, slice_: EndpointSlice | None) -> None:
         """A slice is there, or has changed, or (None) is gone."""
         before = self._slices.pop(name, None)
+        self.weights.pop(name, None)
         self._size -= len((before and before.endpoints) or ())
         if slice_ is not None and _counts(slice_):
             self._slices[name] = slice_
             self._size += len(slice_.endpoints or ())
+            self._weigh(name, slice_)
         for port in self._ports.values():
             port.stale.add(name)
+
+    def _weigh(self, name: str, slice_: EndpointSlice) -> None:
+        said = slice_.metadata.annotations
+        if said and WEIGHT_ANNOTATION in said and (weight := slice_weight(slice_)) is not None:
+            self.weights[name] = weight
 
     @property
     def size(self) -> int:
@@ -86,8 +98,9 @@ class _Port:
         self.family, self.port, self.settings = family, port, settings
         self.stale = set(slices)
         self._names: list[str] = []
+        self._ordered: list[Group] = []
+        """The groups by the names of their slices, which `_names` has in the same order."""
         self._found: dict[str, dict[_Place, Candidate]] = {}
-        self._groups: dict[str, Group] = {}
         self._holders: dict[_Place, tuple[str, ...]] = {}
         self._shared: dict[_Place, None] = {}
         """Places that stand in several slices."""
@@ -108,7 +121,7 @@ class _Port:
                 affected |= self._take(name, slices.get(name))
             for name in affected:
                 self._group(name)
-        return [self._groups[name] for name in self._names]
+        return self._ordered
 
     def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
         """Whose groups are different now, because this slice is."""
@@ -144,11 +157,11 @@ class _Port:
         at = bisect_left(self._names, name)
         there = at < len(self._names) and self._names[at] == name
         if best:
-            self._groups[name] = _grouped(best)
             if not there:
                 self._names.insert(at, name)
+            self._ordered[at : at + there] = [_grouped(best)]
         elif there:
-            del self._groups[name], self._names[at]
+            del self._ordered[at], self._names[at]
 
     def _best(self, place: _Place) -> Candidate:
         return max((self._found[name][place] for name in self._holders[place]), key=_preference)

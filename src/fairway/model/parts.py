@@ -10,29 +10,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar, cast, final, overload
+from typing import Any, Generic, NamedTuple, TypeVar, cast, final, overload
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
+_NOTHING: dict[object, Any] = {}
+_MISSING = object()
+
+
 class Part(tuple[T, ...]):
     """A tuple that keeps what was made of it; see `derived`."""
 
-    made: dict[object, object]
+    made: dict[object, Any] = _NOTHING
 
 
 def derived(part: tuple[T, ...], make: Callable[[tuple[T, ...]], R]) -> R:
     """What ``make``, a pure function, says of these items; a `Part` is asked once."""
     if not isinstance(part, Part):
         return make(part)
-    try:
-        return cast(R, part.made[make])
-    except AttributeError:
+    if part.made is _NOTHING:
         part.made = {}
-    except KeyError:
-        pass
+    elif (known := part.made.get(make, _MISSING)) is not _MISSING:
+        return cast(R, known)
     found = part.made[make] = make(part)
+    return found
+
+
+def derived_each(parts: Iterable[tuple[T, ...]], make: Callable[[tuple[T, ...]], R]) -> list[R]:
+    """The same of every part. After a change nearly all have been asked before, which takes no call."""
+    found: list[R] = []
+    for part in parts:
+        known: Any = part.made.get(make, _MISSING) if type(part) is Part else _MISSING
+        found.append(derived(part, make) if known is _MISSING else known)
     return found
 
 

@@ -85,7 +85,7 @@ def frontends_of(service: Service, endpoints: Endpoints, settings: NodeSettings)
     if PROXY_NAME_LABEL in (service.metadata.labels or ()):
         return {}
     name = service.key
-    weights = weights_of(service, endpoints.slices)
+    weights = weights_of(service, endpoints.weights)
     found: dict[FrontendKey, Frontend] = {}
     room = ports_with_room(endpoints.size)
     for family, cluster_ip in _addresses(service).items():

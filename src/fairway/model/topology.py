@@ -64,23 +64,23 @@ class Group:
     """Candidates that change together: those of one EndpointSlice for one Service port.
 
     ``some`` are the traits that any of them has. What `chosen` gives is made once, so that two pools with the same
-    group share it.
+    group share it; ``made`` has what was, by trait.
     """
 
-    __slots__ = ("_candidates", "_chosen", "some")
+    __slots__ = ("_candidates", "made", "some")
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
         self.some = 0
         for traits in {traits for _, traits in candidates}:
             self.some |= traits
-        self._chosen: dict[int, tuple[Backend, ...]] = {}
+        self.made: dict[int, tuple[Backend, ...]] = {}
 
     def chosen(self, trait: int) -> tuple[Backend, ...]:
         """The backends of those that have it."""
-        found = self._chosen.get(trait)
+        found = self.made.get(trait)
         if found is None:
-            found = self._chosen[trait] = Part([backend for backend, traits in self._candidates if traits & trait])
+            found = self.made[trait] = Part([backend for backend, traits in self._candidates if traits & trait])
         return found
 
 
@@ -121,4 +121,5 @@ def _near(some: int, settings: NodeSettings) -> int:
 
 
 def _chosen(groups: list[Group], trait: int) -> Sequence[Backend]:
-    return joined(one.chosen(trait) for one in groups if one.some & trait)
+    """Of a Service with a thousand slices, all but one have been asked before."""
+    return joined([one.made.get(trait) or one.chosen(trait) for one in groups if one.some & trait])

@@ -10,7 +10,7 @@ A Service's annotation works with slices that anybody writes: it names endpoints
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
@@ -76,16 +76,11 @@ class Weights(NamedTuple):
 _ALIKE = Weights()
 
 
-def weights_of(service: Service, slices: Iterable[EndpointSlice]) -> Weights:
-    """What can be read of the annotations counts."""
+def weights_of(service: Service, slices: dict[str, int]) -> Weights:
+    """What can be read of the Service's annotation counts, and then what its slices say, by their names."""
     text = service.metadata.annotation(WEIGHTS_ANNOTATION)
     rules = parse(text)[0] if text else ()
-    said = {
-        one.metadata.name: weight
-        for one in slices
-        if WEIGHT_ANNOTATION in (one.metadata.annotations or ()) and (weight := slice_weight(one)) is not None
-    }
-    return Weights(rules, said) if rules or said else _ALIKE
+    return Weights(rules, slices) if rules or slices else _ALIKE
 
 
 def slice_weight(slice_: EndpointSlice) -> int | None:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fairway.model.hashing import table
-from fairway.model.parts import Parts, derived
+from fairway.model.parts import Parts, derived_each
 from fairway.model.view import (
     HASH,
     RANDOM,
@@ -237,7 +237,7 @@ def _hairpin(key: bytes, slots: Iterable[Slots]) -> list[Element]:
     here = set[str]()
     for some in slots:
         if type(some.pool) is Parts:
-            here.update(address for part in some.pool.parts for address in derived(part, _may_be_here))
+            here.update(*derived_each(some.pool.parts, _may_be_here))
         else:
             here.update(_may_be_here(some.pool))
     return [Element("hairpin", key + address_bytes(address) * 2) for address in sorted(here)]

@@ -277,6 +277,8 @@ def build(program: Program, fragments: Iterable[Fragment]) -> Program:
     for fragment in fragments:
         program.fragments[fragment.frontend.key] = fragment
         program.numbers[fragment.family] |= fragment.numbers
+        for slots in fragment.slots.values():
+            slots.prepare()
     return program
 
 

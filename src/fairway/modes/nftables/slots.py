@@ -79,6 +79,11 @@ class Slots(Sequence[bytes]):
     def __repr__(self) -> str:
         return f"Slots({list(self)!r})"
 
+    def prepare(self) -> None:
+        """Find out now where everybody of a long pool is, so that the first change need not."""
+        if type(self._pool) is Parts:
+            self._index()
+
     def moves(self, pool: Sequence[Backend]) -> Moves:
         """What must change for them to be those of another pool: who stays keeps the slot, the last fill holes."""
         if pool is self._pool:
