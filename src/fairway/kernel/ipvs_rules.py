@@ -32,11 +32,13 @@ class IpvsRules:
 
     def sizes(self) -> dict[Family, Sizes]:
         """Of the legacy variant: how much each table holds."""
-        legacy = self.tools.variant == "legacy"
-        return {family: self.tools.sizes(family, TABLES) if legacy else () for family in self.families}
+        return {family: self._sizes(family) for family in self.families}
+
+    def _sizes(self, family: Family) -> Sizes:
+        return self.tools.sizes(family, TABLES) if self.tools.variant == "legacy" else ()
 
     def _read(self, family: Family) -> State:
-        sizes = self.sizes()[family]
+        sizes = self._sizes(family)
         if not sizes or family not in self._seen or self._seen[family][0] != sizes:
             self._seen[family] = (sizes, read_rules(self.tools.save(family)))
         return dict(self._seen[family][1])
