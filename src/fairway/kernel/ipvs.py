@@ -31,12 +31,12 @@ from fairway.kernel.nfnetlink import (
 from fairway.modes.ipvs.parts import HASHED, Marked, Real, Scheduling, Server, Virtual, family_word
 
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2
-_NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE, _NEW_DEST, _SET_DEST, _DEL_DEST = range(1, 8)
+_NEW_SERVICE, _SET_SERVICE, _DEL_SERVICE, _GET_SERVICE, _NEW_DEST, _SET_DEST, _DEL_DEST, _GET_DEST = range(1, 9)
 _SET_CONFIG = 12
 _SERVICE, _DEST, _TIMEOUT_TCP, _TIMEOUT_TCP_FIN, _TIMEOUT_UDP = 1, 2, 4, 5, 6
 _S_FAMILY, _S_PROTOCOL, _S_ADDRESS, _S_PORT, _S_MARK, _S_SCHEDULER, _S_FLAGS, _S_TIMEOUT, _S_NETMASK = range(1, 10)
 _S_STATISTICS = 12
-_D_ADDRESS, _D_PORT, _D_METHOD, _D_WEIGHT, _D_UPPER, _D_LOWER, _D_FAMILY = 1, 2, 3, 4, 5, 6, 11
+_D_ADDRESS, _D_PORT, _D_METHOD, _D_WEIGHT, _D_UPPER, _D_LOWER, _D_ACTIVE, _D_INACTIVE, _D_FAMILY = *range(1, 9), 11
 _MASQUERADE = 0
 _PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
@@ -113,6 +113,24 @@ class Ipvs:
     def traffic(self) -> dict[Server, Traffic]:
         """What each virtual server has seen. The kernel counts it together every two seconds."""
         return {virtual: traffic for virtual, _, traffic in self._listed()}
+
+    def servers(self, virtual: Server) -> dict[Real, Connections]:
+        """The real servers of one virtual server; none when it is not there."""
+        family = _family(virtual)
+        question = self._request(_GET_DEST, nested(_SERVICE, _address(virtual)), f"list {virtual.words}")
+        found: dict[Real, Connections] = {}
+        try:
+            replies = self._netlink.dump(question)
+        except KernelRefused as refused:
+            if refused.code != errno.ESRCH:
+                raise
+            replies = []
+        for reply in replies:
+            there = attributes(attributes(reply.body)[_DEST])
+            address = str(ipaddress.ip_address(there[_D_ADDRESS][: 16 if family == socket.AF_INET6 else 4]))
+            counts = (int(struct.unpack("=I", there[kind])[0]) for kind in (_D_WEIGHT, _D_ACTIVE, _D_INACTIVE))
+            found[Real(virtual, address, int.from_bytes(there[_D_PORT], "big"))] = Connections(*counts)
+        return found
 
     def set_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
         """Seconds after which a silent connection is forgotten; 0 leaves what there is."""

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -19,9 +19,11 @@ from typing import TypeVar
 from fairway.kernel.command import CommandFailed
 from fairway.kernel.contract import ApplyFailed, Chains, Drain, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
-from fairway.kernel.ipvs import MODULES, Ipvs, NoIpvs, Schedulers, real_servers
+from fairway.kernel.ipvs import MODULES, Connections, Ipvs, NoIpvs, Schedulers, real_servers
 from fairway.kernel.ipvs_counts import Counts
 from fairway.kernel.ipvs_drain import begin, stand_in, stand_in_no_more
+from fairway.kernel.ipvs_footprint import Footprint, look
+from fairway.kernel.ipvs_rounds import Rounds
 from fairway.kernel.ipvs_rules import IpvsRules, open_rules
 from fairway.kernel.leftovers import remove_rules
 from fairway.kernel.links import LinkError, Links, set_sysctls
@@ -57,7 +59,6 @@ from fairway.modes.ipvs.plan import (
 from fairway.modes.ipvs.program import Base
 
 T = TypeVar("T")
-_LOOK_SECONDS = 5.0
 _SYSCTLS = {
     "net.ipv4.vs.conntrack": "1",
     "net.ipv4.vs.expire_nodest_conn": "1",
@@ -91,7 +92,7 @@ class IpvsKernel:
     tuning: Tuning
     draining: set[Real] = field(default_factory=set)
     _work: threading.RLock = field(default_factory=threading.RLock)
-    _left: object = None
+    _left: Footprint | None = None
     """What can be seen at a glance, as we left it; None when that is not known."""
     is_slow = False
 
@@ -101,9 +102,7 @@ class IpvsKernel:
 
     def apply(self, plan: Plan) -> None:
         with self._work:
-            self._left = None
-            _or_fail(lambda: self._apply(plan.commands))
-            self._left = _or_fail(self._glance)
+            _or_fail(lambda: self._do(plan.commands))
 
     def check(self, plan: Plan) -> None:
         """Only the rules can be asked about beforehand."""
@@ -115,16 +114,9 @@ class IpvsKernel:
         """Remove what has drained; whether somebody else has changed what is ours since the last time."""
         with self._work:
             self._finish()
-            now = self._glance()
+            now = look(self.ipset, self.rules)
             known, self._left = self._left, now
             return known is not None and known != now
-
-    def _glance(self) -> object:
-        """Real servers with their weights, the number of each set's entries, the size of the rules where that tells."""
-        weights = {real: there.weight for real, there in real_servers().items()}
-        ours = {name for family in self.rules.families for name in sets(family)}
-        sizes = {name: size for name, size in self.ipset.sizes().items() if name in ours}
-        return weights, sizes, self.rules.sizes()
 
     def clean(self) -> str:
         with self._work:
@@ -142,13 +134,11 @@ class IpvsKernel:
     def load(self, plan: Plan) -> None:
         """All but nat's rules, which replace chains of the iptables mode and lead packets to what must be there."""
         with self._work:
-            self._left = None
             coming = [one.part.words for one in plan.commands if isinstance(one, Add) and isinstance(one.part, Bound)]
             _or_fail(lambda: stand_in([one.partition("/")[0] for one in coming]))
             rules = [one.without("nat") for one in plan.commands if isinstance(one, Restore)]
             others = [one for one in plan.commands if not isinstance(one, Restore)]
-            _or_fail(lambda: self._apply([*others, *(one for one in rules if one.text)]))
-            self._left = _or_fail(self._glance)
+            _or_fail(lambda: self._do([*others, *(one for one in rules if one.text)]))
 
     def chains(self, program: Program) -> Chains:
         return {(self.rules.tools.variant, family): rules for family, rules in program.base.rules.items()}
@@ -202,6 +192,20 @@ class IpvsKernel:
             return protocol_of(virtual.mark, self.mode.options.masquerade_bit)
         return virtual.protocol
 
+    def _do(self, commands: Sequence[Command]) -> None:
+        left, self._left = self._left, None
+        self._apply(commands)
+        if left is None:
+            self._left = look(self.ipset, self.rules)
+            return
+        for command in commands:
+            left.follow(command)
+        for real in self.draining & {one.part for one in commands if isinstance(one, Remove)}:
+            left.put(real, 0)
+        if any(isinstance(one, Restore) for one in commands):
+            left.rules = self.rules.sizes()
+        self._left = left
+
     def _apply(self, commands: Sequence[Command]) -> None:
         for kind, some in groupby(commands, key=_kind):
             group = list(some)
@@ -230,7 +234,8 @@ class IpvsKernel:
 
     def _servers(self, commands: Sequence[Command]) -> None:
         requests = []
-        live = real_servers() if any(isinstance(one, Remove) and isinstance(one.part, Real) for one in commands) else {}
+        leaving = [one.part for one in commands if isinstance(one, Remove)]
+        live = self._live(one for one in leaving if isinstance(one, Real))
         for command in commands:
             match command:
                 case Add(Virtual() | Marked() as virtual, Scheduling() as scheduling):
@@ -259,48 +264,20 @@ class IpvsKernel:
         """Remove the real servers whose connections have ended."""
         if not self.draining:
             return
-        there = real_servers()
+        there = self._live(self.draining)
         done = [one for one in self.draining if one not in there or not there[one].active + there[one].inactive]
         self.ipvs.each([self.ipvs.delete_server(one) for one in done if one in there])
         self.draining.difference_update(done)
-        if done and self._left is not None:
-            self._left = self._glance()
+        for real in done:
+            if self._left is not None:
+                self._left.put(real, None)
 
-
-class Rounds:
-    """Has the kernel looked at every few seconds, in a thread of its own, and is readable when others changed it."""
-
-    def __init__(self, kernel: IpvsKernel) -> None:
-        self._kernel = kernel
-        self._end = threading.Event()
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        # A thread is in the network namespace of the one that starts it.
-        self._thread = threading.Thread(target=self._go, name="ipvs-rounds", daemon=True)
-        self._thread.start()
-
-    def fileno(self) -> int:
-        return self._event
-
-    def others(self) -> list[str]:
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            return []
-        return ["somebody (IPVS does not tell who)"]
-
-    def close(self) -> None:
-        self._end.set()
-        self._thread.join()
-        os.close(self._event)
-
-    def _go(self) -> None:
-        while not self._end.wait(_LOOK_SECONDS):
-            try:
-                changed = self._kernel.look()
-            except (KernelRefused, OSError):
-                changed = True  # what is wrong will be seen, and told, when the whole is read
-            if changed:
-                os.eventfd_write(self._event, 1)
+    def _live(self, reals: Iterable[Real]) -> dict[Real, Connections]:
+        """The real servers of these ones' virtual servers with what they have to do now."""
+        found: dict[Real, Connections] = {}
+        for virtual in {one.virtual for one in reals}:
+            found |= self.ipvs.servers(virtual)
+        return found
 
 
 @dataclass
@@ -308,7 +285,7 @@ class WatchedKernel(IpvsKernel):
     """The same, with somebody who looks after it."""
 
     def __post_init__(self) -> None:
-        self.rounds = Rounds(self)
+        self.rounds = Rounds(self.look)
 
     def fileno(self) -> int:
         return self.rounds.fileno()
