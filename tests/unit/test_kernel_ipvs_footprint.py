@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairway.kernel.ipvs import shown_place, shown_server
 from fairway.kernel.ipvs_footprint import Footprint
 from fairway.modes.ipvs.parts import Bound, Entry, IpSet, Marked, Real, Scheduling, Virtual
 from fairway.modes.ipvs.plan import Add, AddSet, Change, Command, Remove, RemoveSet
@@ -12,24 +13,28 @@ SET = IpSet("KUBE-CLUSTER-IP", "hash:ip,port", "ip")
 ENTRY = Entry(SET.name, "10.96.0.1,tcp:80")
 
 
+W, P = "TCP 0A600001:0050", "FWM FA000001"
+FIRST, SECOND = "0AF40102:1F90", "0AF40202:1F90"
+
+
 def after(*commands: Command) -> Footprint:
-    found = Footprint({WEB: {ONE: 1}}, {SET.name: 3}, {})
+    found = Footprint({W: {FIRST: 1}}, {SET.name: 3}, {})
     for command in commands:
         found.follow(command)
     return found
 
 
 def test_real_servers_come_change_and_go() -> None:
-    assert after(Add(OTHER, 2)).weights == {WEB: {ONE: 1, OTHER: 2}}
-    assert after(Change(ONE, 5)).weights == {WEB: {ONE: 5}}
-    assert after(Add(OTHER, 1), Remove(ONE)).weights == {WEB: {OTHER: 1}}
+    assert after(Add(OTHER, 2)).weights == {W: {FIRST: 1, SECOND: 2}}
+    assert after(Change(ONE, 5)).weights == {W: {FIRST: 5}}
+    assert after(Add(OTHER, 1), Remove(ONE)).weights == {W: {SECOND: 1}}
     assert after(Remove(ONE)).weights == {}
 
 
 def test_a_virtual_server_is_seen_by_its_real_ones() -> None:
-    assert after(Add(POOL, Scheduling("rr"))).weights == {WEB: {ONE: 1}}
+    assert after(Add(POOL, Scheduling("rr"))).weights == {W: {FIRST: 1}}
     real = Real(POOL, "10.244.1.2", 8080)
-    assert after(Add(real, 1)).weights == {WEB: {ONE: 1}, POOL: {real: 1}}
+    assert after(Add(real, 1)).weights == {W: {FIRST: 1}, P: {FIRST: 1}}
     assert after(Remove(WEB)).weights == {}
 
 
@@ -39,3 +44,8 @@ def test_entries_are_counted_by_their_set() -> None:
     assert after(Remove(ENTRY), Remove(Bound("10.96.0.1"))).sizes == {SET.name: 2}
     assert after(RemoveSet(SET)).sizes == {}
     assert after(RemoveSet(SET), AddSet(SET), Add(ENTRY, None)).sizes == {SET.name: 1}
+
+
+def test_addresses_are_written_as_the_kernel_shows_them() -> None:
+    assert shown_place("fd00:10:96::1", 80) == "[fd00:0010:0096:0000:0000:0000:0000:0001]:0050"
+    assert shown_server(Virtual("UDP", "10.96.0.10", 53)) == "UDP 0A60000A:0035"

@@ -280,6 +280,10 @@ def test_the_configuration_reaches_the_kernel(world: World) -> None:
 
 def test_a_thousand_services_are_read_as_they_were_written(world: World, kernel: IpvsKernel) -> None:
     frontends = [world.frontend(address=f"10.96.{1 + n // 200}.{n % 200}") for n in range(1000)]
+    six = (Backend(address="fd00:10:244:1::2", port=8080, node="node-1", local=True),)
+    others = [world.frontend(address="fd00:10:96::1", protocol=one, cluster=six) for one in ("TCP", "UDP", "SCTP")]
+    world.put(kernel, *frontends)
+    world.put(kernel, *frontends, *others)
     world.put(kernel, *frontends)
     with Links(world.node) as links:
         assert len([one for one in links.addresses(DEVICE) if not one.startswith("fe80")]) == 1000

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from fairway.kernel.nfnetlink import (
     NETLINK_GENERIC,
@@ -57,6 +57,10 @@ class Traffic(NamedTuple):
     packets_out: int
     bytes_in: int
     bytes_out: int
+
+
+Weights: TypeAlias = dict[str, dict[str, int]]
+"""By virtual server and real server, as `shown_server` and `shown_place` write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,34 @@ def real_servers() -> dict[Real, Connections]:
         elif words[0] != "->":
             virtual = Virtual(words[0], *_socket(words[1])) if words[0] in _PROTOCOLS else None
     return found
+
+
+def read_weights() -> Weights:
+    """The weights of all real servers of this thread's namespace. Raises OSError.
+
+    Many are read often, so addresses stay as the kernel shows them.
+    """
+    found: Weights = {}
+    there: dict[str, int] = {}
+    for line in _TABLE.read_text().splitlines()[3:]:
+        words = line.split(None, 4)
+        if words[0] == "->":
+            there[words[1]] = int(words[3])
+        else:
+            there = found[f"{words[0]} {words[1]}"] = {}
+    return {virtual: there for virtual, there in found.items() if there}
+
+
+def shown_server(virtual: Server) -> str:
+    """As the kernel shows it."""
+    if isinstance(virtual, Marked):
+        return f"FWM {virtual.mark:08X}"
+    return f"{virtual.protocol} {shown_place(virtual.address, virtual.port)}"
+
+
+def shown_place(address: str, port: int) -> str:
+    parsed = ipaddress.ip_address(address)
+    return f"{f'{int(parsed):08X}' if parsed.version == 4 else f'[{parsed.exploded}]'}:{port:04X}"
 
 
 def _listed_server(found: dict[int, bytes]) -> Server:

@@ -11,20 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairway.kernel.ipset import Ipset
-from fairway.kernel.ipvs import real_servers
+from fairway.kernel.ipvs import Weights, read_weights, shown_place, shown_server
 from fairway.kernel.ipvs_rules import IpvsRules
 from fairway.kernel.xtables import Sizes
-from fairway.modes.ipvs.parts import Entry, Marked, Real, Server, Virtual, sets
+from fairway.modes.ipvs.parts import Entry, Marked, Real, Virtual, sets
 from fairway.modes.ipvs.plan import Add, AddSet, Change, Command, Remove, RemoveSet
 from fairway.modes.xtables import Family
 
 
 @dataclass
 class Footprint:
-    """Weights of the real servers of each virtual one, how many entries each set of ours has, and of the legacy
-    variant how much each table holds."""
+    """Weights of real servers, how many entries each set of ours has, and of the legacy variant how much each table
+    holds."""
 
-    weights: dict[Server, dict[Real, int]]
+    weights: Weights
     sizes: dict[str, int]
     rules: dict[Family, Sizes]
 
@@ -36,7 +36,7 @@ class Footprint:
             case Remove(Real() as real):
                 self.put(real, None)
             case Remove(Virtual() | Marked() as virtual):
-                self.weights.pop(virtual, None)
+                self.weights.pop(shown_server(virtual), None)
             case Add(Entry() as entry, _):
                 self.sizes[entry.set] = self.sizes.get(entry.set, 0) + 1
             case Remove(Entry() as entry):
@@ -48,20 +48,19 @@ class Footprint:
 
     def put(self, real: Real, weight: int | None) -> None:
         """A real server has this weight now, or (None) is gone."""
-        there = self.weights.setdefault(real.virtual, {})
+        virtual, place = shown_server(real.virtual), shown_place(real.address, real.port)
+        there = self.weights.setdefault(virtual, {})
         if weight is None:
-            there.pop(real, None)
+            there.pop(place, None)
         else:
-            there[real] = weight
+            there[place] = weight
         if not there:
-            del self.weights[real.virtual]
+            del self.weights[virtual]
 
 
-def look(ipset: Ipset, rules: IpvsRules) -> Footprint:
-    """As it is now, in this thread's namespace. Raises as they do."""
-    weights: dict[Server, dict[Real, int]] = {}
-    for real, there in real_servers().items():
-        weights.setdefault(real.virtual, {})[real] = there.weight
+def look(ipset: Ipset, rules: IpvsRules, weights: Weights | None = None) -> Footprint:
+    """As it is now, in this thread's namespace; ``weights`` when they are known already. Raises as they do."""
+    weights = read_weights() if weights is None else weights
     ours = {name for family in rules.families for name in sets(family)}
     sizes = {name: size for name, size in ipset.sizes().items() if name in ours}
     return Footprint(weights, sizes, rules.sizes())

@@ -19,7 +19,7 @@ from typing import TypeVar
 from fairway.kernel.command import CommandFailed
 from fairway.kernel.contract import ApplyFailed, Chains, Drain, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
-from fairway.kernel.ipvs import MODULES, Connections, Ipvs, NoIpvs, Schedulers, real_servers
+from fairway.kernel.ipvs import MODULES, Connections, Ipvs, NoIpvs, Schedulers, read_weights, real_servers
 from fairway.kernel.ipvs_counts import Counts
 from fairway.kernel.ipvs_drain import begin, stand_in, stand_in_no_more
 from fairway.kernel.ipvs_footprint import Footprint, look
@@ -59,6 +59,7 @@ from fairway.modes.ipvs.plan import (
 from fairway.modes.ipvs.program import Base
 
 T = TypeVar("T")
+_MOST_MISSED = 5
 _SYSCTLS = {
     "net.ipv4.vs.conntrack": "1",
     "net.ipv4.vs.expire_nodest_conn": "1",
@@ -94,6 +95,9 @@ class IpvsKernel:
     _work: threading.RLock = field(default_factory=threading.RLock)
     _left: Footprint | None = None
     """What can be seen at a glance, as we left it; None when that is not known."""
+    _changes: int = 0
+    _missed: int = 0
+    """Looks in a row during which something of ours changed."""
     is_slow = False
 
     def read_back(self) -> Program:
@@ -114,7 +118,16 @@ class IpvsKernel:
         """Remove what has drained; whether somebody else has changed what is ours since the last time."""
         with self._work:
             self._finish()
-            now = look(self.ipset, self.rules)
+            before = self._changes
+        weights = read_weights()  # nobody who has a change waits for it
+        with self._work:
+            if self._changes != before:
+                self._missed += 1
+                if self._missed < _MOST_MISSED:
+                    return False
+                weights = read_weights()
+            self._missed = 0
+            now = look(self.ipset, self.rules, weights)
             known, self._left = self._left, now
             return known is not None and known != now
 
@@ -193,6 +206,7 @@ class IpvsKernel:
         return virtual.protocol
 
     def _do(self, commands: Sequence[Command]) -> None:
+        self._changes += 1
         left, self._left = self._left, None
         self._apply(commands)
         if left is None:
