@@ -35,7 +35,7 @@ from fairway.objects.resources import ENDPOINT_SLICES, EVENTS_V1, NODES, SECRETS
 
 NODE, NODE_ADDRESS = "node-1", "172.30.0.1"
 VIP = "10.96.7.7"
-PATIENCE = 10.0
+PATIENCE = 30.0
 _NFTABLES_GROUP = 7
 
 T = TypeVar("T")

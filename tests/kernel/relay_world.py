@@ -38,7 +38,7 @@ from fairway.relay.relay import Relay
 
 VIP, SERVICE = "10.96.0.1", Key("shop", "web")
 ONE, TWO, NOBODY = "10.244.0.1", "10.244.0.2", "10.244.0.3"
-PATIENCE = 10.0
+PATIENCE = 30.0
 PLAIN = Relaying()
 RelayT = TypeVar("RelayT", Relay, RelayProcess)
 _FORWARD = Action(kind=ActionKind.FORWARD, masquerade=True)

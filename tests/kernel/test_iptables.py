@@ -26,7 +26,7 @@ from tests.unit.test_modes_iptables_plan import holding
 
 pytestmark = pytest.mark.kernel
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 VIEW = next(one for one in scenarios() if one.name == "load-balancer-source-ranges").steps[0].view
 FOREIGN = "-s 203.0.113.99/32 -j DROP"
 LOCK = Path("/run/xtables.lock")
