@@ -26,10 +26,10 @@ class World:
     directory: Path
     backends: tuple[str, str]
 
-    def proxy(self, *flags: str, ready: bool = True) -> Any:
+    def proxy(self, *flags: str, ready: bool = True, version: str = "") -> Any:
         networks = ("--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
         log = self.directory / "proxy.log"
-        return proxy(self.node, self.api.kubeconfig, log, *networks, *flags, ready=ready)
+        return proxy(self.node, self.api.kubeconfig, log, *networks, *flags, ready=ready, version=version)
 
     def flush(self) -> None:
         """Away with all rules of everybody, as ``systemctl reload nftables`` begins."""

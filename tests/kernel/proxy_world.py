@@ -37,6 +37,7 @@ NODE, NODE_ADDRESS = "node-1", "172.30.0.1"
 VIP = "10.96.7.7"
 PATIENCE = 30.0
 _NFTABLES_GROUP = 7
+OTHER_VERSION = "import fairway; fairway.__version__ = {!r}; from fairway.cli.main import main; main()"
 
 T = TypeVar("T")
 
@@ -199,14 +200,17 @@ class Proxy:
 
 
 @contextmanager
-def proxy(place: NetworkNamespace, kubeconfig: Path, log: Path, *flags: str, ready: bool = True) -> Iterator[Proxy]:
-    """A proxy process in that place, which the kernel has obeyed once when ``ready``."""
+def proxy(
+    place: NetworkNamespace, kubeconfig: Path, log: Path, *flags: str, ready: bool = True, version: str = ""
+) -> Iterator[Proxy]:
+    """A proxy process in that place, which the kernel has obeyed once when ``ready``; by default of this version."""
     read, write = os.pipe()
     told = (f"--kubeconfig={kubeconfig}", f"--hostname-override={NODE}", f"--ready-fd={write}")
     nowhere = () if any(one.startswith("--state-file") for one in flags) else ("--state-file=",)
     arguments = ["proxy", *told, *nowhere, *flags]
     with log.open("ab") as output:
-        command = [sys.executable, "-m", "fairway.cli.main", *arguments]
+        begin = ["-c", OTHER_VERSION.format(version)] if version else ["-m", "fairway.cli.main"]
+        command = [sys.executable, *begin, *arguments]
         process = place.run(lambda: subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[write]))
     os.close(write)
     running = Proxy(process, place, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.relay.process import running, stop_all
 from tests.kernel.loaded_node import DNS_VIP, World, load, loaded_node
-from tests.kernel.proxy_world import NODE, Proxy, until
+from tests.kernel.proxy_world import NODE, PATIENCE, Proxy, until
 
 pytestmark = pytest.mark.kernel
 
@@ -50,6 +51,26 @@ def test_a_proxy_that_is_killed_and_one_that_is_stopped_are_noticed_by_nobody(
         clients.go_round()
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
+
+
+def test_an_upgrade_refuses_nobody_and_the_relay_before_ends_with_its_last_connection(
+    world: World, network: RunningNetwork
+) -> None:
+    with ExitStack() as stack:
+        first: Proxy = stack.enter_context(world.proxy(version="0.0.1"))
+        clients = stack.enter_context(load(network, flows=0))
+        old = _relay(first)
+        assert first.stop() == 0
+        second: Proxy = stack.enter_context(world.proxy())
+        clients.go_round()
+        assert _relay(second) not in (0, old)
+        assert f"an earlier relay goes on for {clients.connections} connections" in second.said()
+    assert (clients.lost, clients.failed) == ([], [])
+    handle = os.pidfd_open(old)
+    try:
+        assert select.select([handle], [], [], PATIENCE)[0], "the relay before has not ended"
+    finally:
+        os.close(handle)
 
 
 def test_a_relay_that_is_killed_is_replaced_at_the_same_ports(world: World, network: RunningNetwork) -> None:
