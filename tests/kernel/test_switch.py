@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from fairway.diagnose.orders import give
-from fairway.kernel.command import run
+from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
@@ -122,3 +124,59 @@ def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World
         until(world.node, lambda: running.status()["relay"]["connections"] == 6, told)
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
+
+
+def command(world: World, *arguments: str) -> str:
+    return run([sys.executable, "-m", "fairway.cli.main", "switch", *arguments], namespace=world.node)
+
+
+def test_a_plan_touches_nothing_and_what_differs_is_refused_until_it_is_accepted(world: World) -> None:
+    with world.proxy() as running:
+        planned = command(world, "--to", "iptables", "--plan")
+        assert "compare:  the same for all" in planned
+        assert "would:    load iptables (" in planned
+        with pytest.raises(CommandFailed) as refused:
+            command(world, "--to", "userspace")
+        assert refused.value.exit_code == 1
+        assert "--accept-differences switches all the same" in refused.value.stderr
+        with pytest.raises(CommandFailed, match="is in mode nftables already"):
+            command(world, "--to", "nftables")
+        assert held(world.node) == {"nftables"}
+        assert running.status()["switch"]["phase"] == "failed"
+        assert not [one for one in running.status()["rounds"] if one["kind"] == "switch"]
+
+
+def test_only_root_of_this_network_namespace_may_order_it(world: World) -> None:
+    ask = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('\\0fairway-proxy'); "
+        's.sendall(b\'{"to": "iptables"}\\n\'); print(s.recv(4096).decode())'
+    )
+    with world.proxy():
+        for who in (["setpriv", "--reuid=65534", "--clear-groups"], ["setpriv", "--bounding-set=-net_admin"]):
+            said = run([*who, "/usr/bin/env", "python3", "-I", "-c", ask], namespace=world.node)
+            assert json.loads(said)["error"].startswith("process ")
+        assert held(world.node) == {"nftables"}
+
+
+def test_the_choice_outlives_the_process_until_the_configuration_says_something_else(world: World) -> None:
+    state = f"--state-file={world.directory / 'state.json'}"
+    with world.proxy(state) as running:
+        assert (
+            json.loads(command(world, "--to", "iptables", "--iptables-variant", "nft", "-o", "json"))["phase"] == "done"
+        )
+        running.kill()
+    # As if it had been killed before the old rules were gone.
+    nft(world.node, "add", "table", "ip", "fairway")
+    kept = world.directory / "state.mode.json"
+    choice = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**choice, "leaving": [["nftables", ""]]}))
+    with world.proxy(state) as running:
+        assert running.get("/proxyMode") == (200, "iptables")
+        assert "has chosen mode iptables (nft)" in running.said()
+        assert any("has chosen mode iptables (nft)" in one for one in running.status()["notes"])
+        until(world.node, lambda: held(world.node) == {"iptables (nft)"}, "what the mode before had is gone")
+    with world.proxy(state, "--proxy-mode=userspace") as running:
+        assert running.get("/proxyMode") == (200, "userspace")
+        assert held(world.node) == {"nftables"}
+        assert running.status()["switch"]["from"] == "iptables (nft)"
+        assert json.loads(kept.read_text())["said"] == ["userspace", ""]

@@ -88,7 +88,7 @@ def _followed(order: Order, place: NetworkNamespace | None, *, quiet: bool) -> M
     try:
         for document in give(order, place):
             if not quiet:
-                for line in _lines(last, document):
+                for line in lines(last, document):
                     print(line)
             last = {**last, **document}
     except NobodyThere as error:
@@ -107,7 +107,7 @@ def _followed(order: Order, place: NetworkNamespace | None, *, quiet: bool) -> M
     return last
 
 
-def _lines(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def lines(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """What is new since the last document."""
     phase = now.get("phase")
     if phase is None or (phase == before.get("phase") and phase != "drain"):

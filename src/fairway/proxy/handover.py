@@ -61,7 +61,7 @@ class Handover:
         self.program = self.to.mode.program(view)
         with self._undone():
             self.on_phase(Phase.LOAD)
-            self._reach(self.to.kernel.load)
+            self.commands = self._reach(self.to.kernel.load)
             self.on_phase(Phase.CUT_OVER)
             if not self.in_place:
                 self.of.kernel.stand_aside(self.to.kernel.chains(self.program))
@@ -76,13 +76,13 @@ class Handover:
             log.warning("the rules of the mode before are still here: %s", error)
         return self.program
 
-    def _reach(self, work: Callable[[Any], None]) -> None:
+    def _reach(self, work: Callable[[Any], None]) -> int:
         kernel, mode = self.to.kernel, self.to.mode
         held = kernel.read_back()
         self.program = mode.adopt(held, self.program)
         if plan := mode.plan(held, self.program):
             work(plan)
-            self.commands += len(plan)
+        return len(plan)
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
