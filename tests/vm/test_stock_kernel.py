@@ -6,8 +6,10 @@ One network for all modes, each of which starts from nothing: what the one befor
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
@@ -16,14 +18,18 @@ from fairway.conform.scenario import NODE_UNDER_TEST, STAGE, scenarios
 from fairway.conform.stage import Stage, furnish, opened
 from fairway.kernel.command import run
 from fairway.kernel.conntrack import Match
+from fairway.kernel.contract import Opened
+from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology
 from fairway.lab.vm.guest import SHARED
 from fairway.lab.vm.init import STAGE as BELOW
 from fairway.lab.vm.stock import found
-from fairway.model.view import Relaying
+from fairway.model.view import Backend, Relaying
 from fairway.modes.registry import MODES
 from fairway.proxy.document import document_at
+from fairway.proxy.handover import Handover
+from fairway.proxy.kernels import open_mode
 
 pytestmark = pytest.mark.qemu
 
@@ -32,6 +38,7 @@ WITH_SCTP = [
     one.name for one in scenarios() if "sctp" in "".join(step.file("packets", "txt").read_text() for step in one.steps)
 ]
 ON_IPVS = ("node-port-from-outside", "dual-stack", "endpoints-change", "hairpin", "load-balancer-source-ranges")
+SWITCHED = "10.96.9.9"
 OPENINGS = {
     "nftables": ("nftables", ""),
     "iptables-nft": ("iptables", "nft"),
@@ -112,6 +119,58 @@ def test_a_relay_works_beside_ipvs(ipvs: Stage) -> None:
     frontend = next(iter(relayed.values()))
     answer = ipvs.network.client_from("client-1").ask(frontend.address, frontend.port)
     assert (answer.pod, answer.client_address) == ("web-1:8080", "10.244.1.1")
+
+
+def test_a_connection_goes_on_from_nftables_to_ipvs_and_back(network: RunningNetwork) -> None:
+    node, client, server = (network.network.place(one) for one in (NODE_UNDER_TEST, "client-1", "web-1"))
+    view = SCENARIOS["same-node"].steps[0].view
+    backend = Backend(address=network.address("web-1"), port=7070, node=NODE_UNDER_TEST, local=True)
+    frontend = replace(next(iter(view.frontends.values())), address=SWITCHED, cluster=(backend,), local=(backend,))
+    view = replace(view, frontends={frontend.key: frontend})
+
+    def connect() -> tuple[socket.socket, socket.socket]:
+        made = stack.enter_context(client.socket())
+        made.settimeout(20.0)
+        made.connect((SWITCHED, frontend.port))
+        return made, stack.enter_context(listener.accept()[0])
+
+    def still_work() -> bool:
+        for pair in pairs:
+            for one, other in (pair, pair[::-1]):
+                one.sendall(b"still there?")
+                if other.recv(64) != b"still there?":
+                    return False
+        return True
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(server.socket())
+        listener.bind(("0.0.0.0", 7070))
+        listener.listen()
+        first, second = (stack.enter_context(mode_in(node, name)) for name in ("nftables", "ipvs"))
+        node.run(lambda: first.kernel.apply(first.mode.plan(first.kernel.read_back(), first.mode.program(view))))
+        pairs = [connect()]
+        for of, to in ((first, second), (second, first)):
+            handover = Handover(of, to, in_place=False)
+            node.run(partial(handover.perform, view))
+            assert handover.retired
+            pairs.append(connect())
+            assert still_work()
+        drain = handover.drain
+        assert drain is not None
+        assert node.run(drain.left) == 1
+        node.run(drain.finish)
+        node.run(first.kernel.clean)
+
+
+@contextmanager
+def mode_in(node: NetworkNamespace, name: str) -> Iterator[Opened]:
+    mode, variant = OPENINGS[name]
+    opening = open_mode(mode, document_at({"iptables.variant": variant}))
+    found = node.run(opening.__enter__)
+    try:
+        yield found
+    finally:
+        node.run(lambda: opening.__exit__(None, None, None))
 
 
 def test_ipvs_has_its_rules_in_nf_tables(ipvs: Stage) -> None:
