@@ -8,8 +8,8 @@ Three ways to say that a Service has another backend, each by one `iptables-rest
     flat     our plan, in kube-proxy's form
     whole    kube-proxy's form as kube-proxy 1.36 says it: all of KUBE-SERVICES again, and the Service's chains
 
-and the same for one Service more. Runs in network namespaces of its own and leaves nothing behind. Prints one JSON
-document; times in milliseconds.
+and the same for one Service more; and the first load, as it is sent and, of few Services, in one commit. Runs in
+network namespaces of its own and leaves nothing behind. Prints one JSON document; times in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fairway.kernel import namespaces
+from fairway.kernel.iptables_mode import CHAINS_AT_ONCE
 from fairway.kernel.xtables import Tools, Variant
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options, Program
@@ -34,6 +35,8 @@ from fairway.modes.iptables.commands import AddRule, MakeChain, Plan
 from fairway.modes.xtables import Family, Place
 
 FAMILY: Family = "ip"
+_MOST_IN_ONE_COMMIT = 1000
+"""Services; of more nobody wants to wait for the end."""
 SETTINGS = NodeSettings(name="node-1", addresses=("127.0.0.1", "192.168.0.2"), pod_networks=("10.128.0.0/9",))
 _STAY = Action(kind=ActionKind.FORWARD)
 _HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
@@ -71,8 +74,14 @@ def measure(variant: Variant, services: int, backends: int, rounds: int) -> dict
         for form, place in (("tree", one), ("flat", two)):
             mode = IptablesMode(Options(flat=form == "flat", families=(FAMILY,)))
             program = mode.program(view)
-            text = mode.plan(mode.empty(), program).text(FAMILY)
+            plan = mode.plan(mode.empty(), program)
+            text = plan.text(FAMILY, CHAINS_AT_ONCE if variant == "nft" else 0)
             loads[form] = place.run(partial(timed, partial(tools.restore, FAMILY, text)))
+            if form == "tree" and services <= _MOST_IN_ONE_COMMIT:
+                with namespaces.created(f"{name}-once") as other:
+                    loads["tree in one commit"] = other.run(
+                        partial(timed, partial(tools.restore, FAMILY, plan.text(FAMILY)))
+                    )
             ways[form] = (place, mode, program)
         for number in range(rounds):
             step(ways, tools, found, number * 7 % services, backends)

@@ -37,7 +37,7 @@ from fairway.modes.xtables import HOOKS, NAME_OF, TABLES, Family, State
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0
-_CHAINS_AT_ONCE = 200
+CHAINS_AT_ONCE = 200
 """In one commit of the nft variant: fewer make the commits themselves dear, more the walks in each."""
 _COUNTED = {
     DROPPED_COUNTER: ("ct_state_invalid_dropped", "Packets dropped because connection tracking calls them invalid"),
@@ -147,7 +147,7 @@ class IptablesKernel:
 
     def _told(self, plan: Plan) -> dict[Family, str]:
         """What the tools are to read."""
-        most = _CHAINS_AT_ONCE if self.tools.variant == "nft" else 0
+        most = CHAINS_AT_ONCE if self.tools.variant == "nft" else 0
         found = {family: plan.text(family, most) for family in self.tools.families}
         return {family: text for family, text in found.items() if text}
 
