@@ -96,6 +96,7 @@ def test_our_own_changes_are_no_news(machine: Machine) -> None:
     assert machine.missing() == ""
 
 
+@pytest.mark.reference("7.2 TestProxierMetricsIPTablesTotalRules")
 def test_rules_are_counted_as_the_reference_does(machine: Machine) -> None:
     def saved() -> dict[tuple[str, str], int]:
         text = run([f"iptables-{machine.variant}-save"], namespace=machine.place)
@@ -135,6 +136,7 @@ def test_who_took_one_rule_away_is_named_where_the_kernel_tells(machine: Machine
     ]
 
 
+@pytest.mark.reference("7.2 TestCleanupLeftovers")
 def test_rules_of_others_are_left_alone_by_changes_repair_and_cleaning(machine: Machine) -> None:
     machine.iptables("-N", "DOCKER-USER")
     machine.iptables("-I", "FORWARD", "1", *FOREIGN.split())

@@ -34,6 +34,7 @@ def flushed(program: Program) -> Program:
     return read_back(SETTINGS, program.options, {family: {**state} for family, state in empty.items()})
 
 
+@pytest.mark.reference("7.2 TestCheckIPTablesRuleJumps")
 @pytest.mark.parametrize(
     "before, after",
     [

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options, Program
+from fairway.modes.xtables import HOOKS
 
 TREE, FLAT = IptablesMode(), IptablesMode(Options(flat=True))
 SETTINGS = NodeSettings(name="node-1", addresses=("192.168.0.2",), pod_networks=("10.244.0.0/16",))
@@ -44,6 +45,26 @@ def test_one_more_service_among_many_is_a_few_lines_in_either_form() -> None:
         assert made[0] == "*nat" if mode is FLAT else "*filter"
         assert len(made) <= 12
         assert [line for line in made if line.startswith((":KUBE-SERVICES", "-X"))] == []
+
+
+@pytest.mark.reference("7.2 TestNumberIptablesRules, Test_generateServiceEndpoints")
+@pytest.mark.parametrize("services", [0, 1, 10])
+@pytest.mark.parametrize("endpoints", [0, 1, 2, 10])
+def test_the_flat_form_has_as_many_rules_as_the_reference(services: int, endpoints: int) -> None:
+    settings = replace(SETTINGS, node_port_addresses=None, localhost_node_ports=True)
+    refused = Action(kind=ActionKind.REJECT)
+    frontends = [frontend(number, endpoints) for number in range(services)]
+    if not endpoints:
+        frontends = [replace(one, pod=refused, node=refused, outside=refused) for one in frontends]
+    state = FLAT.program(NodeView(settings=settings, frontends={one.key: one for one in frontends})).state()["ip"]
+    found = {
+        table: sum(len(rules) for place, rules in state.items() if place.table == table and place.chain not in HOOKS)
+        for table in ("filter", "nat")
+    }
+    assert found == {
+        "filter": 4 + (0 if endpoints else services),
+        "nat": 5 + (services * (2 + 3 * endpoints) if endpoints else 0),
+    }
 
 
 def test_a_flat_rule_is_put_at_its_place_among_all_services() -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fairway.kernel.namespaces import NetworkNamespace
 
 _CONNECTIONS, _CHANGES = 2000, 50
-_FEWEST, _MOST_IPTABLES = 10, 2000
-"""Services: fewer make a measurement of changes uneven, and more take iptables-restore minutes to load."""
+_FEWEST = 10
+"""Services: fewer make a measurement of changes uneven."""
 
 
 def advise(
@@ -127,9 +127,6 @@ def _measure(found: Facts) -> Facts:
     names = [name for name in possible(found) if name not in RELAYING_MODES]
     if not names:
         raise CommandError("--measure: only root can make a network namespace, and some mode must work here: try sudo")
-    if services > _MOST_IPTABLES and "iptables" in names and len(names) > 1:
-        tell(f"iptables is not measured: its first load of {services:,} Services may take minutes")
-        names.remove("iptables")
     try:
         with tidy():
             costs = _costs(names, services, max(1, found.backends // services))

@@ -23,7 +23,7 @@ _ORDER_AT_SIZE = (NFTABLES, IPVS, IPTABLES, USERSPACE)
 MANY_BACKENDS = 100
 """From so many backends of one Service on, walking them in the iptables mode costs more than finding the Service."""
 MANY_SERVICES = 1000
-"""From so many on, iptables-restore takes long to load them the first time (docs/explain/performance.md)."""
+"""From so many on, a change in the iptables mode takes tenths of a second (docs/explain/performance.md)."""
 BUSY = 50.0
 """Changes a second from which the price of one change matters more than the comfort of familiar chains."""
 _LEAF, _STEP = 16, 4
@@ -242,7 +242,7 @@ def _against_iptables(facts: Facts) -> Iterator[str]:
         yield f"backends are drawn rule by rule: about {walked:,} for the Service that has {facts.most_backends:,}"
     yield "a change starts an iptables-restore: some 15 ms in the nft variant, hundreds in the legacy one"
     if facts.services > MANY_SERVICES:
-        yield f"the first load of {facts.services:,} Services takes from seconds to minutes"
+        yield f"with {facts.services:,} Services that is tenths of a second for each change"
     if _busy(facts):
         yield f"and there are {facts.changes_per_second or 0:.0f} changes a second"
 
