@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, zip_longest
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.view import FrontendKey
@@ -335,8 +335,11 @@ class _Change:
         if old is not None and new is not None:
             if old.elements != new.elements:
                 self.elements(old, new)
-            if _comparable(old, new):
-                return self.slots(old, new)
+            if _alike(old, new):
+                if not (old.fixed or new.fixed):
+                    return self.slots(old, new)
+                self.places(old, new)
+                return new
         elif old is not None or new is not None:
             self.elements(old, new)
         self.all_slots(old, new)
@@ -373,8 +376,19 @@ class _Change:
             settled[first] = there.moved(wanted.pool, moves)
         return replace(new, slots=settled)
 
+    def places(self, old: Fragment, new: Fragment) -> None:
+        """Only those that hold another backend, of slots whose order is not free."""
+        for first in sorted(old.slots.keys() | new.slots.keys()):
+            pairs = zip_longest(old.slots.get(first, ()), new.slots.get(first, ()))
+            moved = ((number, was, now) for number, (was, now) in enumerate(pairs, first) if was != now)
+            for number, was, now in moved:
+                if was is not None:
+                    _note(self.leaving, old, old.slot(number, was))
+                if now is not None:
+                    _note(self.coming, new, new.slot(number, now))
+
     def all_slots(self, old: Fragment | None, new: Fragment | None) -> None:
-        """Of a frontend that comes or goes, or whose slots' order is not free, or whose slots hold something else."""
+        """Of a frontend that comes or goes, or whose slots hold something else."""
         before = {(one.set, one.key): one for one in old.all_slots()} if old else {}
         after = {(one.set, one.key): one for one in new.all_slots()} if new else {}
         for these, element in ((old, one) for at, one in before.items() if after.get(at) != one):
@@ -410,9 +424,9 @@ class _Change:
             yield AddElements(family, *self.place(family, element.set), (element,))
 
 
-def _comparable(old: Fragment, new: Fragment) -> bool:
-    """Whether the same backend makes the same slot in both, and may have any."""
-    if old.fixed or new.fixed or old.slots_are_in != new.slots_are_in:
+def _alike(old: Fragment, new: Fragment) -> bool:
+    """Whether the same backend makes the same slot in both."""
+    if old.slots_are_in != new.slots_are_in:
         return False
     return all(new.identities.get(backend, number) == number for backend, number in old.identities.items())
 
