@@ -10,6 +10,7 @@ from typing import Any
 
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.running import RunningNetwork
+from fairway.relay.process import stop_all
 from tests.kernel.proxy_world import NODE, VIP, Api, nft, proxy
 from tests.kernel.under_load import Load, echo
 
@@ -41,6 +42,8 @@ def loaded_node(network: RunningNetwork, directory: Path, *, relayed: bool = Fal
     """The node of a network that has the pods ``one``, ``two`` and ``shell``, with nothing in its kernel yet."""
     place = network.network.place
     with ExitStack() as stack:
+        # A relay outlives its proxies, and would outlive the test.
+        stack.callback(place(NODE).run, stop_all)
         for name in ("one", "two"):
             stack.enter_context(echo(place(name), name, PORT))
         api = stack.enter_context(Api(place(NODE), directory / "api"))

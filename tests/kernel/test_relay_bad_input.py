@@ -13,7 +13,6 @@ import pytest
 from fairway.kernel.links import set_sysctls
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.relay.process import stop_all
 from tests.kernel.loaded_node import World, loaded_node
 from tests.kernel.proxy_world import NODE, PATIENCE, VIP, until
 from tests.kernel.relay_world import secret
@@ -33,7 +32,6 @@ def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwor
 def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
     with loaded_node(network, tmp_path) as made:
         yield made
-        made.node.run(stop_all)
 
 
 def _connected(network: RunningNetwork, address: str = VIP) -> socket.socket:

@@ -15,7 +15,7 @@ import pytest
 from fairway.diagnose.leftovers import look
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from fairway.relay.process import running, stop_all
+from fairway.relay.process import running
 from tests.kernel.loaded_node import DNS_VIP, World, load, loaded_node
 from tests.kernel.proxy_world import NODE, PATIENCE, Proxy, until
 
@@ -31,7 +31,6 @@ def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwor
 def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
     with loaded_node(network, tmp_path, relayed=True) as made:
         yield made
-        made.node.run(stop_all)
 
 
 def test_a_proxy_that_is_killed_and_one_that_is_stopped_are_noticed_by_nobody(
@@ -95,7 +94,6 @@ def test_flows_of_a_service_go_through_the_relay_as_soon_as_it_is_relayed_and_ba
         world.api.annotate("dns", relay=None)
         until(world.node, lambda: _asked(client) and _figure(running, "flows") == 0, "the flow is the kernel's again")
         _ask(client)
-        world.node.run(stop_all)
 
 
 def test_cleaning_up_ends_the_relay(world: World) -> None:
