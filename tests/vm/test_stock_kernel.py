@@ -102,6 +102,12 @@ def test_sctp_flows_at_a_backend_that_has_left_are_forgotten(network: RunningNet
         assert {one.reply_source for one in conntrack.flows(service)} == {"10.244.1.3"}
 
 
+def test_tables_of_a_kernel_before_linux_6_9_have_no_owner_and_it_is_said() -> None:
+    with open_mode("nftables") as opened:
+        assert opened.ownership
+        assert opened.ownership() == (False, "this kernel lets no table outlive its owner; Linux 6.9 and later do")
+
+
 @pytest.mark.parametrize("scenario", ON_IPVS)
 def test_ipvs_beside_nf_tables(ipvs: Stage, scenario: str) -> None:
     for step in SCENARIOS[scenario].steps:
