@@ -1,7 +1,6 @@
 """Tables, chains, rules, sets and elements ↔ nf_tables messages, both directions.
 
-What nft prints beyond what the kernel needs (the field names of a key, comments) goes into *user data*: bytes that
-the kernel keeps and never reads. They are little type-length-value lists whose numbers are in the machine's order.
+What nft prints beyond what the kernel needs is *user data*: `fairway.kernel.nftables_userdata`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from fairway.kernel import nftables_expressions as expressions
+from fairway.kernel import nftables_userdata as userdata
 from fairway.kernel.nfnetlink import (
     F_APPEND,
     F_CREATE,
@@ -34,7 +34,6 @@ from fairway.kernel.nfnetlink import (
 from fairway.modes.nftables.expressions import Jump, words
 from fairway.modes.nftables.tables import (
     IDENTITY,
-    NUMBER,
     VERDICT_DATA,
     Chain,
     Element,
@@ -66,93 +65,17 @@ _LIST_BYTES = 60_000
 """Bytes of elements in one message: a list is one attribute, and an attribute ends at 64 KiB."""
 
 _DATATYPES = {"ip": 7, "ip6": 8, "meta": 12, "th": 13, "numgen": 4, IDENTITY: 23}
-_HOST_ORDER, _NETWORK_ORDER = 1, 2
 
 
 def request(kind: int, family: Family, body: bytes, says: str, flags: int = 0) -> Request:
     return Request(SUBSYSTEM_NFTABLES, kind, body, says, flags, NFPROTO[family])
 
 
-# --- user data -------------------------------------------------------------------------------------------------------
-
-_UD_KEY_ORDER, _UD_DATA_ORDER, _UD_KEY_TYPEOF, _UD_DATA_TYPEOF, _UD_SET_COMMENT = 0, 1, 3, 4, 7
-_UD_COMMENT = 0
-_EXPR_VERDICT, _EXPR_PAYLOAD, _EXPR_META, _EXPR_CONCAT, _EXPR_NUMGEN = 1, 7, 9, 13, 23
-
-
-def _tlv(kind: int, data: bytes) -> bytes:
-    return bytes((kind, len(data))) + data
-
-
-def _host(kind: int, value: int) -> bytes:
-    return _tlv(kind, struct.pack("=I", value))
-
-
-def _tlvs(data: bytes) -> dict[int, bytes]:
-    found, position = {}, 0
-    while position + 2 <= len(data):
-        size = data[position + 1]
-        found[data[position]] = data[position + 2 : position + 2 + size]
-        position += 2 + size
-    return found
-
-
-def _typeof(kind: int, *parts: tuple[int, int]) -> bytes:
-    return _host(0, kind) + _tlv(1, b"".join(_host(index, number) for index, number in parts))
-
-
-# protocol and field numbers as in nft's own tables of headers: ip 12, ip6 13, th 11
-_TYPEOF = {
-    "ip saddr": _typeof(_EXPR_PAYLOAD, (0, 12), (1, 11)),
-    "ip daddr": _typeof(_EXPR_PAYLOAD, (0, 12), (1, 12)),
-    "ip6 saddr": _typeof(_EXPR_PAYLOAD, (0, 13), (1, 8)),
-    "ip6 daddr": _typeof(_EXPR_PAYLOAD, (0, 13), (1, 9)),
-    "th dport": _typeof(_EXPR_PAYLOAD, (0, 11), (1, 2)),
-    "meta l4proto": _typeof(_EXPR_META, (0, 16)),
-    IDENTITY: _typeof(_EXPR_META, (0, 2)),
-    NUMBER: _typeof(_EXPR_NUMGEN, (0, 1), (1, 65536), (2, 0)),
-}
-_FIELD_OF = {data: name for name, data in _TYPEOF.items()}
-
-
-def _typeof_fields(fields: tuple[str, ...]) -> bytes:
-    if fields == VERDICT_DATA:
-        return _host(0, _EXPR_VERDICT) + _tlv(1, b"")
-    if len(fields) == 1:
-        return _TYPEOF[fields[0]]
-    return _host(0, _EXPR_CONCAT) + _tlv(1, b"".join(_tlv(i, _TYPEOF[name]) for i, name in enumerate(fields)))
-
-
-def _fields_of(data: bytes) -> tuple[str, ...]:
-    """The field names in a typeof description; ``?`` for one that this program does not know."""
-    parts = _tlvs(data)
-    kind = struct.unpack("=I", parts.get(0, bytes(4)))[0]
-    if kind == _EXPR_VERDICT:
-        return VERDICT_DATA
-    if kind == _EXPR_CONCAT:
-        return tuple(_FIELD_OF.get(one, "?") for one in _tlvs(parts[1]).values())
-    return (_FIELD_OF.get(data, "?"),)
-
-
-def _order(fields: tuple[str, ...]) -> int:
-    if len(fields) > 1:
-        return 0
-    return _HOST_ORDER if fields in ((NUMBER,), (IDENTITY,), VERDICT_DATA) else _NETWORK_ORDER
-
-
-def _comment(data: str) -> bytes:
-    return _tlv(_UD_COMMENT, data.encode() + b"\0")
-
-
-def _comment_of(data: bytes, kind: int = _UD_COMMENT) -> str:
-    return string(_tlvs(data).get(kind, b""))
-
-
 # --- tables, chains, rules, sets -------------------------------------------------------------------------------------
 
 
 def new_table(family: Family, name: str, comment: str, flags: int = 0) -> Request:
-    body = text(1, name) + (be32(2, flags) if flags else b"") + attribute(6, _comment(comment))
+    body = text(1, name) + (be32(2, flags) if flags else b"") + attribute(6, userdata.comment(comment))
     return request(NEW_TABLE, family, body, f"add table {family} {name}", F_CREATE)
 
 
@@ -193,7 +116,7 @@ def new_rule(family: Family, table: str, chain: str, rule: Rule, words_said: str
         nested(4, *(expressions.encode(one, family) for one in rule.expressions)),
     ]
     if rule.comment:
-        parts.append(attribute(7, _comment(rule.comment)))
+        parts.append(attribute(7, userdata.comment(rule.comment)))
     says = f"add rule {family} {table} {chain} {words_said}"
     return request(NEW_RULE, family, b"".join(parts), says, F_CREATE | F_APPEND)
 
@@ -215,7 +138,6 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
     """``identity`` must be unique within the batch."""
     flags = (_SET_INTERVAL if declared.interval else 0) | (_SET_MAP if declared.data else 0)
     flags |= (_SET_CONCAT if declared.ranges else 0) | (_SET_DYNAMIC if declared.capacity else 0)
-    user = [_host(_UD_KEY_ORDER, _order(declared.key))]
     parts = [
         text(1, table),
         text(2, declared.name),
@@ -234,14 +156,7 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
         parts += [be32(6, _VERDICT_TYPE), be32(7, _VERDICT_BYTES)]
     elif declared.data:
         parts += [be32(6, _datatype(declared.data)), be32(7, _length(declared.data))]
-    if declared.data:
-        user.append(_host(_UD_DATA_ORDER, _order(declared.data)))
-    user.append(_tlv(_UD_KEY_TYPEOF, _typeof_fields(declared.key)))
-    if declared.data:
-        user.append(_tlv(_UD_DATA_TYPEOF, _typeof_fields(declared.data)))
-    if declared.comment:
-        user.append(_tlv(_UD_SET_COMMENT, declared.comment.encode() + b"\0"))
-    parts.append(attribute(13, b"".join(user)))
+    parts.append(attribute(13, userdata.of_set(declared)))
     if declared.counted:
         parts.append(nested(_SET_EXPRESSION, text(1, _COUNTER), nested(2)))
     says = f"add {'map' if declared.data else 'set'} {family} {table} {declared.name}"
@@ -267,7 +182,7 @@ def read_chain(body: bytes) -> tuple[str, Chain]:
 def read_rule(body: bytes) -> tuple[str, str, Rule]:
     """The table's and the chain's name, and the rule."""
     at = attributes(body)
-    return string(at[1]), string(at[2]), Rule(expressions.decode(at.get(4, b"")), _comment_of(at.get(7, b"")))
+    return string(at[1]), string(at[2]), Rule(expressions.decode(at.get(4, b"")), userdata.comment_of(at.get(7, b"")))
 
 
 def read_set(body: bytes) -> tuple[str, Set] | None:
@@ -276,14 +191,12 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
     flags = number(at.get(3, b"\0"))
     if flags & _SET_ANONYMOUS:
         return None
-    user = _tlvs(at.get(13, b""))
-    key = _fields_of(user[_UD_KEY_TYPEOF]) if _UD_KEY_TYPEOF in user else ("?",)
-    data = _fields_of(user.get(_UD_DATA_TYPEOF, b"")) if flags & _SET_MAP else None
+    key, data, comment = userdata.fields_of_set(at.get(13, b""))
     other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT | _SET_DYNAMIC)
     capacity = number(attributes(at.get(9, b"")).get(1, b"\0")) if flags & _SET_DYNAMIC else 0
-    comment = _comment_of(at.get(13, b""), _UD_SET_COMMENT)
     counted = string(attributes(at.get(_SET_EXPRESSION, b"")).get(1, b"")) == _COUNTER
-    declared = Set(string(at[2]), key, data, bool(flags & _SET_INTERVAL), comment, capacity, counted)
+    mapped = data if flags & _SET_MAP else None
+    declared = Set(string(at[2]), key, mapped, bool(flags & _SET_INTERVAL), comment, capacity, counted)
     return string(at[1]), declared._replace(key=("?",)) if other else declared
 
 
@@ -372,7 +285,7 @@ def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
         else:
             tail = nested(2, expressions.verdict(data)) if isinstance(data, Jump) else data_head + data
         if element.comment:
-            tail += attribute(6, _comment(element.comment))
+            tail += attribute(6, userdata.comment(element.comment))
         head = _ELEMENT_HEAD.pack(4 + size + len(tail), _NESTED_ELEMENT)
         yield head + key_head + element.key + key_pad + tail
 
@@ -403,7 +316,7 @@ def _heads(key: tuple[str, ...], data: tuple[str, ...] | None) -> _Heads:
 def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
     size = _length(declared.key)
     for element in elements:
-        comment = (attribute(6, _comment(element.comment)),) if element.comment else ()
+        comment = (attribute(6, userdata.comment(element.comment)),) if element.comment else ()
         first, last = expressions.value(1, element.key[:size]), element.key[size:]
         if declared.ranges:
             yield nested(1, first, expressions.value(10, last), *comment)
@@ -446,7 +359,7 @@ def _read_element(name: str, item: bytes) -> tuple[Element, bool]:
         key += attributes(at[10])[1]
     data = expressions.data_of(at[2]) if 2 in at else None
     end = bool(number(at.get(3, b"\0")) & _INTERVAL_END)
-    return Element(name, key, data, _comment_of(at[6]) if 6 in at else ""), end
+    return Element(name, key, data, userdata.comment_of(at[6]) if 6 in at else ""), end
 
 
 def read_counters(body: bytes) -> Iterator[tuple[bytes, int]]:
