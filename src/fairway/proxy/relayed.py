@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -21,7 +22,8 @@ class RelaySide:
     """
 
     def __init__(self, access_log: str) -> None:
-        self._access_log = access_log
+        # The relay is somewhere else, and may outlive the directory that we are in.
+        self._access_log = access_log if access_log == "-" else str(Path(access_log).absolute())
         self.relay: RelayProcess | None = None
         self.certificates = Certificates(self._certificate_changed)
 
