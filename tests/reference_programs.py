@@ -12,10 +12,10 @@ import re
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from fairway.client.http import Client
 from fairway.client.kubeconfig import load_kubeconfig
 from fairway.client.network import NetworkTransport
+from fairway.kernel.namespaces import NetworkNamespace
 from tests.etcd_members import Member, etcd_members, free_ports
 
 VARIABLE = "FAIRWAY_KUBE_BINARIES"
@@ -60,16 +61,29 @@ def version(path: Path) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+T = TypeVar("T")
+
+
+class Inside(Protocol):
+    """Where something is done: in a namespace, or here."""
+
+    def __call__(self, work: Callable[[], T], /) -> T: ...
+
+
+def _here(work: Callable[[], T], /) -> T:
+    return work()
+
+
 class KubeApiServer:
     """One kube-apiserver, which can be killed and started again with what its etcd holds.
 
     Its one user is the administrator, by the token in ``token``; a test may write another one into it.
     """
 
-    def __init__(self, path: Path, directory: Path, member: Member) -> None:
+    def __init__(self, path: Path, directory: Path, member: Member, inside: Inside) -> None:
         self.version = version(path)
         self.token, self.kubeconfig = directory / "token", directory / "kubeconfig"
-        self._path, self._directory, self._member = path, directory, member
+        self._path, self._directory, self._member, self._inside = path, directory, member, inside
         [self._port] = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "kube-apiserver.log"
@@ -95,8 +109,8 @@ class KubeApiServer:
         }
         command = [str(self._path), *(f"--{name}={value}" for name, value in flags.items())]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._wait_until_ready(token)
+            self._process = self._inside(lambda: subprocess.Popen(command, stdout=log, stderr=log))
+        self._inside(lambda: self._wait_until_ready(token))
 
     def kill(self) -> None:
         if self._process:
@@ -166,12 +180,13 @@ class KubeApiServer:
 
 
 @contextlib.contextmanager
-def kube_apiserver(directory: Path) -> Iterator[KubeApiServer]:
-    """A kube-apiserver that answers; skips the test where there is none."""
-    path = program("kube-apiserver")
-    with etcd_members(directory / "etcd") as [member]:
-        member.wait_until_ready()
-        server = KubeApiServer(path, directory, member)
+def kube_apiserver(directory: Path, place: NetworkNamespace | None = None) -> Iterator[KubeApiServer]:
+    """A kube-apiserver that answers, in that place or here; skips the test where there is none."""
+    path, inside = program("kube-apiserver"), place.run if place else _here
+    with contextlib.ExitStack() as stack:
+        [member] = inside(lambda: stack.enter_context(etcd_members(directory / "etcd")))
+        inside(member.wait_until_ready)
+        server = KubeApiServer(path, directory, member, inside)
         try:
             server.start()
             yield server
