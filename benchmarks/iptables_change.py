@@ -27,7 +27,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from fairway.kernel import namespaces
-from fairway.kernel.iptables_mode import CHAINS_AT_ONCE
 from fairway.kernel.xtables import Tools, Variant
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.iptables import IptablesMode, Options, Program
@@ -75,7 +74,7 @@ def measure(variant: Variant, services: int, backends: int, rounds: int) -> dict
             mode = IptablesMode(Options(flat=form == "flat", families=(FAMILY,)))
             program = mode.program(view)
             plan = mode.plan(mode.empty(), program)
-            text = plan.text(FAMILY, CHAINS_AT_ONCE if variant == "nft" else 0)
+            text = plan.text(FAMILY, tools.chains_at_once)
             loads[form] = place.run(partial(timed, partial(tools.restore, FAMILY, text)))
             if form == "tree" and services <= _MOST_IN_ONE_COMMIT:
                 with namespaces.created(f"{name}-once") as other:

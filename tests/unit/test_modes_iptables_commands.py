@@ -59,6 +59,17 @@ def test_packets_never_meet_half_a_table(before: Program, after: Program) -> Non
     assert not TREE.plan(machine.read_back(), after)
 
 
+def test_a_load_that_ended_in_the_middle_goes_on_from_there() -> None:
+    machine, whole = FakeIptables(), TREE.plan(NOTHING, OTHERS)
+    for commit in whole.commits("ip", most=20)[:-3]:
+        machine.apply(Plan(tuple(commit)))
+    rest = TREE.plan(machine.read_back(), OTHERS)
+    assert len(rest) < len(whole) / 2
+    for commit in rest.commits("ip", most=20):
+        machine.apply(Plan(tuple(commit)))
+    assert met(machine.state()["ip"], "nat") == met(OTHERS.state()["ip"], "nat")
+
+
 def sizes(plan: Plan, most: int, family: Family = "ip") -> list[int]:
     """How many chains come or go in each commit of the nat table."""
     return [

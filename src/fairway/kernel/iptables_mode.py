@@ -37,8 +37,6 @@ from fairway.modes.xtables import HOOKS, NAME_OF, TABLES, Family, State
 
 T = TypeVar("T")
 _POLL_SECONDS = 5.0
-CHAINS_AT_ONCE = 200
-"""In one commit of the nft variant: fewer make the commits themselves dear, more the walks in each."""
 _COUNTED = {
     DROPPED_COUNTER: ("ct_state_invalid_dropped", "Packets dropped because connection tracking calls them invalid"),
     LOCALHOST_COUNTER: ("localhost_nodeports_accepted", "Packets to node ports at the loopback address"),
@@ -147,8 +145,7 @@ class IptablesKernel:
 
     def _told(self, plan: Plan) -> dict[Family, str]:
         """What the tools are to read."""
-        most = CHAINS_AT_ONCE if self.tools.variant == "nft" else 0
-        found = {family: plan.text(family, most) for family in self.tools.families}
+        found = {family: plan.text(family, self.tools.chains_at_once) for family in self.tools.families}
         return {family: text for family, text in found.items() if text}
 
     def _restore(self, told: dict[Family, str], *, test: bool = False) -> None:

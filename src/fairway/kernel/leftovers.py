@@ -129,7 +129,8 @@ class Rules:
     def remove(self) -> None:
         """By what is there now, in case somebody has changed it since the plan."""
         now = classify(parse(_saved(self.tools, self.family)))
-        if text := removal(one for one in now if one.table == self.leavings.table):
+        plan = removal(self.family, (one for one in now if one.table == self.leavings.table))
+        if text := plan.text(self.family, self.tools.chains_at_once):
             self.tools.restore(self.family, text)
 
 
@@ -205,7 +206,8 @@ def remove_rules(tools: Tools, needed: Chains, tables: tuple[str, ...] = TABLES)
     for family in tools.families:
         wanted = needed.get((tools.variant, family), {})
         found = {one.table: without(one, wanted) for one in classify(parse(_saved(tools, family)))}
-        if text := removal(found[table] for table in tables if table in found):
+        plan = removal(family, (found[table] for table in tables if table in found))
+        if text := plan.text(family, tools.chains_at_once):
             tools.restore(family, text)
 
 

@@ -30,6 +30,8 @@ _LEGACY_TABLES: dict[Family, Path] = {
     "ip6": Path("/proc/thread-self/net/ip6_tables_names"),
 }
 _IPV6 = Path("/proc/thread-self/net/if_inet6")
+CHAINS_AT_ONCE = 200
+"""In one commit of the nft variant: fewer make the commits themselves dear, more the walks in each."""
 _LOCK_SECONDS = 5
 _SECONDS = 600.0
 _FAILED_LINE = re.compile(r"line (\d+)")
@@ -49,6 +51,11 @@ class Tools:
     families: tuple[Family, ...]
     random_fully: bool = True
     """Whether they know ``--random-fully``."""
+
+    @property
+    def chains_at_once(self) -> int:
+        """How many chains may come or go in one commit (`fairway.modes.iptables.commands`); 0: any number."""
+        return CHAINS_AT_ONCE if self.variant == "nft" else 0
 
     def save(self, family: Family, *, counters: bool = False) -> str:
         """All tables. Raises `CommandFailed`."""

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from fairway.modes.iptables.commands import Command, DeleteChain, DeleteRule, MakeChain, Plan
 from fairway.modes.iptables.names import FIREWALL, LOCALHOST, MARK, MARK_NOT_PODS, OTHER_PORTS, POSTROUTING
 from fairway.modes.iptables.names import is_ours as is_of_iptables_mode
-from fairway.modes.xtables import HOOKS, TABLES, Place, State, canonical, split
+from fairway.modes.xtables import HOOKS, TABLES, Family, Place, State, canonical, split
 
 FAIRWAY, KUBE_PROXY = "fairway", "kube-proxy"
 IPTABLES, IPVS, USERSPACE = "iptables", "ipvs", "userspace"
@@ -230,14 +231,13 @@ def without(one: Leavings, needed: State) -> Leavings:
     )
 
 
-def removal(leavings: Iterable[Leavings]) -> str:
-    """What `iptables-restore --noflush` is told: chains are emptied, nothing leads to them any more, they go."""
-    lines: list[str] = []
+def removal(family: Family, leavings: Iterable[Leavings]) -> Plan:
+    """Chains are emptied, nothing leads to them any more, they go."""
+    commands: list[Command] = []
     for one in leavings:
-        if one.chains or one.jumps:
-            assert all(_NAME.fullmatch(chain) for chain in one.chains)
-            assert all(rule.chain in HOOKS and is_a_proxys_jump(rule.text) for rule in one.jumps)
-            lines += [f"*{one.table}", *(f":{chain} - [0:0]" for chain in one.chains)]
-            lines += [f"-D {rule.chain} {rule.text}" for rule in one.jumps]
-            lines += [*(f"-X {chain}" for chain in one.chains), "COMMIT"]
-    return "".join(f"{line}\n" for line in lines)
+        assert all(_NAME.fullmatch(chain) for chain in one.chains)
+        assert all(rule.chain in HOOKS and is_a_proxys_jump(rule.text) for rule in one.jumps)
+        commands += (MakeChain(family, one.table, chain) for chain in one.chains)
+        commands += (DeleteRule(family, one.table, rule.chain, rule.text) for rule in one.jumps)
+        commands += (DeleteChain(family, one.table, chain) for chain in one.chains)
+    return Plan(tuple(commands))
