@@ -37,7 +37,7 @@ ONLY_OURS = {
 # An endpoint whose slice names no node may be here: its own connection that comes back to it is provided for.
 ENTRIES_ONLY_OURS = {"add KUBE-LOOP-BACK 192.168.50.5,tcp:6443,192.168.50.5"}
 REASONS_OF_RULES = (
-    (r"KUBE-DROP|KUBE-PING|KUBE-POOL|-m mark --mark 0xfa000000", "see ONLY_OURS"),
+    (r"KUBE-DROP|KUBE-PING|KUBE-POOL|-m mark --mark 0x7a000000", "see ONLY_OURS"),
     (r"--src-type LOCAL -j KUBE-MARK-MASQ", "the node's own connections are masqueraded with policy Local, too"),
     (r"KUBE-MARK-NOT-PODS", "for several ways to tell pods; unused with one"),
     (

@@ -7,13 +7,13 @@ from fairway.kernel.ipvs_footprint import Footprint
 from fairway.modes.ipvs.parts import Bound, Entry, IpSet, Marked, Real, Scheduling, Virtual
 from fairway.modes.ipvs.plan import Add, AddSet, Change, Command, Remove, RemoveSet
 
-WEB, POOL = Virtual("TCP", "10.96.0.1", 80), Marked("ip", 0xFA000001)
+WEB, POOL = Virtual("TCP", "10.96.0.1", 80), Marked("ip", 0x7A000001)
 ONE, OTHER = Real(WEB, "10.244.1.2", 8080), Real(WEB, "10.244.2.2", 8080)
 SET = IpSet("KUBE-CLUSTER-IP", "hash:ip,port", "ip")
 ENTRY = Entry(SET.name, "10.96.0.1,tcp:80")
 
 
-W, P = "TCP 0A600001:0050", "FWM FA000001"
+W, P = "TCP 0A600001:0050", "FWM 7A000001"
 FIRST, SECOND = "0AF40102:1F90", "0AF40202:1F90"
 
 

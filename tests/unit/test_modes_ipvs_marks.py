@@ -21,12 +21,12 @@ def test_a_mark_tells_its_protocol_and_leaves_the_bits_of_kubernetes_alone(bit: 
         assert is_ours(mark, bit)
         assert protocol_of(mark, bit) == key.protocol
         assert mark & (1 << bit | 1 << 14 | 1 << 15) == 0
-        assert mark < 1 << 32
+        assert mark < 1 << 31
 
 
 def test_other_peoples_marks_are_not_ours() -> None:
     assert not any(is_ours(mark, 14) for mark in (0, 1, 0x4000, 0x10000, 0x0F00))
-    assert tag(31) == (0x7A000000, 0x7F000000)
+    assert tag(29) == (0x5A000000, 0xDF000000)
 
 
 def test_one_that_is_taken_is_not_given_again() -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -64,6 +64,7 @@ def up(
 
     if mode not in MODES:
         raise CommandError(f"--mode: there is no mode {mode!r}; there is {', '.join(MODES)}", EXIT_USAGE)
+    _check_kernel(mode)
     with _complaints(EXIT_USAGE):
         plan = Plan(cluster(name, nodes), tuple(read_files(manifest or [_example()])), mode)
     with _complaints(), Progress(quiet=output == "json") as progress:
@@ -155,6 +156,36 @@ def exec(
         os.execvpe(command[0], list(command), {**os.environ, **state.environment, "KUBECONFIG": str(state.kubeconfig)})
     except OSError as error:
         raise CommandError(f"{command[0]}: {error.strerror}", 127) from None
+
+
+@app.command(usage="Usage: fairway lab guest [--kernel uml|qemu] [--memory MIB] -- CMD [ARG...]")
+def guest(
+    *command: Annotated[str, Parameter(name="CMD", allow_leading_hyphen=True)],
+    kernel: Literal["uml", "qemu"] = "uml",
+    memory: int = 2048,
+) -> int:
+    """Run a program under a kernel of its own, which has IPVS, dummy devices and SCTP, without root.
+
+    Example: fairway lab guest -- fairway lab up --mode ipvs
+    Example: fairway lab guest -- sh -c 'fairway lab up --mode ipvs; fairway lab exec node-1 -- ipvsadm -Ln'
+
+    The program has this machine's files, and what it writes is gone with the guest, which ends with it: so does a lab
+    that it brought up. The exit code is the program's.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    kernel
+        uml (User-Mode Linux: quick, without nf_tables) or qemu (Debian's on an emulated processor: all of it, slowly).
+    memory
+        What the guest gets, in MiB.
+    """
+    from fairway.cli.inguest import any_program
+
+    if not command:
+        raise CommandError("say what to run: fairway lab guest -- fairway lab up --mode ipvs", EXIT_USAGE)
+    return any_program(kernel, command, memory)
 
 
 @app.command(usage="Usage: fairway lab restart [OPTIONS] [PROGRAM...]")
@@ -261,6 +292,18 @@ def _example() -> Path:
     if not found.is_dir():
         raise CommandError("the example shop is not installed; name a manifest: --manifest FILE", EXIT_USAGE)
     return found
+
+
+def _check_kernel(mode: str) -> None:
+    """Before anything is made, where that can be told at once."""
+    from fairway.kernel.ipvs import Ipvs, NoIpvs
+
+    if mode == "ipvs":
+        try:
+            Ipvs().close()
+        except NoIpvs as error:
+            again = f"fairway lab guest -- fairway lab up --mode {mode}"
+            raise CommandError(f"{error.strerror}\nunder a kernel that has it: {again}") from None
 
 
 @contextmanager

@@ -11,9 +11,11 @@ modules. The job's directory holds ``job.json`` (``argv``, ``directory``, ``envi
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import traceback
@@ -24,6 +26,7 @@ STAGE = Path("/mnt")
 """Where the machine's own files are, below what is written over them; every Debian has it, and needs nothing in it."""
 _MS_BIND = 4096
 _POWER_OFF = 0x4321FEDC
+_SET_FLAGS, _UP = 0x8914, 1
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OPTIONS = {"hostfs": "", "9p": "trans=virtio,version=9p2000.L,msize=512000"}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,6 +40,7 @@ def main(shared: str, modules: str) -> None:
         told = json.loads((JOB / "job.json").read_text())
         if told["modules"]:
             subprocess.run(["modprobe", "--all", *told["modules"]], check=True)
+        _bring_up("lo")
         environment = {**told["environment"], **os.environ, "TERM": "dumb"}
         code = subprocess.run(told["argv"], cwd=told["directory"], env=environment).returncode
     except Exception:
@@ -76,6 +80,12 @@ def _prepare(shared: str, modules: str) -> None:
     # Not chroot: the kernel looks for modprobe, and modprobe for modules, from the root of all.
     _check(_libc.pivot_root(os.fsencode(root), os.fsencode(root / "mnt")), f"making {root} the root")
     os.chdir("/")
+
+
+def _bring_up(name: str) -> None:
+    """A network interface, as every machine has its loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        fcntl.ioctl(asked, _SET_FLAGS, struct.pack("16sH14x", name.encode(), _UP))
 
 
 def _mount(source: str, kind: str, target: str, options: str = "", *, flags: int = 0) -> None:

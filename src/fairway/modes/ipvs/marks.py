@@ -1,13 +1,14 @@
 """Marks on packets that lead pods and the node itself to a virtual server of their own.
 
-    0xfa │ 8 bits of a number │ 0 0 │ 14 bits of it             bits 31-24, 23-16, 15-14, 13-0
+    0x7a │ 8 bits of a number │ 0 0 │ 14 bits of it             bits 31-24, 23-16, 15-14, 13-0
 
 With policy Local a frontend has this node's backends for clients from outside, and the cluster's for the others. IPVS
 finds a virtual server by a packet's whole mark before it looks at the address, so the others' packets get a mark.
 
 A frontend's number is a hash of what it is, so that every start of a proxy finds the same; when somebody has it
 already, the next one that is free. Its last two bits name the protocol, which IPVS does not know of a mark. Bits 14 and
-15 of a mark are Kubernetes' own; the bit that asks for masquerade stays free, too, wherever it is configured to be.
+15 of a mark are Kubernetes' own; the bit that asks for masquerade stays free, too, wherever it is configured to be. The
+highest bit is clear because ipvsadm takes marks for signed numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 
 from fairway.model.view import FrontendKey
 
-_TAG, _TAG_MASK = 0xFA000000, 0xFF000000
+_TAG, _TAG_MASK = 0x7A000000, 0xFF000000
 _KUBERNETES = frozenset((14, 15))
 _NUMBER_BITS = 24
 _PROTOCOLS = ("TCP", "UDP", "SCTP", "")

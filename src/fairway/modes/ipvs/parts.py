@@ -1,10 +1,10 @@
 """What the kernel holds for frontends, part by part: each has a key, and some have a value that can change in place.
 
 Virtual tcp 10.96.0.7:80 = Scheduling rr          ipvsadm -A -t 10.96.0.7:80 -s rr
-Marked 0xfa000007 = Scheduling rr                 ipvsadm -A -f 4194304007 -s rr
+Marked 0x7a000007 = Scheduling rr                 ipvsadm -A -f 2046820359 -s rr
 Real 10.96.0.7:80 ─▶ 10.244.1.4:8080 = weight 1   ipvsadm -a -t 10.96.0.7:80 -r 10.244.1.4:8080 -m -w 1
 Entry KUBE-CLUSTER-IP 10.96.0.7,tcp:80            ipset add KUBE-CLUSTER-IP 10.96.0.7,tcp:80
-Entry KUBE-POOL 10.96.0.7,tcp:80 = a mark         ipset add KUBE-POOL 10.96.0.7,tcp:80 skbmark 0xfa000007
+Entry KUBE-POOL 10.96.0.7,tcp:80 = a mark         ipset add KUBE-POOL 10.96.0.7,tcp:80 skbmark 0x7a000007
 Bound 10.96.0.7                                   ip address add 10.96.0.7/32 dev kube-ipvs0
 """
 
