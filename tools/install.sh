@@ -22,6 +22,8 @@ need kubectl kubernetes-client
 # The guests in which the mode ipvs and SCTP are tested, and what loads their modules; Debian has them for PCs only.
 if [ "${1:-}" = --tests ] && [ "$(uname -m)" = x86_64 ]; then
     need linux.uml user-mode-linux
+    need ipvsadm ipvsadm
+    need ipset ipset
     need qemu-system-x86_64 qemu-system-x86
     [ -x /usr/sbin/modprobe ] || [ -x /sbin/modprobe ] || needed+=(kmod)
 fi

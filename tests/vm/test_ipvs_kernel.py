@@ -107,6 +107,17 @@ def kernel(world: World) -> Iterator[IpvsKernel]:
         made.ipset.close()
 
 
+def test_the_tools_show_what_a_program_is_printed_as(world: World, kernel: IpvsKernel) -> None:
+    shown = balancer(world, world.backends[0])
+    world.put(kernel, world.frontend(health_check_port=32000), shown)
+    view = NodeView(settings=world.settings, frontends={one.key: one for one in (world.frontend(), shown)})
+    printed = {line.partition(" # ")[0] for line in world.mode.render(world.mode.program(view)).splitlines()}
+    servers = run(["ipvsadm", "--save", "--numeric"], namespace=world.node).splitlines()
+    assert set(servers) == {line for line in printed if line.startswith(("-A -", "-a -"))}
+    entries = {line for line in run(["ipset", "save"], namespace=world.node).splitlines() if line.startswith("add ")}
+    assert entries == {line for line in printed if line.startswith("add ")} | {"add KUBE-HEALTH-CHECK-NODE-PORT 32000"}
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_the_kernel_takes_every_scheduler_and_delivers(world: World, kernel: IpvsKernel, scheduler: str) -> None:
     world.put(kernel, world.frontend(scheduler=scheduler))

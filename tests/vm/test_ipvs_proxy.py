@@ -36,6 +36,14 @@ def test_a_proxy_follows_the_api_shows_what_it_counts_and_cleans_up(
             samples = running.get("/metrics")[1].splitlines()
             counted = [one for one in samples if one.startswith("fairway_ipvs_connections{")]
             assert any('service="default/web"' in one and 'address="10.96.7.7"' in one for one in counted)
+            annotation = "fairway.dev/ipvs-scheduler"
+            api.annotate("web", ipvs_scheduler="fastest")
+            until(place, lambda: any(one[1] == "NotSupported" for one in api.events()), "its owner is told")
+            (told,) = [text for name, reason, text in api.events() if (name, reason) == ("web", "NotSupported")]
+            assert f"{annotation} must be one of rr, wrr" in told
+            assert "not 'fastest'; it stays as it was" in told
+            assert run(["ipvsadm", "-Sn"], namespace=place).count(f"-A -t {VIP}:80 -s lc") == 1
+            assert client.ask(VIP, 80).pod == "web-1"
             api.delete("web")
             until(place, lambda: client.ask(VIP, 80, timeout=0.5).pod == "", "the Service is gone")
             assert running.stop() == 0

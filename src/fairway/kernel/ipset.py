@@ -34,6 +34,8 @@ _WITH_MARKS = 1 << 6
 _NET_ORDER = 0x4000
 _ONLY_NAMES, _ONLY_HEADERS, _ELEMENTS = 2, 4, 24
 _VERSION = 6
+_REVISIONS = {"hash:ip": 4, "hash:ip,port": 5, "hash:ip,port,ip": 5, "hash:ip,port,net": 7, "bitmap:port": 3}
+"""Those that brought marks, in Linux 3.18: the program ipset cannot show sets of older ones, and stops at the first."""
 _MOST_ENTRIES = 1 << 20
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 _NAMES = {number: name for name, number in _PROTOCOLS.items()}
@@ -79,7 +81,7 @@ class Ipset:
             (
                 _head(declared.name),
                 text(_TYPE, declared.kind),
-                attribute(_REVISION, b"\0"),
+                attribute(_REVISION, bytes((_REVISIONS[declared.kind],))),
                 attribute(_FAMILY, bytes((family,))),
                 nested(_DATA, details),
             )
