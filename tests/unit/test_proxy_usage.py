@@ -58,6 +58,12 @@ def test_connections_add_up_by_service_over_all_its_frontends() -> None:
     assert registry.get_sample_value("fairway_proxy_new_connections_total") == 8
 
 
+def test_a_mode_may_count_node_ports_on_each_of_the_nodes_addresses() -> None:
+    usage, registry = desk()
+    usage.take(Sample({node_port(0): 2, node_port(0, "192.0.2.1"): 50}, {}))
+    assert connections(registry, "s0") == 2
+
+
 def test_a_counter_that_began_anew_is_not_a_loss() -> None:
     usage, registry = desk()
     usage.take(Sample({key(0): 100}, {}))

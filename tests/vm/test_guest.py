@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fairway.cli import main
+from fairway.cli.output import EXIT_USAGE
 from fairway.kernel.links import Links
 from fairway.lab.vm.guest import SHARED, run, started
 from fairway.lab.vm.kind import GuestError, Job
@@ -21,6 +22,17 @@ from fairway.lab.vm.kinds import UML
 from fairway.lab.vm.uml import MODULES
 
 ENOUGH = 60.0
+WEB = """
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default, labels: {app: web}}
+spec: {containers: [{name: web, image: web, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {clusterIP: 10.96.77.7, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+"""
 outside = pytest.mark.skipif(bool(UML.missing()), reason=UML.missing())
 
 
@@ -54,6 +66,20 @@ def test_a_command_complains_here_when_it_complains_in_there(capfd: pytest.Captu
     told = capfd.readouterr()
     assert told.out == ""
     assert "this machine cannot do the nftables mode" in told.err
+
+
+@outside
+def test_a_lab_in_mode_ipvs_comes_up_by_one_command(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(WEB)
+    lab = (
+        f"fairway lab up --mode ipvs --nodes 1 --manifest {tmp_path}/web.yaml && fairway lab exec node-1 -- ipvsadm -Sn"
+    )
+    assert main.run(["lab", "guest", "--memory", "1024", "--", "sh", "-c", f"{lab}; exit 3"]) == 3
+    shown = capfd.readouterr().out
+    assert "All checks passed" in shown
+    assert "-A -t 10.96.77.7:80 -s rr" in shown
+    assert main.run(["lab", "guest"]) == EXIT_USAGE
+    assert "say what to run" in capfd.readouterr().err
 
 
 @outside
