@@ -152,6 +152,22 @@ def test_a_watcher_that_is_deaf_to_us_loses_nothing_during_a_full_load(
         watcher.close()
 
 
+def test_a_watcher_that_was_away_knows_that_it_may_have_missed_somebody_and_hears_again(
+    namespace: NetworkNamespace, kernel: Nftables
+) -> None:
+    kernel.apply(MODE.plan(MODE.empty(), program()))
+    watcher = namespace.run(lambda: Watcher(os.getpid()))
+    try:
+        with watcher.away():
+            run(["nft", "flush", "map", "ip", "fairway", "slots"], namespace=namespace)
+        assert _next(watcher) == []
+        assert watcher.lost
+        run(["nft", "flush", "map", "ip", "fairway", "frontends"], namespace=namespace)
+        assert [one.generation.program for one in _next(watcher)] == ["nft"]
+    finally:
+        watcher.close()
+
+
 def _next(watcher: Watcher) -> list[Intrusion]:
     """What the notifications of the last command say; the kernel sent all of them before the command ended."""
     found: list[Intrusion] = []

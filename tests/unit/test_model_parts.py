@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairway.model.parts import Parts, difference, joined, parts_of
+from fairway.model.parts import Part, Parts, derived, derived_each, difference, joined, parts_of
 
 
 def test_it_reads_as_one_tuple_and_equals_it() -> None:
@@ -32,3 +32,18 @@ def test_only_parts_that_are_not_the_very_same_differ() -> None:
     assert difference(one, one) == ((), ())
     assert difference((), one) == (((),), (one,))
     assert parts_of(joined([one, two])) == (one, two)
+
+
+def test_what_is_made_of_a_part_is_made_once_and_of_a_plain_tuple_each_time() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def total(part: tuple[int, ...]) -> int:
+        asked.append(part)
+        return sum(part)
+
+    kept, other = Part((1, 2)), Part((3,))
+    assert derived(kept, total) == 3
+    assert derived_each([kept, other, (5,)], total) == [3, 3, 5]
+    assert derived_each([kept, other, (5,)], total) == [3, 3, 5]
+    assert asked == [(1, 2), (3,), (5,), (5,)]
+    assert derived(other, len) == 1

@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from fairway.modes.ipvs.parts import DEVICE
+from fairway.modes.xtables import KUBE_DEVICE
 
 _HEADER = struct.Struct("=IHHII")
 _IFADDRMSG = struct.Struct("=BBBBI")
@@ -100,7 +100,7 @@ class Addresses:
 def _ours() -> int:
     """The number of the ipvs mode's device; 0 when there is none."""
     try:
-        return socket.if_nametoindex(DEVICE)
+        return socket.if_nametoindex(KUBE_DEVICE)
     except OSError:
         return 0
 

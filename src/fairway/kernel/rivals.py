@@ -14,8 +14,7 @@ from fairway.kernel import nftables_codec as codec
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Request, text
 from fairway.kernel.xtables import legacy_tables
-from fairway.modes.iptables.names import SERVICES
-from fairway.modes.xtables import FAMILIES, Family
+from fairway.modes.xtables import FAMILIES, KUBE_SERVICES, Family
 
 _LEGACY_TOOLS: dict[Family, str] = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}
 _NOBODY = (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
@@ -33,9 +32,11 @@ def rival_rules() -> list[str]:
 
 def _of_nftables(netlink: Netfilter) -> Iterator[str]:
     for family in FAMILIES:
-        chain = codec.request(codec.GET_CHAIN, family, text(1, "nat") + text(3, SERVICES), f"get chain {SERVICES}")
+        chain = codec.request(
+            codec.GET_CHAIN, family, text(1, "nat") + text(3, KUBE_SERVICES), f"get chain {KUBE_SERVICES}"
+        )
         if _is_there(netlink, chain):
-            yield f"chain {SERVICES} (iptables-nft, {family})"
+            yield f"chain {KUBE_SERVICES} (iptables-nft, {family})"
         table = codec.request(codec.GET_TABLE, family, text(1, "kube-proxy"), "get table kube-proxy")
         if _is_there(netlink, table):
             yield f"table {family} kube-proxy (nftables)"
@@ -56,7 +57,7 @@ def _of_legacy() -> Iterator[str]:
         if "nat" not in legacy_tables(family) or not shutil.which(_LEGACY_TOOLS[family]):
             continue
         try:
-            run([_LEGACY_TOOLS[family], "-t", "nat", "-S", SERVICES, "1"])
+            run([_LEGACY_TOOLS[family], "-t", "nat", "-S", KUBE_SERVICES, "1"])
         except CommandFailed:
             continue  # the tool found no such chain
-        yield f"chain {SERVICES} (iptables-legacy, {family})"
+        yield f"chain {KUBE_SERVICES} (iptables-legacy, {family})"

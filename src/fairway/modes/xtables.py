@@ -15,6 +15,9 @@ from typing import Literal, NamedTuple, TypeAlias
 from fairway.model.address import IPv4, IPv6, of_family
 from fairway.model.view import NodeSettings
 
+KUBE_SERVICES, KUBE_DEVICE = "KUBE-SERVICES", "kube-ipvs0"
+"""Where their rules begin, and what holds their addresses: who has to know that need not load a mode for it."""
+
 Family: TypeAlias = Literal["ip", "ip6"]
 FAMILIES: tuple[Family, ...] = ("ip", "ip6")
 BITS: dict[Family, int] = {"ip": 32, "ip6": 128}

@@ -7,9 +7,9 @@ import hashlib
 from functools import lru_cache
 
 from fairway.model.view import Backend, Frontend
-from fairway.modes.xtables import Family
+from fairway.modes.xtables import KUBE_SERVICES, Family
 
-SERVICES, NODE_PORTS = "KUBE-SERVICES", "KUBE-NODEPORTS"
+SERVICES, NODE_PORTS = KUBE_SERVICES, "KUBE-NODEPORTS"
 EXTERNAL, EXTERNAL_NODE_PORTS = "KUBE-EXTERNAL-SERVICES", "KUBE-EXTERNAL-NODEPORTS"
 OTHER_PORTS, PROXY_FIREWALL = "KUBE-OTHER-PORTS", "KUBE-PROXY-FIREWALL"
 MARK, MARK_NOT_PODS, POSTROUTING = "KUBE-MARK-MASQ", "KUBE-MARK-NOT-PODS", "KUBE-POSTROUTING"

@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from fairway.model.address import IPv6, family_of
-from fairway.modes.xtables import Family
+from fairway.modes.xtables import KUBE_DEVICE, Family
 
-DEVICE = "kube-ipvs0"
+DEVICE = KUBE_DEVICE
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf")
 PERSISTENT, HASHED, HASH_PORT = 0x1, 0x2, 0x10
 """Flags of a virtual server. The kernel sets `HASHED` itself; `HASH_PORT` makes `mh` look at the client's port too."""
