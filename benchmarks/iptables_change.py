@@ -26,6 +26,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from fairway.cli.ending import tidy
 from fairway.kernel import namespaces
 from fairway.kernel.xtables import Tools, Variant
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
@@ -150,11 +151,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--variant", choices=("nft", "legacy"), action="append")
     asked = parser.parse_args()
-    found = [
-        measure(variant, services, asked.backends, asked.rounds)
-        for variant in asked.variant or ("nft", "legacy")
-        for services in asked.services or (100, 1000, 5000)
-    ]
+    with tidy():
+        found = [
+            measure(variant, services, asked.backends, asked.rounds)
+            for variant in asked.variant or ("nft", "legacy")
+            for services in asked.services or (100, 1000, 5000)
+        ]
     kernel = platform.release().partition("-")[0]
     print(json.dumps({"kernel": kernel, "load": round(os.getloadavg()[0], 1), "runs": found}, indent=1))
 
