@@ -160,7 +160,10 @@ def test_only_root_of_this_network_namespace_may_order_it(world: World) -> None:
 
 def test_the_choice_outlives_the_process_until_the_configuration_says_something_else(world: World) -> None:
     state = f"--state-file={world.directory / 'state.json'}"
+    with world.proxy(state, "--proxy-mode=iptables", "--iptables-variant=nft") as running:
+        assert running.stop() == 0
     with world.proxy(state) as running:
+        assert held(world.node) == {"nftables"}
         assert (
             json.loads(command(world, "--to", "iptables", "--iptables-variant", "nft", "-o", "json"))["phase"] == "done"
         )

@@ -54,6 +54,12 @@ def test_a_proxy_uses_what_its_mode_has(program: str, mode: str, part: Part, use
     assert uses(Running(program, mode), part) is used
 
 
+def test_what_connections_still_need_of_the_mode_before_is_used() -> None:
+    servers = Listed("virtual servers", (KUBE_PROXY, FAIRWAY), "ipvs", "ipvs", ("-t 10.96.0.7:80",), "", print, {})
+    assert not uses(Running(FAIRWAY, "nftables"), servers)
+    assert uses(Running(FAIRWAY, "nftables", leaving=("ipvs",)), servers)
+
+
 def test_a_plan_says_what_whose_and_why() -> None:
     stale, used = judge((RULES, TABLES[FAIRWAY]), (Running(FAIRWAY, "nftables", "process 7"),))
     assert (stale.names, stale.owner, stale.in_use) == (

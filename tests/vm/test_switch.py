@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fairway.diagnose.leftovers import look as leftovers
 from fairway.diagnose.orders import give
 from fairway.kernel.command import run
 from fairway.kernel.ipvs import Ipvs
@@ -95,6 +96,8 @@ def test_to_ipvs_and_back_and_nobody_notices(
             virtual, routes, device = held(node)
             assert ({VIP, TALK_VIP} <= virtual, IDLE_VIP in virtual, device) == (True, False, False)
             assert TALK_VIP in routes
+            kinds = {one.kind for one in node.run(leftovers).leftovers if one.in_use}
+            assert {"virtual servers", "ipset", "routes"} <= kinds
             talks += converse()
             clients.go_round()
             assert all(one.still_works() for one in talks)

@@ -43,6 +43,8 @@ class Running:
     mode: str = ""
     seen: str = ""
     """What we know it by: a process, or a socket."""
+    leaving: tuple[str, ...] = ()
+    """Modes that it was in before: connections may still need what is left of them, and it removes that itself."""
 
     def __str__(self) -> str:
         mode = f" in {self.mode} mode" if self.mode else ", which does not tell its mode"
@@ -111,7 +113,7 @@ def uses(running: Running, part: Part) -> bool:
     if part.kind == _RULES:
         # Both programs and both modes have chains of the same names, and what is left may be mixed with what is used.
         return running.mode in ("", IPTABLES, IPVS) or (running.program, running.mode) == (KUBE_PROXY, USERSPACE)
-    modes = _MODES.get(running.mode, frozenset((running.mode,)))
+    modes = _MODES.get(running.mode, frozenset((running.mode,))) | frozenset(running.leaving)
     return running.program in part.owners and (not running.mode or not part.mode or part.mode in modes)
 
 
@@ -173,7 +175,9 @@ def _ours(at: tuple[str, int]) -> Iterator[Running]:
     except Taken as taken:
         said = told.status(at=at)
         mode = str(said["mode"]) if said and isinstance(said.get("mode"), str) else ""
-        yield Running(FAIRWAY, mode, _process(taken.process))
+        left = said.get("leaving") if said else None
+        leaving = tuple(str(one) for one in left) if isinstance(left, list) else ()
+        yield Running(FAIRWAY, mode, _process(taken.process), leaving)
 
 
 def _kube_proxies(at: tuple[str, int]) -> Iterator[Running]:

@@ -280,6 +280,7 @@ class Agent:
         return {
             "mode": self.switching.here.mode,
             "variant": self.switching.here.variant,
+            "leaving": [one.mode for one in self.switching.choice.leaving],
             "switch": self.switching.progress.document() if self.switching.progress else None,
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
@@ -379,7 +380,6 @@ class Agent:
         self.metrics.follow(self.switching.here.mode, opened.figures)
         if self.usage is not None:
             self.usage.follow(opened.connections)
-        self._settle()
 
     def _kernel_changed(self) -> None:
         if self._heard is not None:
@@ -427,7 +427,7 @@ class Agent:
             if sentence not in self._doubts:
                 log.warning("%s", sentence)
         self._doubts = noted
-        relays = self.switching.here.relays
+        relays = self.cache.settings.relays  # what a switch makes of it, from its beginning on
         networks = self._networks.values()
         if self.cache.put_settings(settings_of(self.configuration, self._node, self._local, networks, relays=relays)):
             self.sync.changed()

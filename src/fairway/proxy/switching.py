@@ -171,6 +171,7 @@ class Switching:
 
     async def begin(self, wanted: Target) -> None:
         """Go on where the process before this one ended, and on to the mode that the configuration wants."""
+        self.file.save(self.choice)
         for target in self.choice.leaving:
             if target.carrier != self.here.carrier:
                 self._leave(target, None, None, 0.0)
