@@ -97,8 +97,7 @@ class Handover:
         """Whoever served before repairs what is its own; that this could not be undone is told with the reason."""
         try:
             needed = self.of.kernel.chains(self.of.kernel.read_back())
-            if (rest := self.to.kernel.retire(needed)) is not None:
-                rest.finish()
-            self.to.kernel.settle()
+            if self.to.kernel.retire(needed) is None:
+                self.to.kernel.settle()
         except ApplyFailed as also:
             raise ApplyFailed(f"{error}; what had been loaded stays: {also}") from error

@@ -212,10 +212,7 @@ class Switching:
         asked = Target(wanted.to, wanted.variant)
         before = self.here
         self.progress = Progress(before, asked, self.clock.now(), planned=wanted.plan)
-        task = self._leaving.pop(asked.carrier, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._stop_leaving(asked.carrier)
         try:
             target, opened = await asyncio.to_thread(self.site.open, asked)
         except Unsuitable as error:
@@ -229,7 +226,7 @@ class Switching:
                 await self._hand_over(target, opened, wanted)
         finally:
             if self.here.carrier != target.carrier:
-                self.site.close(target)
+                self._leave_again(target)
 
     async def _compare(self, target: Target, opened: Opened, wanted: Order) -> None:
         """Both modes are asked what they would do; nothing is touched."""
@@ -280,7 +277,6 @@ class Switching:
         try:
             await done
         except ApplyFailed as error:
-            self._keep(before, others)
             raise Refused(f"the kernel refused, and mode {before} stays: {error}") from None
         self.progress.commands = handover.commands
         self.opened = opened
@@ -295,6 +291,21 @@ class Switching:
         work = self._left(target, handover, told, seconds)
         task = self._leaving[target.carrier] = asyncio.create_task(work, name=f"leaving {target}")
         task.add_done_callback(lambda done: self._left_behind(target, done))
+
+    async def _stop_leaving(self, wanted: Target) -> None:
+        """What is left of it is wanted again, perhaps."""
+        found = [one for one in self._leaving if wanted.is_met_by(one)]
+        tasks = [self._leaving.pop(one) for one in found]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _leave_again(self, target: Target) -> None:
+        """It was not wanted after all."""
+        if any(one.carrier == target.carrier for one in self.choice.leaving):
+            self._leave(target, None, None, 0.0)
+        else:
+            self.site.close(target)
 
     def _left_behind(self, target: Target, done: asyncio.Task[None]) -> None:
         if self._leaving.get(target.carrier) is done:
