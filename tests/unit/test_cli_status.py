@@ -99,6 +99,12 @@ def test_everything_is_said_in_words(proxy: Proxy, capsys: pytest.CaptureFixture
     )
 
 
+def test_connections_that_the_kernel_knows_are_told(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
+    proxy.status["connections"] = {"active": 7, "inactive": 2, "draining": 1}
+    assert run(["status", "--metrics-address", proxy.address]) == 0
+    assert "  connections: 7 active, 2 inactive; 1 backends are draining\n" in capsys.readouterr().out
+
+
 def test_json_has_all_of_it(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--metrics-address", proxy.address, "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"proxies": [STATUS]}

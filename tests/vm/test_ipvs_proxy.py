@@ -36,6 +36,9 @@ def test_a_proxy_follows_the_api_shows_what_it_counts_and_cleans_up(
             samples = running.get("/metrics")[1].splitlines()
             counted = [one for one in samples if one.startswith("fairway_ipvs_connections{")]
             assert any('service="default/web"' in one and 'address="10.96.7.7"' in one for one in counted)
+            live = running.status()["connections"]
+            assert live["active"] + live["inactive"] >= 1
+            assert live["draining"] == 0
             annotation = "fairway.dev/ipvs-scheduler"
             api.annotate("web", ipvs_scheduler="fastest")
             until(place, lambda: any(one[1] == "NotSupported" for one in api.events()), "its owner is told")

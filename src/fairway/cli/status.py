@@ -117,6 +117,9 @@ def _words(one: Mapping[str, Any]) -> Iterator[str]:
     if tables := one.get("tables"):
         owned = "owned: the kernel lets nobody else change them"
         yield f"  tables {owned}" if tables["owned"] else f"  tables not owned: {tables['why']}"
+    if live := one.get("connections"):
+        draining = f"; {live['draining']} backends are draining" if live["draining"] else ""
+        yield f"  connections: {live['active']} active, {live['inactive']} inactive{draining}"
     if (relay := one.get("relay")) and relay["process"]:
         going_on = f"{relay['listeners']} listeners, {relay['connections']} connections, {relay['flows']} UDP flows"
         yield f"  relay: process {relay['process']}, {going_on}"

@@ -119,6 +119,14 @@ class Ownership(NamedTuple):
     why: str
 
 
+class Live(NamedTuple):
+    """Connections that a balancer in the kernel has at this moment, and backends that wait for theirs to end."""
+
+    active: int
+    inactive: int
+    draining: int
+
+
 @dataclass(frozen=True)
 class Opened:
     """A mode on this machine, as long as the ``with`` block of whoever opened it lasts.
@@ -137,3 +145,5 @@ class Opened:
     """For modes whose state a kernel can keep others from changing. Raises `ApplyFailed`."""
     variant: str = ""
     """Which iptables the iptables mode has found in use: nft or legacy."""
+    live: Callable[[], Live] | None = None
+    """Where the kernel itself knows connections; raises `ApplyFailed`."""

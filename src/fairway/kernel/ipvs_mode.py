@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.contract import ApplyFailed, Chains, Drain, Opened, Unsuitable
+from fairway.kernel.contract import ApplyFailed, Chains, Drain, Live, Opened, Unsuitable
 from fairway.kernel.ipset import Ipset, add, remove
 from fairway.kernel.ipvs import MODULES, Connections, Ipvs, NoIpvs, Schedulers, read_weights, real_servers
 from fairway.kernel.ipvs_counts import Counts
@@ -130,6 +130,11 @@ class IpvsKernel:
             now = look(self.ipset, self.rules, weights)
             known, self._left = self._left, now
             return known is not None and known != now
+
+    def live(self) -> Live:
+        """Of all virtual servers."""
+        found = _or_fail(real_servers).values()
+        return Live(sum(one.active for one in found), sum(one.inactive for one in found), len(self.draining))
 
     def clean(self) -> str:
         with self._work:
@@ -329,7 +334,7 @@ def open_ipvs(options: Options, tuning: Tuning) -> Iterator[Opened]:
         kernel = WatchedKernel(ipvs, ipset, rules, IpvsMode(able), tuning)
         stack.callback(kernel.rounds.close)
         counts = Counts(stack.enter_context(Ipvs()), stack.enter_context(Ipset()), rules.families)
-        yield Opened(kernel.mode, kernel, counts.connections, counts.figures)
+        yield Opened(kernel.mode, kernel, counts.connections, counts.figures, live=kernel.live)
 
 
 def _set_up(ipvs: Ipvs, ipset: Ipset, tuning: Tuning) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.client.recorder import Recorders
-from fairway.kernel.contract import ModeKernel
+from fairway.kernel.contract import ApplyFailed, ModeKernel
 from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.objects.cluster import Node
@@ -298,12 +298,21 @@ class Agent:
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
+            "connections": self._live(),
             "relay": self._relay.status(),
             "problems": [problem_document(one) for one in self._problems()],
             "refused": {str(key): reason for key, reason in self.sync.refused.items()},
             "rounds": [round_document(one) for one in self.sync.rounds],
             "receipts": [receipt_document(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
         }
+
+    def _live(self) -> dict[str, int] | None:
+        """Connections now, where the kernel knows them."""
+        live = self.switching.opened.live
+        try:
+            return live()._asdict() if live else None
+        except ApplyFailed:
+            return None
 
     def _problems(self) -> Iterator[Problem]:
         if self._followed is not None:
