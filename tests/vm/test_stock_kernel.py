@@ -180,4 +180,5 @@ def mode_in(node: NetworkNamespace, name: str) -> Iterator[Opened]:
 
 
 def test_ipvs_has_its_rules_in_nf_tables(ipvs: Stage) -> None:
+    ipvs.load(SCENARIOS["same-node"].steps[0].views, as_change=False)
     assert "chain KUBE-SERVICES" in run(["nft", "list", "ruleset"], namespace=ipvs.nodes[NODE_UNDER_TEST].namespace)

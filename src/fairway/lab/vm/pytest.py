@@ -31,7 +31,7 @@ MARKERS: Mapping[str, Kind] = {"vm": UML, "qemu": QEMU}
 _PLUGINS = "guest_plugins"
 _TESTS = "tests.json"
 _REPORT = "\x1freport "
-_PATIENCE = 600.0
+_PATIENCE = 900.0
 """Seconds for all tests of a guest; each of them has the usual limit in there."""
 _KEPT_VARIABLES = ("HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
 _guests = pytest.StashKey["dict[str, _Tests]"]()
@@ -51,6 +51,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     for guest in config.stash.get(_guests, {}).values():
         guest.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The limit of each test is kept in the guest. Outside, it would have to do for the guest's start, too."""
+    if _guests in config.stash and config.pluginmanager.hasplugin("timeout"):
+        for item in items:
+            if _marker(item):
+                item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.hookimpl(tryfirst=True)
