@@ -103,6 +103,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._elsewhere = False
         self._disturbed = ""
         self._told = False
+        self._looking: asyncio.Task[None] | None = None
         self._successor: Successor | None = None
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
         self.refused: dict[FrontendKey, str] = {}
@@ -155,9 +156,16 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     async def run(self) -> None:
         """Follow until cancelled. Call it when the cache holds a whole list of every kind, not before."""
+        try:
+            await self._follow()
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+
+    async def _follow(self) -> None:
         self._wake.set()
         while True:
-            await self._changed_or_quiet()
+            await self._wake.wait()
             if wait := self._pacer.wait(self._clock.monotonic()):
                 await self._clock.sleep(wait)
             self._wake.clear()
@@ -197,16 +205,13 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             return True
         return False
 
-    async def _changed_or_quiet(self) -> None:
-        """Wait for something to do; what is left to look into since greater changes is looked into meanwhile."""
-        while self._ready.is_set() and self._cache.troubles.waiting:
-            try:
-                async with asyncio.timeout(_QUIET):
-                    await self._wake.wait()
-                return
-            except TimeoutError:
+    async def _look_when_quiet(self) -> None:
+        """What is left to look into since a great change, in parts, while no other change is on its way."""
+        while self._cache.troubles.waiting:
+            before = self.receipts.total
+            await asyncio.sleep(_QUIET)
+            if self.receipts.total == before:
                 self._notice(Batch(), _TAKEN_AT_ONCE)
-        await self._wake.wait()
 
     async def _hand_over(self, started: float, to: Successor) -> None:
         """Changes wait meanwhile. The mode before has all that it knows of, until the other one has it."""
@@ -401,6 +406,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             listener.finished(done, receipts, batch)
         # As many again as have changed: what is left from greater changes is done some day, even if it is never quiet.
         self._notice(batch, min(2 * len(batch.causes), _TAKEN_AT_ONCE))
+        if self._cache.troubles.waiting and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look_when_quiet())
 
     def _notice(self, batch: Batch, most: int) -> None:
         """Look for what is wrong with the objects of a round, and with those that are left from rounds before."""

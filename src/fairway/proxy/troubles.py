@@ -9,7 +9,6 @@ its rivals ──────┘
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem, contested, contradictions, service_problems, slice_problems, too_many
@@ -46,13 +45,14 @@ class Troubles:
         return bool(self._new_services or self._new_slices)
 
     def _look(self, most: int | None = None) -> None:
-        for name in list(islice(self._new_services, most)):
-            service = self._new_services.pop(name)
+        """The newest first."""
+        for _ in range(len(self._new_services))[:most]:
+            name, service = self._new_services.popitem()
             self._put(self._own, name, service_problems(service) if service is not None else ())
             if service is None:
                 self._put(self._endpoints, name, ())
-        for owner, key in list(islice(self._new_slices, most)):
-            slice_ = self._new_slices.pop((owner, key))
+        for _ in range(len(self._new_slices))[:most]:
+            (owner, key), slice_ = self._new_slices.popitem()
             self._put_slice(owner, key, slice_problems(owner, slice_) if slice_ is not None else ())
 
     def _put_slice(self, service: Key, key: Key, found: _Told) -> None:
