@@ -42,7 +42,7 @@ _SHORTEST_WAIT = 0.005
 _BUDGET, _REFILL = 0.5, 0.05
 """Seconds of rounds that follow each other at once, and how much of it comes back each second: some hundred changes in
 a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
-_TAKEN_AT_ONCE = 200
+_TAKEN_AT_ONCE, _NOTICED_AT_ONCE = 200, 50
 _QUIET = 0.01
 """Seconds without a change after which there is time to look for what is wrong with objects that came many at once."""
 
@@ -211,7 +211,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             before = self.receipts.total
             await asyncio.sleep(_QUIET)
             if self.receipts.total == before:
-                self._notice(Batch(), _TAKEN_AT_ONCE)
+                self._notice(Batch(), _NOTICED_AT_ONCE)
 
     async def _hand_over(self, started: float, to: Successor) -> None:
         """Changes wait meanwhile. The mode before has all that it knows of, until the other one has it."""
@@ -405,7 +405,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         for listener in self._listeners:
             listener.finished(done, receipts, batch)
         # As many again as have changed: what is left from greater changes is done some day, even if it is never quiet.
-        self._notice(batch, min(2 * len(batch.causes), _TAKEN_AT_ONCE))
+        self._notice(batch, min(2 * len(batch.causes), _NOTICED_AT_ONCE))
         if self._cache.troubles.waiting and (self._looking is None or self._looking.done()):
             self._looking = asyncio.create_task(self._look_when_quiet())
 
