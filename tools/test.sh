@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests, in three processes beside each other: those that send packets and start programs wait for others most of
 # their time, those in guests have kernels of their own, and the rest computes. Whatever is given is passed on to all.
-set -uo pipefail
+# -m: without job control a shell lets what it starts beside itself ignore Ctrl-C, and with it whatever that starts.
+set -muo pipefail
 cd "$(dirname "$0")/.."
 
 logs=$(mktemp -d)
