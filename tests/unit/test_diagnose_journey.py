@@ -74,6 +74,15 @@ def test_another_nodes_port_is_settled_there(cluster: Cluster) -> None:
     assert [(hop.node, str(hop.outcome.verdict)) for hop in found.hops] == [("n1", "pass"), ("n2", "deliver")]
 
 
+def test_each_node_is_walked_in_the_mode_its_proxy_says(cluster: Cluster) -> None:
+    cluster.modes["n2"] = "iptables"
+    target = find_target(cluster, "n2:30080", None)
+    found = travel(cluster, find_start(cluster, "tool", target, None), target)
+    chains = [{step.where for step in hop.trace.steps} for hop in found.hops]
+    assert "ip fairway prerouting" in chains[0]
+    assert "nat KUBE-NODEPORTS" in chains[1]
+
+
 def test_an_answer_that_takes_another_way_is_told(cluster: Cluster) -> None:
     """n2 rewrites without masquerading, web-1 answers its neighbour directly: what real clusters do, too."""
     found = journey(cluster, "tool", "n2:30080")

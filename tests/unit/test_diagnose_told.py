@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fairway.diagnose.cluster import Cluster
-from fairway.diagnose.told import ask, mode_of_kube_proxy
+from fairway.diagnose.told import Told, ask, mode_of_kube_proxy
 from fairway.model.view import NodeSettings
 from fairway.objects.cluster import Node
 from fairway.objects.meta import ObjectMeta
@@ -18,7 +18,7 @@ from fairway.proxy.web import WebServer, json_answer, text
 SETTINGS = NodeSettings(name="node-1", addresses=("172.30.0.1",), masquerade_all=True, node_port_addresses=None)
 
 
-async def asked(body: object) -> NodeSettings | None:
+async def asked(body: object) -> Told | None:
     answer = text(body) if isinstance(body, str) else json_answer(body)
     server = WebServer(Bind("127.0.0.1", 0), {"/status": lambda: answer})
     at = await server.start()
@@ -30,7 +30,7 @@ async def asked(body: object) -> NodeSettings | None:
 
 async def test_what_a_proxy_says_of_itself_is_believed() -> None:
     found = await asked({"mode": "nftables", "node": msgspec.to_builtins(SETTINGS)})
-    assert found == SETTINGS
+    assert found == Told(SETTINGS, "nftables")
     cluster = Cluster(nodes={"node-1": Node(metadata=ObjectMeta(name="node-1"))})
     assert not cluster.settings("node-1").masquerade_all
     cluster.told["node-1"] = SETTINGS

@@ -16,7 +16,7 @@ from rich.table import Table
 from fairway.lab.check import PortReport, Report
 from fairway.lab.manifest import Applied
 from fairway.lab.state import State
-from fairway.lab.status import DEFAULT_MODE, Status, mode_of
+from fairway.lab.status import Status, mode_of
 
 _HELD = {
     "nftables": "nft list ruleset",
@@ -158,7 +158,6 @@ def _short(pod: str) -> str:
 def _print_next(console: Console, report: Report, state: State) -> None:
     """Commands to try, with this lab's own names in them."""
     flag, mode = _name_flag(state.name), mode_of(state)
-    which = "" if mode == DEFAULT_MODE else f" --mode {mode}"
     node = state.topology().nodes[0]
     client = node.client
     reachable = [port for port in report.ports if port.cluster_ip not in ("", "None") and port.backends]
@@ -172,11 +171,11 @@ def _print_next(console: Console, report: Report, state: State) -> None:
         url = f"http://{best.cluster_ip}:{best.port.partition('/')[0]}"
         lines += [
             (f"fairway lab exec{flag} {client.name} -- curl -s {url}", f"ask {best.service} from a pod"),
-            (f"fairway trace {client.address} {best.service}{which}", "follow that packet"),
+            (f"fairway trace {client.address} {best.service}", "follow that packet"),
         ]
     lines += [
         (f"fairway lab exec{flag} {node.name} -- {_HELD[mode]}", "what the kernel of a node holds"),
-        (f"fairway program {node.name}{which}", "the same, with the reason of each line"),
+        (f"fairway program {node.name}", "the same, with the reason of each line"),
         (f"fairway lab down{flag}", "gone without a trace"),
     ]
     width = max(len(command) for command, _ in lines)

@@ -14,7 +14,7 @@ def program(
     node: Annotated[str | None, Parameter(name="NODE")] = None,
     /,
     *,
-    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
+    mode: Annotated[str, Parameter(name="--mode")] = "",
     source: Source = DEFAULT_SOURCE,
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -27,7 +27,8 @@ def program(
     node
         The node's name; may be left out when the cluster has only one.
     mode
-        The proxy mode to print.
+        The proxy mode to print; by default the one that the node's proxy says it is in, where it can be asked, else
+        nftables.
     source
         Which cluster.
     output
@@ -35,7 +36,7 @@ def program(
     """
     from fairway.modes.registry import MODES, RELAYING_MODES
 
-    if mode not in MODES:
+    if mode and mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
     cluster = source.read()
     if mode in RELAYING_MODES:
@@ -47,6 +48,7 @@ def program(
     if node not in cluster.nodes:
         wrong = f"no node {node!r}" if node else "say which node"
         raise CommandError(f"{wrong}; nodes are: {', '.join(sorted(cluster.nodes))}", EXIT_USAGE)
+    mode = mode or cluster.mode(node)
     chosen = MODES[mode]
     view = cluster.view(node)
     text = chosen.render(chosen.program(view))

@@ -16,10 +16,10 @@ from fairway.cli.output import EXIT_USAGE, CommandError
 from fairway.client.kubeconfig import default_files, load_kubeconfig
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
 from fairway.model.address import canonical, canonical_network, is_loopback
-from fairway.model.view import NodeSettings
 from fairway.objects.codec import DecodeError, Document, read_yaml
 
 if TYPE_CHECKING:
+    from fairway.diagnose.told import Told
     from fairway.lab.network import Network
 
 DEFAULT_SERVICE_NETWORK = "10.96.0.0/16"
@@ -49,7 +49,8 @@ class Source:
         if not self.filename:
             cluster = asyncio.run(_from_api(find_kubeconfigs(self.kubeconfig), networks))
             if self._nothing_said:
-                cluster.told.update(self._ask_proxies(cluster))
+                for told in self._ask_proxies(cluster):
+                    cluster.told[told.node.name], cluster.modes[told.node.name] = told.node, told.mode
             return cluster
         try:
             return from_documents([one for file in self.filename for one in read_manifest(file)], networks)
@@ -60,9 +61,10 @@ class Source:
     def _nothing_said(self) -> bool:
         return self.service_cluster_ip_range == DEFAULT_SERVICE_NETWORK and not self.cluster_cidr
 
-    def _ask_proxies(self, cluster: Cluster) -> Iterator[tuple[str, NodeSettings]]:
-        """How the proxies on this machine are set, those of a lab or that of `fairway up`, if they can be asked."""
+    def _ask_proxies(self, cluster: Cluster) -> Iterator[Told]:
+        """What the proxies on this machine are set to, those of a lab or that of `fairway up`, if they can be asked."""
         from fairway.diagnose.told import ask
+        from fairway.modes.registry import MODES
 
         lab = self.lab()
         # An API server on this machine is most likely that of `fairway up`; the proxy says which node it is for.
@@ -70,8 +72,13 @@ class Source:
         here = server == "localhost" or (canonical(server) is not None and is_loopback(server))
         for name in cluster.nodes if lab or here else ():
             place = lab.place(name) if lab and any(one.name == name for one in lab.topology.nodes) else None
-            if (place or here) and (found := ask(place)) is not None and found.name == name:
-                yield name, found
+            if (
+                (place or here)
+                and (found := ask(place)) is not None
+                and found.node.name == name
+                and found.mode in MODES
+            ):
+                yield found
 
     def lab(self) -> Network | None:
         """The lab on this machine that the cluster is, if it is one."""

@@ -22,7 +22,7 @@ def trace(
     /,
     *,
     protocol: Annotated[str | None, Parameter(name="--protocol")] = None,
-    mode: Annotated[str, Parameter(name="--mode")] = "nftables",
+    mode: Annotated[str, Parameter(name="--mode")] = "",
     via: Annotated[str | None, Parameter(name="--via")] = None,
     send: Annotated[int, Parameter(name="--send")] = 0,
     source: Source = DEFAULT_SOURCE,
@@ -45,7 +45,8 @@ def trace(
     protocol
         TCP, UDP, SCTP, or ICMP for a ping; by default that of the Service's port, else TCP.
     mode
-        The proxy mode whose rules are walked.
+        The proxy mode whose rules are walked; by default the one that each node's proxy says it is in, where it can be
+        asked, else nftables.
     via
         The node by which a packet from outside comes in, when its destination does not say.
     send
@@ -61,7 +62,7 @@ def trace(
     from fairway.lab.follow import place_names
     from fairway.modes.registry import MODES, RELAYING_MODES
 
-    if mode not in MODES:
+    if mode and mode not in MODES:
         raise CommandError(f"no mode {mode!r}; there is: {', '.join(MODES)}", EXIT_USAGE)
     lab = source.lab()
     if send and lab is None:

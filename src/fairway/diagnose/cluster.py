@@ -50,6 +50,8 @@ class Cluster:
     networks: Networks = Networks()
     told: dict[str, NodeSettings] = field(default_factory=dict)
     """What the proxies of some nodes say themselves that they are set to."""
+    modes: dict[str, str] = field(default_factory=dict)
+    """The modes that these proxies say they are in."""
     relays: frozenset[str] = frozenset()
     """The nodes on which every Service is relayed, in the userspace mode; the API does not know it."""
 
@@ -94,6 +96,10 @@ class Cluster:
             node_port_addresses=addresses,
             relays=name in self.relays,
         )
+
+    def mode(self, name: str) -> str:
+        """A node's mode as its proxy says it, else the one that most have: nftables."""
+        return self.modes.get(name, "nftables")
 
     def view(self, node: str) -> NodeView:
         """What that node should do."""

@@ -64,8 +64,8 @@ class Journey:
         return choice.masquerade or choice.backend.node == node or at_home
 
 
-def travel(cluster: Cluster, start: Start, target: Target, mode: str) -> Journey:
-    """Follow a packet from node to node until it is settled. Raises `Disagreement`."""
+def travel(cluster: Cluster, start: Start, target: Target, mode: str = "") -> Journey:
+    """Follow a packet from node to node until it is settled, in a mode or in that of each. Raises `Disagreement`."""
     packet = Packet(
         source=start.address,
         destination=target.address,
@@ -93,7 +93,7 @@ def _interface(cluster: Cluster, start: Start) -> str:
 
 
 def _hop(cluster: Cluster, node: str, packet: Packet, mode: str) -> Hop:
-    chosen = MODES[mode]
+    chosen = MODES[mode or cluster.mode(node)]
     view = cluster.view(node)
     trace = chosen.evaluate(chosen.program(view), packet)
     decided = decide(view, packet)

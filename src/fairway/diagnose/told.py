@@ -17,14 +17,17 @@ _REQUEST = b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _MODE = re.compile(r"[a-z]{1,16}")
 
 
-class _Status(msgspec.Struct):
+class Told(msgspec.Struct, frozen=True):
+    """What a proxy is set to, and the mode it is in at the moment."""
+
     node: NodeSettings
+    mode: str
 
 
-def ask(place: NetworkNamespace | None = None, at: tuple[str, int] = STATUS) -> NodeSettings | None:
-    """The settings of the proxy in that namespace, or in this one; None when there is none, or none that we may ask."""
+def ask(place: NetworkNamespace | None = None, at: tuple[str, int] = STATUS) -> Told | None:
+    """What the proxy in that namespace, or in this one, says; None when there is none, or none that we may ask."""
     try:
-        return msgspec.json.decode(_fetch(place, at), type=_Status).node
+        return msgspec.json.decode(_fetch(place, at), type=Told)
     except (OSError, msgspec.DecodeError):
         return None
 

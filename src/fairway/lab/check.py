@@ -117,7 +117,7 @@ async def check(client: Client, network: Network, *, patience: float = 10.0) -> 
 def _relaying_nodes(network: Network) -> frozenset[str]:
     """Those whose proxies say so: their backends see the node where those of others see the client."""
     told = {node.name: proxy_settings(network.place(node.name)) for node in network.topology.nodes}
-    return frozenset(name for name, settings in told.items() if settings and settings.relays)
+    return frozenset(name for name, settings in told.items() if settings and settings.node.relays)
 
 
 def _ask(namespace: NetworkNamespace, question: Question) -> list[Answer]:
