@@ -112,6 +112,7 @@ def test_tables_of_a_kernel_before_linux_6_9_have_no_owner_and_it_is_said() -> N
 def test_ipvs_beside_nf_tables(ipvs: Stage, scenario: str) -> None:
     for step in SCENARIOS[scenario].steps:
         assert ipvs.play(step) == []
+    assert "chain KUBE-SERVICES" in run(["nft", "list", "ruleset"], namespace=ipvs.nodes[NODE_UNDER_TEST].namespace)
 
 
 def test_a_relay_works_beside_ipvs(ipvs: Stage) -> None:
@@ -177,8 +178,3 @@ def mode_in(node: NetworkNamespace, name: str) -> Iterator[Opened]:
         yield found
     finally:
         node.run(lambda: opening.__exit__(None, None, None))
-
-
-def test_ipvs_has_its_rules_in_nf_tables(ipvs: Stage) -> None:
-    ipvs.load(SCENARIOS["same-node"].steps[0].views, as_change=False)
-    assert "chain KUBE-SERVICES" in run(["nft", "list", "ruleset"], namespace=ipvs.nodes[NODE_UNDER_TEST].namespace)
