@@ -9,8 +9,13 @@ By default Hypothesis tries the same cases each time, so that a red build can be
 from __future__ import annotations
 
 import os
+import signal
 
 pytest_plugins = ["fairway.lab.pytest", "fairway.lab.vm.pytest"]
+
+# Who is started in the background may ignore Ctrl-C, and so would the programs under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "FAIRWAY_IN_GUEST" not in os.environ:  # No law runs in there, and the import takes seconds.
     from hypothesis import settings
