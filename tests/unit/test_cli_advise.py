@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fairway.cli.advise import way_there
 from fairway.cli.main import run
+from fairway.diagnose.advice import Advice
+from fairway.diagnose.cluster import Cluster
+from fairway.diagnose.facts import of_cluster
 from fairway.modes.registry import MODES
 
 MANIFEST = """
@@ -48,6 +53,22 @@ def test_json_has_the_facts_and_the_advice(manifest: str, capsys: pytest.Capture
     assert set(found["facts"]["candidates"]) == set(MODES)
     assert {one["mode"] for one in found["advice"]["options"]} == set(MODES)
     assert found["advice"]["recommended"] == found["advice"]["options"][0]["mode"]
+    assert found["switch"] == ""
+
+
+@pytest.mark.parametrize(
+    "now, recommended, node, way",
+    [
+        ("iptables", "nftables", None, "fairway switch --to nftables"),
+        ("ipvs", "iptables", "node-2", "fairway switch node-2 --to iptables"),
+        ("nftables", "nftables", None, ""),
+        ("", "nftables", None, ""),
+        ("nftables", "", None, ""),
+    ],
+)
+def test_the_way_to_what_is_recommended_is_a_switch(now: str, recommended: str, node: str | None, way: str) -> None:
+    given = Advice(recommended=recommended, options=(), settings=(), upstream=(), rests_on=())
+    assert way_there(replace(of_cluster(Cluster(), None), mode=now), given, node) == way
 
 
 @pytest.mark.parametrize(

@@ -50,11 +50,23 @@ def test_a_comparison_is_one_line_when_nothing_differs() -> None:
 def test_what_is_alike_is_told_once_with_a_few_names() -> None:
     found = list(lines({}, told("compare", equivalence=equivalence(5, 1))))
     assert found[1:] == [
-        "compare:  different for 5 of 12 kinds of clients of 4 frontends; 1 things are not done any more",
+        "compare:  different for 5 of 12 kinds of clients of 4 frontends; 1 thing is not done any more",
         "  from a pod: refused; then dropped",
         "    Services " + ", ".join(["shop/web (10.96.0.7:80/TCP)"] * 3) + " and 2 more",
         "  not done any more: Service shop/0: no scheduler",
     ]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((1, 0), "different for 1 of 12 kinds of clients of 4 frontends"),
+        ((0, 1), "1 thing is not done any more"),
+        ((0, 2), "2 things are not done any more"),
+    ],
+)
+def test_what_there_is_none_of_is_not_named(found: tuple[int, int], said: str) -> None:
+    assert list(lines({}, told("compare", equivalence=equivalence(*found))))[1] == f"compare:  {said}"
 
 
 def test_phases_are_told_once_but_a_drain_each_time_it_moves() -> None:
@@ -62,6 +74,7 @@ def test_phases_are_told_once_but_a_drain_each_time_it_moves() -> None:
     assert list(lines({}, load)) == ["load:     nftables beside ipvs"]
     assert list(lines(load, load)) == []
     drain = told("drain", connections=2)
-    assert list(lines(drain, told("drain", connections=1))) == ["drain:    1 connections still need ipvs"]
+    assert list(lines({}, drain)) == ["drain:    2 connections still need ipvs"]
+    assert list(lines(drain, told("drain", connections=1))) == ["drain:    1 connection still needs ipvs"]
     assert list(lines({}, told("done"))) == ["done:     nftables, by 7 commands"]
     assert list(lines({}, told("done", planned=True))) == ["would:    load nftables by 7 commands, remove ipvs by 3"]

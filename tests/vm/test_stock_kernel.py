@@ -39,6 +39,7 @@ WITH_SCTP = [
 ]
 ON_IPVS = ("node-port-from-outside", "dual-stack", "endpoints-change", "hairpin", "load-balancer-source-ranges")
 SWITCHED = "10.96.9.9"
+ROUND = ("nftables", "ipvs", "userspace", "ipvs", "iptables-nft", "ipvs", "nftables")
 OPENINGS = {
     "nftables": ("nftables", ""),
     "iptables-nft": ("iptables", "nft"),
@@ -128,7 +129,7 @@ def test_a_relay_works_beside_ipvs(ipvs: Stage) -> None:
     assert (answer.pod, answer.client_address) == ("web-1:8080", "10.244.1.1")
 
 
-def test_a_connection_goes_on_from_nftables_to_ipvs_and_back(network: RunningNetwork) -> None:
+def test_connections_go_on_from_each_mode_of_nf_tables_to_ipvs_and_back(network: RunningNetwork) -> None:
     node, client, server = (network.network.place(one) for one in (NODE_UNDER_TEST, "client-1", "web-1"))
     view = SCENARIOS["same-node"].steps[0].view
     backend = Backend(address=network.address("web-1"), port=7070, node=NODE_UNDER_TEST, local=True)
@@ -153,20 +154,22 @@ def test_a_connection_goes_on_from_nftables_to_ipvs_and_back(network: RunningNet
         listener = stack.enter_context(server.socket())
         listener.bind(("0.0.0.0", 7070))
         listener.listen()
-        first, second = (stack.enter_context(mode_in(node, name)) for name in ("nftables", "ipvs"))
-        node.run(lambda: first.kernel.apply(first.mode.plan(first.kernel.read_back(), first.mode.program(view))))
+        modes = {name: stack.enter_context(mode_in(node, name)) for name in dict.fromkeys(ROUND)}
+        of = modes[ROUND[0]]
+        node.run(lambda: of.kernel.apply(of.mode.plan(of.kernel.read_back(), of.mode.program(view))))
         pairs = [connect()]
-        for of, to in ((first, second), (second, first)):
-            handover = Handover(of, to, in_place=False)
+        for name in ROUND[1:]:
+            handover = Handover(of, modes[name], in_place=False)
             node.run(partial(handover.perform, view))
             assert handover.retired
+            of = modes[name]
             pairs.append(connect())
             assert still_work()
         drain = handover.drain
         assert drain is not None
-        assert node.run(drain.left) == 1
+        assert node.run(drain.left) == ROUND.count("ipvs")
         node.run(drain.finish)
-        node.run(first.kernel.clean)
+        node.run(of.kernel.clean)
 
 
 @contextmanager

@@ -74,10 +74,11 @@ def advise(
     if measure:
         found = _measure(found)
     given = advice.advise(found)
+    way = way_there(found, given, name if place else None)
     if output == "json":
-        print_json({"node": name, "facts": found, "advice": given})
+        print_json({"node": name, "facts": found, "advice": given, "switch": way})
     else:
-        print("\n".join(_printable(line) for line in _words(name, found, given)))
+        print("\n".join(_printable(line) for line in _words(name, found, given, way)))
     return 0 if given.recommended else EXIT_FAILED
 
 
@@ -173,8 +174,17 @@ def _printable(line: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in line)
 
 
-def _words(node: str | None, found: Facts, given: Advice) -> Iterator[str]:
+def way_there(found: Facts, given: Advice, node_of_lab: str | None) -> str:
+    """The command that takes the running proxy to what is recommended; empty when nothing runs, or it is there."""
+    if not (found.mode and given.recommended) or found.mode == given.recommended:
+        return ""
+    return f"fairway switch {f'{node_of_lab} ' if node_of_lab else ''}--to {given.recommended}"
+
+
+def _words(node: str | None, found: Facts, given: Advice, way: str) -> Iterator[str]:
     yield f"recommended: {given.recommended or 'none, this machine can do no mode'}"
+    if way:
+        yield f"  from {found.mode}, with open connections: {way} (with --plan it only tells what would differ)"
     yield ""
     yield from _facts(node, found)
     for number, option in enumerate(given.options, 1):

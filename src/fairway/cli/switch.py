@@ -123,7 +123,12 @@ def lines(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         case "remove":
             yield f"remove:   the rules of {now['from']}"
         case "drain":
-            yield f"drain:    {now['connections']} connections still need {now['from']}"
+            needed = (
+                "1 connection still needs"
+                if now["connections"] == 1
+                else f"{now['connections']} connections still need"
+            )
+            yield f"drain:    {needed} {now['from']}"
         case "done" if now["planned"]:
             yield f"would:    load {now['to']} by {now['commands']} commands, remove {now['from']} by {now['removes']}"
         case "done":
@@ -135,8 +140,10 @@ def _compared(found: Mapping[str, Any]) -> Iterator[str]:
     if found["same"]:
         yield f"compare:  the same for all {asked}"
     else:
-        lacking = len(found["lacking"])
-        yield f"compare:  different for {found['differing']} of {asked}; {lacking} things are not done any more"
+        said = [f"different for {found['differing']} of {asked}"] if found["differing"] else []
+        if lacking := len(found["lacking"]):
+            said.append("1 thing is not done any more" if lacking == 1 else f"{lacking} things are not done any more")
+        yield f"compare:  {'; '.join(said)}"
     alike: dict[tuple[str, str, str], list[str]] = {}
     for one in found["differences"]:
         alike.setdefault((one["client"], one["was"], one["becomes"]), []).append(

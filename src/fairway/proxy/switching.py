@@ -104,6 +104,15 @@ def equivalence_document(found: Equivalence) -> dict[str, Any]:
     }
 
 
+def _not_the_same(found: Equivalence, target: Target, here: Target) -> str:
+    said = []
+    if differing := len(found.differences):
+        said.append(f"is not the same for {differing} kind{'s' * (differing > 1)} of clients of frontends")
+    if lacking := len(found.lacking):
+        said.append(f"lacks {lacking} thing{'s' * (lacking > 1)} that mode {here} does")
+    return f"mode {target} {', and '.join(said)}; --accept-differences switches all the same"
+
+
 @dataclass
 class _Taking:
     """`fairway.proxy.sync.Successor`: the hand-over as one round of the loop."""
@@ -249,10 +258,7 @@ class Switching:
         self.progress.found = found
         self._tell()
         if not (found.same or wanted.accept_differences or wanted.plan):
-            raise Refused(
-                f"mode {target} is not the same for {len(found.differences)} kinds of clients of frontends, and lacks "
-                f"{len(found.lacking)} things that mode {self.here} does; --accept-differences switches all the same"
-            )
+            raise Refused(_not_the_same(found, target, self.here))
         if wanted.plan:
             self._set(Phase.DONE)
 
