@@ -7,6 +7,7 @@ pods web-1, web-2, shell                                                        
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import select
@@ -85,12 +86,21 @@ class Api:
         self.call(lambda client: client.patch_status(NODES, NODE, {"status": {"addresses": addresses}}))
 
     def service(
-        self, name: str, address: str = VIP, *, protocol: str = "TCP", node_port: int = 0, **annotations: str
+        self,
+        name: str,
+        address: str = VIP,
+        *,
+        protocol: str = "TCP",
+        node_port: int = 0,
+        sticky: bool = False,
+        **annotations: str,
     ) -> None:
         port: Document = {"port": 80, "targetPort": 8080, "protocol": protocol}
         if node_port:
             port["nodePort"] = node_port
-        spec = {"clusterIP": address, "type": "NodePort" if node_port else "ClusterIP", "ports": [port]}
+        affinity = "ClientIP" if sticky else "None"
+        kind = "NodePort" if node_port else "ClusterIP"
+        spec = {"clusterIP": address, "type": kind, "ports": [port], "sessionAffinity": affinity}
         notes = {f"fairway.dev/{word.replace('_', '-')}": text for word, text in annotations.items()}
         document = {**_object("v1", "Service", "default", name, annotations=notes), "spec": spec}
         self.call(lambda client: client.create(SERVICES, document))
@@ -231,7 +241,11 @@ def until(place: NetworkNamespace, true: Callable[[], bool], what: str) -> float
         while not true():
             left = started + PATIENCE - time.monotonic()
             assert left > 0, f"still not so after {PATIENCE:g} s: {what}"
-            changes.notifications(min(left, 0.2))
+            try:
+                changes.notifications(min(left, 0.2))
+            except OSError as error:  # more news than the kernel keeps for us: look again
+                if error.errno != errno.ENOBUFS:
+                    raise
     return time.monotonic() - started
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.kernel
 NODE_PORT = 30080
 STICKY_VIP = "10.96.7.9"
 TALK_VIP = "10.96.7.10"
+MANY = 100
 PAIRS = (
     ("iptables", "nft"),
     ("nftables", ""),
@@ -46,7 +47,7 @@ WITH_RELAY = (
 
 @pytest.fixture(scope="module")
 def network(make_network: Callable[[Topology], RunningNetwork]) -> RunningNetwork:
-    pods = [(name, NODE) for name in ("one", "two", "shell", "talk")]
+    pods = [(name, NODE) for name in ("one", "two", "shell", "talk", "also")]
     return make_network(cluster(nodes=1, pods=pods))
 
 
@@ -55,6 +56,8 @@ def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
     with loaded_node(network, tmp_path) as world:
         world.api.service("talk", TALK_VIP, node_port=NODE_PORT)
         world.api.endpoints("talk", network.address("talk"))
+        world.api.service("sticky", STICKY_VIP, sticky=True)
+        world.api.endpoints("sticky", network.address("talk"), network.address("also"))
         yield world
         for variant in ("nft", "legacy"):
             run([f"iptables-{variant}-restore"], namespace=world.node, input=EMPTY)
@@ -86,12 +89,11 @@ def held(place: NetworkNamespace) -> set[str]:
 
 
 def conversations(network: RunningNetwork, stack: ExitStack) -> list[Conversation]:
-    """From a pod to the cluster IP, and from outside to the node port, masqueraded."""
+    """From a pod to the cluster IP, and with session affinity, and from outside to the node port, masqueraded."""
     place = network.network.place
-    found = []
-    for client, address in (("shell", (TALK_VIP, 80)), ("outside", (NODE_ADDRESS, NODE_PORT))):
-        found.append(stack.enter_context(Conversation(place(client), address, [place("talk")])))
-    return found
+    servers = [place("talk"), place("also")]
+    ways = (("shell", (TALK_VIP, 80)), ("shell", (STICKY_VIP, 80)), ("outside", (NODE_ADDRESS, NODE_PORT)))
+    return [stack.enter_context(Conversation(place(client), address, servers)) for client, address in ways]
 
 
 def test_from_each_mode_of_the_kernel_to_each_other_and_nobody_notices(world: World, network: RunningNetwork) -> None:
@@ -104,7 +106,7 @@ def test_from_each_mode_of_the_kernel_to_each_other_and_nobody_notices(world: Wo
             assert told["equivalence"]["same"]
             assert held(world.node) == {f"{mode} ({variant})" if variant else mode}
             clients.go_round()
-            assert [one.still_works() for one in talks] == [True, True]
+            assert [one.still_works() for one in talks] == [True, True, True]
         assert running.get("/proxyMode") == (200, "nftables")
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
@@ -120,8 +122,73 @@ def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World
             clients.go_round()
             talks += conversations(network, stack)
             assert all(one.still_works() for one in talks)
-        told = "three times two conversations are in the relay, and nobody else"
-        until(world.node, lambda: running.status()["relay"]["connections"] == 6, told)
+        told = "three times three conversations are in the relay, and nobody else"
+        until(world.node, lambda: running.status()["relay"]["connections"] == 9, told)
+    assert (clients.lost, clients.failed) == ([], [])
+    assert clients.arrived > 0
+
+
+def many_services(world: World) -> None:
+    """So many that each phase of a switch takes longer than it takes to end a process."""
+    for number in range(MANY):
+        world.api.service(f"many-{number}", f"10.96.20.{number}")
+        world.api.endpoints(f"many-{number}", *world.backends)
+
+
+def ordered(world: World, to: str, variant: str, phase: str) -> None:
+    """Until it is in that phase."""
+    last: dict[str, Any] = {}
+    for document in give(Order(to=to, variant=variant), world.node):
+        last |= document
+        if last.get("phase") == phase:
+            return
+    raise AssertionError(last)
+
+
+def in_the_middle(world: World, running: Proxy) -> str:
+    """Kill it; returns the mode that the next one is to begin in, while the other one is still to be left."""
+    running.kill()
+    choice = json.loads((world.directory / "state.mode.json").read_text())
+    modes = [choice["here"], *choice["leaving"]]
+    assert sorted(modes) == [["iptables", "nft"], ["nftables", ""]]
+    return str(modes[0][0])
+
+
+def test_killed_in_the_middle_of_each_phase_the_next_one_goes_on_and_nobody_notices(
+    world: World, network: RunningNetwork
+) -> None:
+    many_services(world)
+    state = f"--state-file={world.directory / 'state.json'}"
+    with ExitStack() as stack:
+        running: Proxy = stack.enter_context(world.proxy(state))
+        talks = conversations(network, stack)
+        clients = stack.enter_context(load(network))
+
+        def another(mode: str) -> Proxy:
+            begun: Proxy = stack.enter_context(world.proxy(state))
+            assert begun.get("/proxyMode") == (200, mode)
+            rules = {"iptables (nft)" if mode == "iptables" else mode}
+            until(world.node, lambda: held(world.node) == rules, "only this mode's rules are here")
+            clients.go_round()
+            assert all(one.still_works() for one in talks)
+            return begun
+
+        ordered(world, "iptables", "nft", "load")
+        until(world.node, lambda: "KUBE-" in nft(world.node, "list", "chains"), "the first of the new chains are there")
+        mode = in_the_middle(world, running)
+        assert held(world.node) == {"nftables", "iptables (nft)"}
+        running = another(mode)
+        if mode == "nftables":
+            ordered(world, "iptables", "nft", "cut over")
+            mode = in_the_middle(world, running)
+            running = another(mode)
+        if mode == "nftables":
+            switch(world.node, "iptables", "nft")
+        talks += conversations(network, stack)
+        ordered(world, "nftables", "", "remove")
+        assert in_the_middle(world, running) == "nftables"
+        last = another("nftables")
+        assert "rules of kube-proxy's" not in last.said()
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
 

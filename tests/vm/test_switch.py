@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ WAYS = (("shell", (TALK_VIP, 80)), ("outside", (NODE_ADDRESS, NODE_PORT)), (NODE
 
 
 @contextmanager
-def serving(network: RunningNetwork, directory: Path) -> Iterator[Proxy]:
-    """A proxy in iptables mode, and Services with backends."""
+def serving(network: RunningNetwork, directory: Path) -> Iterator[Callable[[], AbstractContextManager[Proxy]]]:
+    """Services with backends, and what starts a proxy that is configured for the iptables mode."""
     place = network.network.place
     backends = (network.address("one"), network.address("two"))
     with ExitStack() as stack:
@@ -70,17 +70,19 @@ def serving(network: RunningNetwork, directory: Path) -> Iterator[Proxy]:
             api.endpoints(name, *backends, protocol=protocol)
         api.service("talk", TALK_VIP, node_port=NODE_PORT)
         api.endpoints("talk", network.address("talk"))
-        flags = ("--proxy-mode=iptables", "--iptables-variant=legacy", "--cluster-cidr=10.244.0.0/16")
-        yield stack.enter_context(proxy(place(NODE), api.kubeconfig, directory / "proxy.log", *flags))
+        mode = ("--proxy-mode=iptables", "--iptables-variant=legacy", "--cluster-cidr=10.244.0.0/16")
+        flags = (*mode, f"--state-file={directory / 'state.json'}")
+        yield lambda: proxy(place(NODE), api.kubeconfig, directory / "proxy.log", *flags)
 
 
-def test_to_ipvs_and_back_and_nobody_notices(
+def test_to_ipvs_and_back_and_killed_while_it_drains_and_nobody_notices(
     make_network: Callable[[Topology], RunningNetwork], tmp_path: Path
 ) -> None:
     network = make_network(cluster(nodes=1, pods=[(name, NODE) for name in ("one", "two", "shell", "talk")]))
     place = network.network.place
     node = place(NODE)
-    with serving(network, tmp_path) as running:
+    with serving(network, tmp_path) as begin, ExitStack() as proxies:
+        running = proxies.enter_context(begin())
         with ExitStack() as stack:
 
             def converse() -> list[Conversation]:
@@ -99,6 +101,10 @@ def test_to_ipvs_and_back_and_nobody_notices(
             kinds = {one.kind for one in node.run(leftovers).leftovers if one.in_use}
             assert {"virtual servers", "ipset", "routes"} <= kinds
             talks += converse()
+            running.kill()
+            running = proxies.enter_context(begin())
+            assert running.get("/proxyMode") == (200, "iptables")
+            assert TALK_VIP in held(node)[1]
             clients.go_round()
             assert all(one.still_works() for one in talks)
             assert told(node, "ipvs")["from"] == "iptables (legacy)"

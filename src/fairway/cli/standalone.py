@@ -128,7 +128,7 @@ async def stand(
                 for sentence in (
                     *agent.switching.notes(),
                     *open_localhost(configuration),
-                    *rivals(agent.switching.here.mode),
+                    *rivals(agent.switching.here.mode, agent.switching.leaving),
                 ):
                     log.warning("%s", sentence)
                 kubeconfig = str(server.kubeconfig)

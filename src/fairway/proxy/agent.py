@@ -280,7 +280,7 @@ class Agent:
         return {
             "mode": self.switching.here.mode,
             "variant": self.switching.here.variant,
-            "leaving": [one.mode for one in self.switching.choice.leaving],
+            "leaving": self.switching.leaving,
             "switch": self.switching.progress.document() if self.switching.progress else None,
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,

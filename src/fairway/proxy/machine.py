@@ -5,7 +5,7 @@ Everything belongs to the network namespace of the thread that opens it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,12 +107,12 @@ def _sources(opened: Opened, stack: ExitStack) -> Sources:
     return Sources(flows, opened.connections)
 
 
-def rivals(mode: str) -> list[str]:
+def rivals(mode: str, leaving: Iterable[str] = ()) -> list[str]:
     """What else here serves Services beside this mode's rules, as sentences; usually nothing.
 
-    Chains named like kube-proxy's are the mode's own where the mode has such chains.
+    Chains named like kube-proxy's are the mode's own where it has such chains, or a mode has that is still being left.
     """
-    if mode not in (OURS_ALONE, USERSPACE):
+    if not {mode, *leaving} <= {OURS_ALONE, USERSPACE}:
         return []
     try:
         found = rival_rules()

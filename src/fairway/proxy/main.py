@@ -68,8 +68,9 @@ async def serve(
             gc.freeze()  # what is here now stays: no later collection looks through all of it
             gc.enable()
             give_back()
-            mode = agent.switching.here.mode
-            for sentence in (*agent.switching.notes(), *rivals(mode), *open_localhost(configuration)):
+            switching = agent.switching
+            others = rivals(switching.here.mode, switching.leaving)
+            for sentence in (*switching.notes(), *others, *open_localhost(configuration)):
                 log.warning("%s", sentence)
             log.info("%s", ready())
             tell_of_tables(agent)

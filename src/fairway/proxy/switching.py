@@ -104,7 +104,8 @@ def equivalence_document(found: Equivalence) -> dict[str, Any]:
     }
 
 
-def _not_the_same(found: Equivalence, target: Target, here: Target) -> str:
+def not_the_same(found: Equivalence, target: Target, here: Target) -> str:
+    """Why somebody has to accept it first: only what there is."""
     said = []
     if differing := len(found.differences):
         said.append(f"is not the same for {differing} kind{'s' * (differing > 1)} of clients of frontends")
@@ -157,6 +158,11 @@ class Switching:
     @property
     def here(self) -> Target:
         return self.choice.here
+
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """Modes that may have left something in the kernel."""
+        return tuple(one.mode for one in self.choice.leaving)
 
     def listen(self) -> asyncio.Queue[dict[str, Any] | None]:
         """What happens from now on, None at the end of it."""
@@ -258,7 +264,7 @@ class Switching:
         self.progress.found = found
         self._tell()
         if not (found.same or wanted.accept_differences or wanted.plan):
-            raise Refused(_not_the_same(found, target, self.here))
+            raise Refused(not_the_same(found, target, self.here))
         if wanted.plan:
             self._set(Phase.DONE)
 

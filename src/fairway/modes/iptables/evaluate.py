@@ -9,10 +9,11 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 
 from fairway.model.address import ANY
 from fairway.model.packet import ICMP, Choice, Outcome, Packet, Step, Trace, Verdict
-from fairway.model.view import Backend, FrontendKey, Origin
+from fairway.model.view import Backend, FrontendKey
 from fairway.modes.iptables.names import EXTERNAL_NODE_PORTS, NODE_PORTS, TREES
 from fairway.modes.iptables.program import Program
 from fairway.modes.iptables.rules import Parsed, parse
@@ -21,6 +22,8 @@ from fairway.modes.xtables import Family, Place
 _BY_PORT = (NODE_PORTS, EXTERNAL_NODE_PORTS, TREES["nat", NODE_PORTS], TREES["filter", EXTERNAL_NODE_PORTS])
 
 
+_address = lru_cache(maxsize=1024)(ipaddress.ip_address)
+"""A packet is held against many rules, and each walk to the same backends."""
 _PROTOCOLS = {"TCP": ("tcp",), "UDP": ("udp",), "SCTP": ("sctp",), ICMP: ("icmp", "ipv6-icmp")}
 
 
@@ -83,8 +86,7 @@ class _Walk:
     def __post_init__(self) -> None:
         self.family: Family = "ip6" if self.packet.family == "IPv6" else "ip"
         self.state = self.program.state().get(self.family, {})
-        self.source = ipaddress.ip_address(self.packet.source)
-        self.origins: dict[tuple[str, str], Origin] | None = None
+        self.source = _address(self.packet.source)
 
     def filter(self, branch: _Branch) -> _End:
         """What the filter table does with the packet as it is now. Nothing is drawn there."""
@@ -155,14 +157,11 @@ class _Walk:
         effect = effects.get(
             parsed.target, parsed.target.lower() if parsed.target.isalpha() else f"go to {parsed.target}"
         )
-        step = Step(where=f"{table} {name}", what=f"-A {name} {rule}", effect=effect, origin=self._origin(table, rule))
+        step = Step(
+            where=f"{table} {name}", what=f"-A {name} {rule}", effect=effect, origin=self.program.origin(table, rule)
+        )
         if step not in self.steps:
             self.steps.append(step)
-
-    def _origin(self, table: str, rule: str) -> Origin | None:
-        if self.origins is None:
-            self.origins = {(line.table, line.rule): origin for line, origin in self.program.origins().items()}
-        return self.origins.get((table, rule))
 
     def _destination(self, branch: _Branch) -> tuple[str, int]:
         return branch.backend or (self.packet.destination, self.packet.port)
@@ -174,7 +173,7 @@ class _Walk:
         addresses = self.program.settings.addresses
         questions = (
             rule.source is None or (self.source in rule.source) is not rule.not_source,
-            rule.destination is None or (ipaddress.ip_address(address) in rule.destination) is not rule.not_destination,
+            rule.destination is None or (_address(address) in rule.destination) is not rule.not_destination,
             not rule.interface or _is(rule.interface, self.packet.interface) is not rule.not_interface,
             not rule.protocol or rule.protocol in _PROTOCOLS.get(self.packet.protocol, ()),
             rule.ports is None or rule.ports[0] <= port <= rule.ports[1],

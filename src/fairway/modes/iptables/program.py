@@ -101,6 +101,7 @@ class Program:
     families: dict[Family, Chains] = field(default_factory=dict)
     fragments: dict[FrontendKey, Fragment] = field(default_factory=dict)
     _state: dict[Family, State] = field(default_factory=dict, repr=False, compare=False)
+    _origins: dict[tuple[str, str], Origin] = field(default_factory=dict, repr=False, compare=False)
 
     def state(self) -> dict[Family, State]:
         """The whole by family, in one form whoever made it. It is kept until the next change."""
@@ -109,7 +110,13 @@ class Program:
         return self._state
 
     def forget_state(self) -> None:
-        self._state = {}
+        self._state, self._origins = {}, {}
+
+    def origin(self, table: str, rule: str) -> Origin | None:
+        """Why a rule is there; known of all, from the first question to the next change."""
+        if not self._origins:
+            self._origins = {(line.table, line.rule): origin for line, origin in self.origins().items()}
+        return self._origins.get((table, rule))
 
     def origins(self) -> dict[Line, Origin]:
         """Why each line is there: what the first of its owners says."""
