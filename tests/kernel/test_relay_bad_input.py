@@ -37,7 +37,11 @@ def world(network: RunningNetwork, tmp_path: Path) -> Iterator[World]:
 def _connected(network: RunningNetwork, address: str = VIP) -> socket.socket:
     made = network.network.place("shell").socket()
     made.settimeout(PATIENCE)
-    made.connect((address, 80))
+    try:
+        made.connect((address, 80))
+    except OSError:
+        made.close()
+        raise
     return made
 
 
@@ -58,7 +62,8 @@ def _served_over_tls(network: RunningNetwork, certificate: bytes) -> bool:
     context = ssl.create_default_context(cadata=certificate.decode())
     context.check_hostname = False
     try:
-        return _answer(context.wrap_socket(_connected(network))) in (b"one", b"two")
+        with closing(_connected(network)) as sock:
+            return _answer(context.wrap_socket(sock)) in (b"one", b"two")
     except OSError:
         return False
 
