@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -35,6 +36,7 @@ Say = Callable[[str], None]
 _BURST = 50
 _WORD = b"hello"
 _PATIENCE = 30.0
+_LOOK_SECONDS = 0.01
 _OWN_DESCRIPTORS = 100
 """That a relay needs beside those of its connections, with room to spare."""
 _EACH = 2
@@ -123,6 +125,7 @@ class _Target:
 
 def _hold(path: Path, count: int) -> Report:
     with _relay_of(path) as (process, figures), ExitStack() as stack:
+        _wait_for_nobody(figures)
         rss, descriptors, cpu = rss_bytes(process), _descriptors(process), cpu_seconds(process)
         begun = time.perf_counter()
         held: list[socket.socket] = []
@@ -149,6 +152,15 @@ def _hold(path: Path, count: int) -> Report:
         if there.connections < count:
             raise BenchFailed(f"only {there.connections} of {count} connections are open in the relay")
     return report
+
+
+def _wait_for_nobody(figures: Callable[[], Figures]) -> None:
+    """The connections of the turns before are closed, but the relay may not have seen it of the last ones."""
+    pause, until = threading.Event(), time.monotonic() + _PATIENCE
+    while left := figures().connections:
+        if time.monotonic() > until:
+            raise BenchFailed(f"{left} connections that were closed are still open in the relay")
+        pause.wait(_LOOK_SECONDS)
 
 
 def _requests(held: Sequence[socket.socket]) -> Iterator[float]:
