@@ -6,18 +6,13 @@ it says something else now                             ──▶ the configurati
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from fairway.objects.codec import DecodeError, decode
-from fairway.proxy.laststate import write_whole
+from fairway.proxy.keptfile import KeptFile
 from fairway.proxy.site import Target
-
-log = logging.getLogger(__name__)
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/thread-self/ns/net")
@@ -38,35 +33,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return not self.said.is_met_by(self.here)
 
 
-@dataclass
-class ChoiceFile:
+class ChoiceFile(KeptFile[Choice]):
     """The file; without a path nothing is kept. It belongs to the network namespace of the thread that calls."""
 
-    path: Path | None
-    _complained: bool = False
-
-    def load(self) -> Choice | None:
-        """What was saved; None when there is nothing that can be used."""
-        if self.path is None:
-            return None
-        try:
-            return decode(self.path.read_bytes(), Choice)
-        except FileNotFoundError:
-            return None
-        except (OSError, DecodeError) as error:
-            log.warning("%s cannot be used: %s", self.path, error)
-            return None
-
-    def save(self, choice: Choice) -> None:
-        """Whole or not at all; what goes wrong is told once."""
-        if self.path is None:
-            return
-        try:
-            write_whole(self.path, msgspec.json.encode(choice))
-        except OSError as error:
-            if not self._complained:
-                log.warning("which mode this node is in cannot be kept in %s: %s", self.path, error.strerror)
-            self._complained = True
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path, Choice, "which mode this node is in")
 
 
 def this_kernel() -> str:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from fairway.client.kubeconfig import Connection
 from fairway.objects.cluster import Node
-from fairway.objects.codec import DecodeError, decode
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
+from fairway.proxy.keptfile import KeptFile
 
 log = logging.getLogger(__name__)
 
@@ -42,44 +40,19 @@ def cluster_of(connection: Connection, node: str) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-@dataclass
-class LastState:
+class LastState(KeptFile[Remembered]):
     """One file, for one cluster and node."""
 
     path: Path
-    cluster: str
-    _complained: bool = False
+
+    def __init__(self, path: Path, cluster: str) -> None:
+        super().__init__(path, Remembered, "the last known state")
+        self.cluster = cluster
 
     def load(self) -> Remembered | None:
-        """What was saved; None when there is nothing that can be used."""
-        try:
-            found = decode(self.path.read_bytes(), Remembered)
-        except FileNotFoundError:
-            return None
-        except (OSError, DecodeError) as error:
-            log.warning("%s cannot be used: %s", self.path, error)
-            return None
-        if found.cluster != self.cluster:
+        """What was saved of this cluster; None when there is nothing that can be used."""
+        found = super().load()
+        if found is not None and found.cluster != self.cluster:
             log.info("%s is of another cluster or node, and is not used", self.path)
             return None
         return found
-
-    def save(self, state: Remembered) -> None:
-        """Whole or not at all; what goes wrong is told once, and nothing depends on it."""
-        try:
-            write_whole(self.path, msgspec.json.encode(state))
-        except OSError as error:
-            if not self._complained:
-                log.warning("the last known state cannot be kept in %s: %s", self.path, error.strerror)
-            self._complained = True
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """A file that holds what it held, or all of this, for its owner alone. Raises `OSError`."""
-    beside = path.with_name(path.name + ".new")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

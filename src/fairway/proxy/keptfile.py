@@ -1,0 +1,61 @@
+"""One value on disk for the next start: there whole or not at all, and no reason to stop when it cannot be kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from fairway.objects.codec import DecodeError, decode
+
+log = logging.getLogger(__name__)
+
+ValueT = TypeVar("ValueT", bound=msgspec.Struct)
+
+
+@dataclass
+class KeptFile(Generic[ValueT]):
+    """``what`` is kept here, in words for the log; without a path nothing is."""
+
+    path: Path | None
+    type_: type[ValueT]
+    what: str
+    _complained: bool = False
+
+    def load(self) -> ValueT | None:
+        """What was saved; None when there is nothing that can be used."""
+        if self.path is None:
+            return None
+        try:
+            return decode(self.path.read_bytes(), self.type_)
+        except FileNotFoundError:
+            return None
+        except (OSError, DecodeError) as error:
+            log.warning("%s cannot be used: %s", self.path, error)
+            return None
+
+    def save(self, value: ValueT) -> None:
+        """Whole or not at all; what goes wrong is told once, and nothing depends on it."""
+        if self.path is None:
+            return
+        try:
+            _write_whole(self.path, msgspec.json.encode(value))
+        except OSError as error:
+            if not self._complained:
+                log.warning("%s cannot be kept in %s: %s", self.what, self.path, error.strerror)
+            self._complained = True
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """A file that holds what it held, or all of this, for its owner alone. Raises `OSError`."""
+    beside = path.with_name(path.name + ".new")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
