@@ -24,14 +24,28 @@ def test_a_single_part_is_itself(parts: list[tuple[int, ...]], same: tuple[int, 
     assert not isinstance(joined(parts), Parts)
 
 
-def test_only_parts_that_are_not_the_very_same_differ() -> None:
-    one, two, three = (1, 2), (3, 4), (5, 6)
-    changed = (3, 9)
-    assert difference(joined([one, two, three]), joined([one, changed, three])) == ((two,), (changed,))
+def test_what_both_begin_and_end_with_does_not_differ() -> None:
+    one, two, three = (1, 2), (3, 4, 5), (6, 7)
+    changed, other = (3, 9, 5), (8,)
+    assert difference(joined([one, two, three]), joined([one, changed, three])) == (((4,),), ((9,),))
+    assert difference(joined([one, two, three]), joined([one, other, changed, three])) == ((two,), (other, changed))
     assert difference(joined([one, two]), joined([one, two])) == ((), ())
     assert difference(one, one) == ((), ())
-    assert difference((), one) == (((),), (one,))
+    assert difference(one, (1, 2)) == ((), ())
+    assert difference((), one) == ((), (one,))
+    assert difference((1, 1, 1), (1, 1)) == (((1,),), ())
     assert parts_of(joined([one, two])) == (one, two)
+
+
+def test_a_part_that_was_replaced_is_known() -> None:
+    whole = Parts([(1, 2), (), (3, 4)])
+    changed = whole.replaced(2, (3,)).replaced(1, (8, 9))
+    assert (list(changed), len(changed)) == ([1, 2, 8, 9, 3], 5)
+    assert difference(whole, changed) == (((), (3, 4)), ((8, 9), (3,)))
+    assert difference(whole, later := whole.replaced(2, (3, 5))) == (((4,),), ((5,),))
+    assert later != whole
+    assert whole.replaced(0, (1, 2)) == whole == whole.replaced(0, ()).replaced(0, (1, 2))
+    assert whole.replaced(0, ())[0] == 3
 
 
 def test_what_is_made_of_a_part_is_made_once_and_of_a_plain_tuple_each_time() -> None:

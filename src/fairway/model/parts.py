@@ -8,9 +8,11 @@ A pool of 100,000 backends is a thousand parts, one for each EndpointSlice.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, compress, count
 from typing import Any, Generic, NamedTuple, TypeVar, cast, final, overload
+from weakref import ReferenceType, ref
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,13 +51,27 @@ def derived_each(parts: Iterable[tuple[T, ...]], make: Callable[[tuple[T, ...]],
 
 @final
 class Parts(Sequence[T], Generic[T]):
-    """Reads as one tuple of all items, and equals it."""
+    """Reads as one tuple of all items, and equals it. Parts may be empty."""
 
-    __slots__ = ("_size", "parts")
+    __slots__ = ("__weakref__", "_at", "_before", "_size", "parts")
 
     def __init__(self, parts: Iterable[tuple[T, ...]]) -> None:
         self.parts = tuple(parts)
         self._size = sum(map(len, self.parts))
+        self._before: ReferenceType[Parts[T]] | None = None
+        self._at = 0
+
+    def replaced(self, at: int, part: tuple[T, ...]) -> Parts[T]:
+        """The same with another part in one place, which knows where: `difference` need not look for it."""
+        found: Parts[T] = Parts(())
+        found.parts = (*self.parts[:at], part, *self.parts[at + 1 :])
+        found._size = self._size - len(self.parts[at]) + len(part)
+        found._before, found._at = ref(self), at
+        return found
+
+    def came_from(self, other: Parts[T]) -> int | None:
+        """Which part was replaced, if this was made of the other one."""
+        return self._at if self._before is not None and self._before() is other else None
 
     def __len__(self) -> int:
         return self._size
@@ -70,13 +86,15 @@ class Parts(Sequence[T], Generic[T]):
     def __getitem__(self, index: slice) -> tuple[T, ...]: ...
 
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
-        if index == 0 and self.parts:
-            return self.parts[0][0]
+        if index == 0 and self._size:
+            return next(iter(self))
         return tuple(self)[index]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Parts):
-            return self._size == other._size and (self.parts == other.parts or tuple(self) == tuple(other))
+            return self._size == other._size and all(
+                map(operator.eq, *map(chain.from_iterable, difference(self, other)))
+            )
         return tuple(self) == other if isinstance(other, tuple) else NotImplemented
 
     def __hash__(self) -> int:
@@ -87,10 +105,13 @@ class Parts(Sequence[T], Generic[T]):
 
 
 class Difference(NamedTuple, Generic[T]):
-    """The parts from the first that is another one to the last: what the old sequence has there, and the new one."""
+    """From the first that is another one to the last: what the old sequence has there, and what the new, in parts."""
 
     gone: tuple[tuple[T, ...], ...]
     come: tuple[tuple[T, ...], ...]
+
+
+_SAME: Difference[Any] = Difference((), ())
 
 
 def joined(parts: Iterable[tuple[T, ...]]) -> Sequence[T]:
@@ -108,9 +129,27 @@ def parts_of(sequence: Sequence[T]) -> tuple[tuple[T, ...], ...]:
 
 
 def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
-    """What is not the very same part in both. Costs as much as there are parts; looks into none."""
-    before, after = parts_of(old), parts_of(new)
-    most = min(len(before), len(after))
-    first = next((at for at in range(most) if before[at] is not after[at]), most)
-    end = next((at for at in range(most - first) if before[-1 - at] is not after[-1 - at]), most - first)
-    return Difference(before[first : len(before) - end], after[first : len(after) - end])
+    """What is not the very same item in both, without what both begin and end with.
+
+    Looks for other parts first, and then into these alone.
+    """
+    if old is new:
+        return _SAME
+    if isinstance(old, Parts) and isinstance(new, Parts) and (at := new.came_from(old)) is not None:
+        return _within(old.parts[at], new.parts[at])
+    gone, come = _trimmed(parts_of(old), parts_of(new))
+    return _within(*gone, *come) if len(gone) == len(come) == 1 else Difference(gone, come)
+
+
+def _within(old: tuple[T, ...], new: tuple[T, ...]) -> Difference[T]:
+    gone, come = _trimmed(old, new)
+    return Difference((gone,) if gone else (), (come,) if come else ())
+
+
+def _trimmed(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """Without the longest common beginning, and then the longest common end. No step of it is Python's own."""
+    first = next(compress(count(), map(operator.is_not, old, new)), min(len(old), len(new)))
+    backwards = map(operator.is_not, reversed(old), reversed(new))
+    most = min(len(old), len(new)) - first
+    end = next(compress(range(most), backwards), most)
+    return old[first : len(old) - end], new[first : len(new) - end]
