@@ -88,7 +88,7 @@ async def test_whatever_is_wrong_with_one_object_the_others_are_there_and_it_is_
     assert left_out.message.startswith("expected ")
 
 
-def _without_selector(one: Service) -> Service:
+def _without_selector(one: Service, before: Service | None) -> Service:
     return msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, selector=None))
 
 

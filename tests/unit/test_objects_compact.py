@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fairway.objects.codec import decode
-from fairway.objects.compact import LAST_APPLIED, compact_service, compact_slice
+import pytest
+
+from fairway.objects.codec import decode, encode
+from fairway.objects.compact import LAST_APPLIED, SlimSlice, compact_service, compact_slice
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
 
@@ -22,7 +24,7 @@ SERVICE = b"""{"metadata": {"name": "web", "namespace": "shop",
 
 def test_a_slice_keeps_what_backends_are_made_of() -> None:
     wide = decode(SLICE, EndpointSlice)
-    slim = compact_slice(wide)
+    slim = compact_slice(decode(SLICE, SlimSlice))
     first, second = slim.endpoints or ()
     wide_first = (wide.endpoints or ())[0]
     assert slim.metadata == wide.metadata
@@ -34,11 +36,45 @@ def test_a_slice_keeps_what_backends_are_made_of() -> None:
     assert first.conditions is second.conditions
     assert first.node_name is second.node_name
     assert (first.zone, first.hostname, first.target_ref.uid) == (None, None, "")
+    assert decode(encode(slim), SlimSlice) == slim
 
 
 def test_a_slice_without_endpoints_stays_one_without() -> None:
-    assert compact_slice(EndpointSlice()).endpoints is None
-    assert compact_slice(EndpointSlice(endpoints=())).endpoints == ()
+    assert compact_slice(SlimSlice()).endpoints is None
+    assert compact_slice(SlimSlice(endpoints=())).endpoints == ()
+
+
+def slice_of(*endpoints: tuple[str, str]) -> SlimSlice:
+    """Of addresses and the nodes that they are on."""
+    listed = [{"addresses": [address], "nodeName": node} for address, node in endpoints]
+    return decode(encode({"metadata": {"name": "web-1"}, "endpoints": listed}), SlimSlice)
+
+
+A, B, C, D = (("10.244.1.1", "n1"), ("10.244.1.2", "n1"), ("10.244.1.3", "n2"), ("10.244.1.4", "n2"))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "kept"),
+    [
+        ((A, B, C), (A, B, C), [0, 1, 2]),
+        ((A, B, C), (A, C), [0, 2]),
+        ((A, C), (A, B, C), [0, None, 1]),
+        ((A, B, C), (C, B, A), [2, 1, 0]),
+        ((A, B, C, D), (B, A, D, C), [1, 0, 3, 2]),
+        ((A, B), (), []),
+        ((), (A, B), [None, None]),
+        ((A, B, C), (A, (B[0], "n9"), C), [0, None, 2]),
+        ((A, A, B), (A, B), [0, 2]),
+    ],
+)
+def test_an_endpoint_that_stays_is_the_very_same_object(
+    was: tuple[tuple[str, str], ...], now: tuple[tuple[str, str], ...], kept: list[int | None]
+) -> None:
+    before = compact_slice(slice_of(*was))
+    after = compact_slice(slice_of(*now), before)
+    assert after == compact_slice(slice_of(*now))
+    there = [id(one) for one in before.endpoints or ()]
+    assert [there.index(id(one)) if id(one) in there else None for one in after.endpoints or ()] == kept
 
 
 def test_a_service_loses_its_selector_and_kubectls_copy_only() -> None:
@@ -52,6 +88,6 @@ def test_a_service_loses_its_selector_and_kubectls_copy_only() -> None:
 
 
 def test_compacting_twice_changes_nothing() -> None:
-    slim, service = compact_slice(decode(SLICE, EndpointSlice)), compact_service(decode(SERVICE, Service))
+    slim, service = compact_slice(decode(SLICE, SlimSlice)), compact_service(decode(SERVICE, Service))
     assert compact_slice(slim) == slim
     assert compact_service(service) == service

@@ -10,7 +10,7 @@ import pytest
 
 from fairway.client.kubeconfig import Connection
 from fairway.objects.cluster import Node
-from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.compact import SlimEndpoint, SlimSlice
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.laststate import LastState, Remembered, cluster_of
@@ -24,7 +24,7 @@ STATE = Remembered(
             spec=ServiceSpec(cluster_ip="10.96.0.7", ports=(ServicePort(port=80, target_port="http"),)),
         )
     ],
-    slices=[EndpointSlice(metadata=ObjectMeta(name="web-1"), endpoints=(Endpoint(addresses=("10.244.1.2",)),))],
+    slices=[SlimSlice(metadata=ObjectMeta(name="web-1"), endpoints=(SlimEndpoint(addresses=("10.244.1.2",)),))],
     nodes=[Node(metadata=ObjectMeta(name="node-1", labels={"a": "b"}))],
 )
 

@@ -352,7 +352,7 @@ def _lenient_meta(data: bytes) -> ObjectMeta:
 
 
 def _shrunk(found: T, resource: Resource[T]) -> T:
-    return found if resource.shrink is None else cast(T, resource.shrink(found))
+    return found if resource.shrink is None else cast(T, resource.shrink(found, resource.known(found.metadata.key)))
 
 
 class _TypedEvent(msgspec.Struct, Generic[T], frozen=True):

@@ -174,7 +174,6 @@ class Informer(Generic[T]):
     ) -> None:
         self._silence: float | None = None
         self._client = client
-        self._resource = resource
         self._on_change = on_change
         self._namespace = namespace
         self._label_selector = label_selector
@@ -182,6 +181,7 @@ class Informer(Generic[T]):
         self._saving_selector = ""
         self._patience = patience or Patience(Backoff(first=0.1, most=5.0))
         self._reflection: Reflection[T] = Reflection()
+        self._resource = resource.beside(self._reflection.objects.get)
         self._synced = asyncio.Event()
         self._answered = asyncio.Event()
         self._failures = 0

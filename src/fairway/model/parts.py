@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, compress, count
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar, cast, final, overload
 from weakref import ReferenceType, ref
+
+from fairway.objects.ends import common_ends
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -137,19 +139,13 @@ def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
         return _SAME
     if isinstance(old, Parts) and isinstance(new, Parts) and (at := new.came_from(old)) is not None:
         return _within(old.parts[at], new.parts[at])
-    gone, come = _trimmed(parts_of(old), parts_of(new))
+    before, after = parts_of(old), parts_of(new)
+    ends = common_ends(before, after, operator.is_not)
+    gone, come = tuple(ends.between(before)), tuple(ends.between(after))
     return _within(*gone, *come) if len(gone) == len(come) == 1 else Difference(gone, come)
 
 
 def _within(old: tuple[T, ...], new: tuple[T, ...]) -> Difference[T]:
-    gone, come = _trimmed(old, new)
+    ends = common_ends(old, new, operator.is_not)
+    gone, come = tuple(ends.between(old)), tuple(ends.between(new))
     return Difference((gone,) if gone else (), (come,) if come else ())
-
-
-def _trimmed(old: tuple[T, ...], new: tuple[T, ...]) -> tuple[tuple[T, ...], tuple[T, ...]]:
-    """Without the longest common beginning, and then the longest common end. No step of it is Python's own."""
-    first = next(compress(count(), map(operator.is_not, old, new)), min(len(old), len(new)))
-    backwards = map(operator.is_not, reversed(old), reversed(new))
-    most = min(len(old), len(new)) - first
-    end = next(compress(range(most), backwards), most)
-    return old[first : len(old) - end], new[first : len(new) - end]

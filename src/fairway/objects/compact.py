@@ -9,9 +9,11 @@ from functools import lru_cache
 from sys import intern
 from typing import TypeVar
 
+from msgspec import field
 from msgspec.structs import replace
 
 from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointSlice, ObjectReference
+from fairway.objects.ends import common_ends
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service
 
@@ -29,7 +31,28 @@ _CONDITIONS = {
 }
 
 
-def compact_service(one: Service) -> Service:
+class SlimReference(ObjectReference):
+    """Fields under names that nobody writes are not read."""
+
+    api_version: str = field(default="", name="-apiVersion")
+    uid: str = field(default="", name="-uid")
+
+
+class SlimEndpoint(Endpoint):
+    """Without host name and zone: hints say what zones are for."""
+
+    target_ref: SlimReference | None = None
+    hostname: str | None = field(default=None, name="-hostname")
+    zone: str | None = field(default=None, name="-zone")
+
+
+class SlimSlice(EndpointSlice):
+    """As a proxy reads it."""
+
+    endpoints: tuple[SlimEndpoint, ...] | None = None
+
+
+def compact_service(one: Service, before: Service | None = None) -> Service:
     """Without its selector: endpoints are what EndpointSlices say."""
     said = one.spec
     spec = replace(
@@ -46,11 +69,24 @@ def compact_service(one: Service) -> Service:
     return replace(one, metadata=_metadata(one.metadata), spec=spec)
 
 
-def compact_slice(one: EndpointSlice) -> EndpointSlice:
-    """Endpoints without host names, zones and the uids of their pods: hints say what zones are for."""
-    endpoints = one.endpoints and tuple([_endpoint(each) for each in one.endpoints])
+def compact_slice(one: SlimSlice, before: SlimSlice | None = None) -> SlimSlice:
+    """Equal parts once. An endpoint that is equal to one of the slice ``before`` is the very same object as there."""
+    known = (before and before.endpoints) or ()
+    endpoints = one.endpoints and _endpoints(one.endpoints, known)
     kind, ports = intern(one.address_type), _shared(one.ports)
     return replace(one, metadata=_metadata(one.metadata), endpoints=endpoints, address_type=kind, ports=ports)
+
+
+def _endpoints(now: tuple[SlimEndpoint, ...], before: tuple[SlimEndpoint, ...]) -> tuple[SlimEndpoint, ...]:
+    """So whoever follows a slice need only look into what is another object. Few changes are together."""
+    ends = common_ends(before, now)
+    known = {one.addresses: one for one in ends.between(before)}
+    fresh = [_kept(known.get(one.addresses), one) for one in ends.between(now)]
+    return (*before[: ends.first], *fresh, *before[len(before) - ends.last :])
+
+
+def _kept(before: SlimEndpoint | None, one: SlimEndpoint) -> SlimEndpoint:
+    return before if before is not None and before == one else _endpoint(one)
 
 
 @lru_cache(maxsize=1024)
@@ -63,14 +99,14 @@ def _interned(text: str | None) -> str | None:
     return text if text is None else intern(text)
 
 
-def _endpoint(one: Endpoint) -> Endpoint:
+def _endpoint(one: SlimEndpoint) -> SlimEndpoint:
     said, node, target = one.conditions, one.node_name, one.target_ref
-    return Endpoint(
+    return SlimEndpoint(
         addresses=one.addresses,
         conditions=_CONDITIONS[said.ready, said.serving, said.terminating],
         node_name=intern(node) if node else node,
         target_ref=target
-        and ObjectReference(kind=intern(target.kind), namespace=intern(target.namespace), name=target.name),
+        and SlimReference(kind=intern(target.kind), namespace=intern(target.namespace), name=target.name),
         hints=one.hints,
     )
 

@@ -12,7 +12,7 @@ from fairway.objects.cluster import Namespace, Node, Pod, Secret
 from fairway.objects.endpoints import Endpoints
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.lease import Lease
-from fairway.objects.meta import KubernetesObject
+from fairway.objects.meta import Key, KubernetesObject
 from fairway.objects.networking import IPAddress, ServiceCIDR
 from fairway.objects.service import Service
 from fairway.objects.workloads import Deployment, ReplicaSet
@@ -26,6 +26,10 @@ else:
     from typing import TypeVar
 
     T, Slim = TypeVar("T"), TypeVar("Slim")
+
+
+def _nobody(key: Key) -> None:
+    """Nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,11 @@ class Resource(Generic[T]):
     namespaced: bool
     type: type[T]
     short_names: tuple[str, ...] = ()
-    shrink: Callable[[Any], Any] | None = None
-    """What a reader makes of each object at once, such as the same with less in it."""
+    shrink: Callable[[Any, Any], Any] | None = None
+    """What a reader makes of each object at once, such as the same with less in it. It is given the one that there was
+    before of the same name, or None, to take from it what has not changed."""
+    known: Callable[[Key], Any] = _nobody
+    """The one that there was."""
 
     @cached_property
     def api_version(self) -> str:
@@ -62,9 +69,13 @@ class Resource(Generic[T]):
         """The same kind, decoded into another class: one with only the fields that its reader needs."""
         return cast("Resource[Slim]", replace(cast(Any, self), type=slim))
 
-    def shrunk(self, how: Callable[[T], T]) -> Resource[T]:
-        """The same kind, each object as ``how`` gives it back."""
+    def shrunk(self, how: Callable[[T, T | None], T]) -> Resource[T]:
+        """The same kind, each object as ``how`` gives it back, which is told the one before, too."""
         return replace(self, shrink=how)
+
+    def beside(self, known: Callable[[Key], object]) -> Resource[T]:
+        """The same kind, read by somebody who has some objects already: these, by their names."""
+        return replace(self, known=known)
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """The URL path of the collection, or of one object when ``name`` is given."""

@@ -15,7 +15,7 @@ from fairway.client.informer import Informer, OnChange
 from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.objects.cluster import Node
-from fairway.objects.compact import compact_service, compact_slice
+from fairway.objects.compact import SlimSlice, compact_service, compact_slice
 from fairway.objects.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
 from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
 from fairway.objects.service import HEADLESS_LABEL, PROXY_NAME_LABEL, Service
@@ -27,7 +27,7 @@ class Followed:
     """The three kinds of objects."""
 
     services: Informer[Service]
-    slices: Informer[EndpointSlice]
+    slices: Informer[SlimSlice]
     nodes: Informer[Node]
 
     @classmethod
@@ -52,7 +52,10 @@ class Followed:
             .saving("spec.clusterIP!=None")  # servers know the field since 1.31
             .stream(),
             Informer(
-                client, ENDPOINT_SLICES.shrunk(compact_slice), on_change=slices, label_selector=f"!{HEADLESS_LABEL}"
+                client,
+                ENDPOINT_SLICES.read_as(SlimSlice).shrunk(compact_slice),
+                on_change=slices,
+                label_selector=f"!{HEADLESS_LABEL}",
             ).stream(),
             Informer(client, NODES, on_change=nodes, field_selector=f"metadata.name={node}"),
         )

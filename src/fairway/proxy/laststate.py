@@ -15,7 +15,7 @@ import msgspec
 
 from fairway.client.kubeconfig import Connection
 from fairway.objects.cluster import Node
-from fairway.objects.endpointslice import EndpointSlice
+from fairway.objects.compact import SlimSlice
 from fairway.objects.service import Service
 from fairway.proxy.keptfile import KeptFile
 
@@ -30,7 +30,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     cluster: str
     saved_at: float
     services: list[Service]
-    slices: list[EndpointSlice]
+    slices: list[SlimSlice]
     nodes: list[Node]
 
 
