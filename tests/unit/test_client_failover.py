@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ import pytest
 from fairway.client.failover import FailoverTransport
 from fairway.client.kubeconfig import Connection
 from fairway.client.network import open_transport
-from fairway.client.transport import Request, Response, ServerUnreachable, Stream, Transport
+from fairway.client.transport import Request, Response, ServerUnreachable, Stream, Transport, whole
 
 LIST, CREATE = Request("GET", "/api/v1/services"), Request("POST", "/api/v1/services")
 
@@ -25,13 +25,18 @@ class Body:
     breaks: str
     status: int = 200
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield b"one"
+    read: int = 0
+
+    async def chunk(self) -> bytes:
+        self.read += 1
+        if self.read == 1:
+            return b"one"
         if self.breaks:
             raise ServerUnreachable(self.breaks, "the connection broke off")
+        return b""
 
     async def body(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
+        return await whole(self)
 
 
 @dataclass

@@ -127,7 +127,7 @@ async def _read(transport: NetworkTransport, found: list[bytes]) -> None:
     lines = Lines()
     async with transport.stream(Request("GET", "/watch"), timeout=5) as stream:
         assert stream.status == 200
-        async for chunk in stream.chunks():
+        while chunk := await stream.chunk():
             found += lines.feed(chunk)
 
 

@@ -6,12 +6,12 @@ Tests run the real server with it, and `fairway up` its controllers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlencode
 
-from fairway.client.transport import Request, Response, ServerUnreachable
+from fairway.client.transport import Request, Response, ServerUnreachable, whole
 
 Message = MutableMapping[str, Any]
 Application = Callable[
@@ -89,6 +89,7 @@ class _Exchange:
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._gone = False
+        self._ended = False
         self.status = 0
         self.headers: dict[str, str] = {}
 
@@ -100,18 +101,18 @@ class _Exchange:
         self.status = message["status"]
         self.headers = {name.decode().lower(): value.decode() for name, value in message.get("headers", ())}
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        while True:
+    async def chunk(self) -> bytes:
+        while not self._ended:
             message = await self._next()
             if message is None:
                 raise self._broken()
+            self._ended = not message.get("more_body", False)
             if chunk := message.get("body", b""):
-                yield bytes(chunk)
-            if not message.get("more_body", False):
-                return
+                return bytes(chunk)
+        return b""
 
     async def body(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
+        return await whole(self)
 
     async def hang_up(self) -> None:
         """Tell the application that its client is gone, as a server does, and wait until it has left."""

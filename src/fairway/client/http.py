@@ -9,15 +9,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
 from fairway import __version__
-from fairway.client.transport import Lines, Request, ServerUnreachable, Stream, Transport
+from fairway.client.transport import Lines, Request, ServerUnreachable, Transport
 from fairway.objects.codec import DecodeError, Document, decode, encode, view
 from fairway.objects.meta import KubernetesObject, ObjectMeta
 from fairway.objects.resources import Resource
@@ -79,8 +77,7 @@ class _OnlyMeta(KubernetesObject):
     """What bookmarks and unreadable objects are decoded as."""
 
 
-@dataclass(frozen=True)
-class Event(Generic[T]):
+class Event(NamedTuple, Generic[T]):
     """One line of a watch. ``object`` is None for a bookmark; for DELETED it is the last state of the object.
 
     An object that cannot be read any more is DELETED for us, with ``unreadable`` saying why.
@@ -247,9 +244,10 @@ class Client:
             if stream.status != 200:
                 raise _error(await stream.body(), stream.status)
             yield []
-            async with aclosing(_lines(stream)) as batches:
-                async for batch in batches:
-                    yield [_decode_event(line, resource) for line in batch]
+            lines = Lines()
+            while chunk := await stream.chunk():
+                if complete := lines.feed(chunk):
+                    yield [_decode_event(line, resource) for line in complete]
 
     async def _call(
         self,
@@ -266,14 +264,6 @@ class Client:
         if not 200 <= answer.status < 300:
             raise _error(answer.body, answer.status)
         return answer.body
-
-
-async def _lines(stream: Stream) -> AsyncGenerator[list[bytes], None]:
-    lines = Lines()
-    async with aclosing(stream.chunks()) as chunks:
-        async for chunk in chunks:
-            if complete := lines.feed(chunk):
-                yield complete
 
 
 def _path(resource: Resource[T], namespace: str, name: str = "", subresource: str = "") -> str:

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from aiohttp.client import _RequestContextManager
 from fairway.client.failover import FailoverTransport
 from fairway.client.kubeconfig import Connection, KubeconfigError
 from fairway.client.observed import Exchange, ObservedTransport
-from fairway.client.transport import Request, Response, ServerUnreachable, Transport
+from fairway.client.transport import Request, Response, ServerUnreachable, Transport, whole
 
 # A server that vanished without a word is noticed after this: 15 s of silence, then three unanswered questions.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 CONNECT_SECONDS = 5.0
 """A server whose machine is gone answers nothing at all; there may be another one."""
+# What goes wrong on the way.
+_FAILURES = (aiohttp.ClientError, OSError)
 # Turns of the event loop in which a transport notices that its socket has ended.
 _TURNS_TO_CLOSE = 20
 
@@ -60,7 +62,7 @@ class NetworkTransport:
         return self._connection.server
 
     async def request(self, request: Request, *, timeout: float) -> Response:
-        with self.translated(timeout):
+        with self._translated(timeout):
             async with self._send(
                 request, aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
             ) as answer:
@@ -69,11 +71,11 @@ class NetworkTransport:
 
     @asynccontextmanager
     async def stream(self, request: Request, *, timeout: float) -> AsyncIterator[_Answer]:
-        with self.translated(timeout):
+        with self._translated(timeout):
             async with asyncio.timeout(timeout):
                 answer = await self._send(request, aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
         try:
-            yield _Answer(answer, self)
+            yield _Answer(answer, self.server)
         finally:
             # Cut, not closed: a TLS connection would wait for the server's farewell, past the end of the event loop.
             if answer.connection is not None and answer.connection.transport is not None:
@@ -97,13 +99,13 @@ class NetworkTransport:
         return made
 
     @contextmanager
-    def translated(self, seconds: float) -> Iterator[None]:
+    def _translated(self, seconds: float) -> Iterator[None]:
         """Whatever goes wrong on the way inside is a `ServerUnreachable`."""
         try:
             yield
         except TimeoutError as error:
             raise ServerUnreachable(self.server, f"no answer within {seconds:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except _FAILURES as error:
             raise ServerUnreachable(self.server, cause_of(error)) from error
 
     def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> _RequestContextManager:
@@ -144,25 +146,19 @@ class _Token:
 
 
 class _Answer:
-    def __init__(self, answer: aiohttp.ClientResponse, transport: NetworkTransport) -> None:
-        self._answer = answer
-        self._transport = transport
+    def __init__(self, answer: aiohttp.ClientResponse, server: str) -> None:
+        self.status = answer.status
+        self._content = answer.content
+        self._server = server
 
-    @property
-    def status(self) -> int:
-        return self._answer.status
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        content = self._answer.content
-        while True:
-            with self._transport.translated(0):
-                chunk = await content.readany()
-            if not chunk:
-                return
-            yield chunk
+    async def chunk(self) -> bytes:
+        try:
+            return await self._content.readany()
+        except _FAILURES as error:
+            raise ServerUnreachable(self._server, cause_of(error)) from error
 
     async def body(self) -> bytes:
-        return b"".join([chunk async for chunk in self.chunks()])
+        return await whole(self)
 
 
 def tls_context(connection: Connection) -> ssl.SSLContext | bool:

@@ -1,11 +1,11 @@
-"""How bytes travel to an API server and back: one contract, over the network (`AiohttpTransport`) or in memory.
+"""How bytes travel to an API server and back: one contract, over the network (`NetworkTransport`) or in memory.
 
 A transport knows nothing of objects. Its one error is `ServerUnreachable`, which names the server and the cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -46,8 +46,11 @@ class Stream(Protocol):
     @property
     def status(self) -> int: ...
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives; raises `ServerUnreachable` when it breaks off."""
+    async def chunk(self) -> bytes:
+        """What has arrived of the body, as soon as there is anything; empty at its end.
+
+        Raises `ServerUnreachable` when it breaks off.
+        """
 
     async def body(self) -> bytes:
         """The whole body."""
@@ -70,6 +73,14 @@ class Transport(Protocol):
         """Let go of connections; nothing can be sent afterwards."""
 
 
+async def whole(stream: Stream) -> bytes:
+    """The body of a stream, put together."""
+    found: list[bytes] = []
+    while chunk := await stream.chunk():
+        found.append(chunk)
+    return b"".join(found)
+
+
 class Lines:
     """Chunks to lines, wherever the chunks were cut."""
 
@@ -78,11 +89,13 @@ class Lines:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The lines that are complete now, without their ends; empty lines are left out."""
-        head, newline, tail = chunk.rpartition(b"\n")
-        if not newline:
+        lines = chunk.split(b"\n")
+        tail = lines.pop()
+        if not lines:
             # A long line comes in many chunks: collecting them keeps the cost linear.
             self._rest.append(tail)
             return []
-        text = b"".join((*self._rest, head))
+        if self._rest:
+            lines[0] = b"".join((*self._rest, lines[0]))
         self._rest = [tail] if tail else []
-        return [line for line in text.split(b"\n") if line]
+        return [line for line in lines if line]
