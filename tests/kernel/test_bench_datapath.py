@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import pytest
@@ -12,6 +13,8 @@ from fairway.bench.datapath import Traffic, measure
 from fairway.bench.process import BenchFailed, Program
 from fairway.bench.shape import Shape
 from fairway.kernel import namespaces
+from fairway.kernel.command import run
+from fairway.kernel.namespaces import NetworkNamespace
 
 pytestmark = pytest.mark.kernel
 
@@ -37,6 +40,26 @@ def test_connections_and_streams_past_and_through_two_proxies() -> None:
             assert min(size["throughput_bits_per_second"].values()) > 0
     assert "own" in found["throughput_by"]
     assert not namespaces.names(f"fairway-bench-{os.getpid()}")
+
+
+def test_a_service_that_falls_silent_is_told_with_what_everybody_on_the_way_says() -> None:
+    def silence(said: str) -> None:
+        """Somebody's rule, where the backends are, once all have answered."""
+        if said == "connections …":
+            (backends,) = (
+                one for one in namespaces.names(f"fairway-bench-{os.getpid()}-") if one.endswith("-backends")
+            )
+            rule = f"ip daddr {Shape(2, 1).backend_address(1)} drop"
+            told = f"table ip foreign {{ chain f {{ type filter hook input priority 0; {rule}; }}; }}"
+            run(["nft", "-f", "-"], namespace=NetworkNamespace(backends), input=told)
+
+    with pytest.raises(BenchFailed) as failed:
+        measure([OURS], [2], Traffic(connections=1, seconds=0, again=1), silence)
+    first, *evidence = str(failed.value).splitlines()
+    assert re.search(r"2 Services: last \(10.0.0.2:80\) answers no more: Connection timed out \(from port \d+\)", first)
+    assert evidence[0] == "  asked again: direct answers, first answers, middle answers, last does not"
+    assert "the connection is translated to 10.128.0.1:8080" in evidence[1]
+    assert evidence[2].endswith("the process that accepts runs; connections that found its queue full: 0")
 
 
 def test_a_proxy_that_says_nothing_is_measured_by_its_answers() -> None:

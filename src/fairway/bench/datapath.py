@@ -26,6 +26,7 @@ from fairway.bench.path import RESET, Path, laid
 from fairway.bench.process import BenchFailed, Program
 from fairway.bench.programming import percentiles
 from fairway.bench.shape import TARGET_PORT, Shape
+from fairway.bench.silence import unanswered
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.namespaces import NetworkNamespace
 
@@ -34,7 +35,7 @@ Report = dict[str, Any]
 BACKENDS = 1
 """Of each Service: which one is drawn makes no difference to what the draw costs."""
 _BURST = 100
-_IPERF3_ATTEMPTS, _IPERF3_PAUSE = 20, 0.1
+_STREAM_PATIENCE, _IPERF3_PAUSE = 30.0, 0.1
 _PIECE = bytes(1 << 20)
 _THROUGH = ("first", "middle", "last")
 
@@ -46,6 +47,8 @@ class Traffic:
     connections: int
     seconds: float
     iperf3: str = field(default_factory=lambda: shutil.which("iperf3") or "")
+    again: int = 3
+    """How many times the kernel asks again for a connection that nobody answers: 3 are 15 s."""
 
 
 def measure(programs: Sequence[Program], sizes: Sequence[int], traffic: Traffic, say: Say) -> Report:
@@ -62,7 +65,7 @@ def measure(programs: Sequence[Program], sizes: Sequence[int], traffic: Traffic,
                 report = {"services": size, "answering_seconds": round(path.wait_until_answering(), 3)}
                 found.append(_Measured(path, report))
         say("connections …")
-        _connect(found, traffic.connections)
+        _connect(found, traffic)
         tool = ""
         if traffic.seconds:
             say("streams …")
@@ -86,8 +89,8 @@ class _Measured:
     spent: dict[str, float] = field(default_factory=dict)
     """By target, the seconds of all its bursts, with what it takes to open and close."""
 
-    def burst(self, name: str, count: int) -> None:
-        seconds, whole = _burst(self.path, name, count)
+    def burst(self, name: str, count: int, again: int) -> None:
+        seconds, whole = _burst(self.path, name, count, again)
         self.bursts.setdefault(name, []).append(seconds)
         self.spent[name] = self.spent.get(name, 0.0) + whole
 
@@ -112,19 +115,20 @@ def _of_proxy(program: Program, sizes: list[_Measured]) -> Report:
     return found
 
 
-def _connect(found: Sequence[_Measured], connections: int) -> None:
+def _connect(found: Sequence[_Measured], traffic: Traffic) -> None:
+    connections = traffic.connections
     pairs = [(one, name) for one in found for name in one.path.targets]
     for turn in range(-(-connections // _BURST)):
         burst = min(_BURST, connections - turn * _BURST)
         for step in range(len(pairs)):
             # Each turn begins with another target: whoever comes first finds cold caches.
             one, name = pairs[(step + turn) % len(pairs)]
-            one.burst(name, burst)
+            one.burst(name, burst, traffic.again)
     for one in found:
         one.conclude()
 
 
-def _burst(path: Path, name: str, count: int) -> tuple[list[float], float]:
+def _burst(path: Path, name: str, count: int, again: int) -> tuple[list[float], float]:
     """The seconds of each connection, one after the other, and of all of them with what it takes to open and close."""
 
     target = path.targets[name]
@@ -135,19 +139,28 @@ def _burst(path: Path, name: str, count: int) -> tuple[list[float], float]:
         for _ in range(count):
             with socket.socket() as made:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                # The kernel's own limit is two minutes. A limit of Python's would be part of what is measured.
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, again)
                 start = time.perf_counter()
-                made.connect(target)
+                try:
+                    made.connect(target)
+                except OSError as error:
+                    raise _Unanswered(made.getsockname()[1], error) from None
                 taken.append(time.perf_counter() - start)
         return taken, time.perf_counter() - begun
 
     try:
         return path.client.run(connect)
-    except OSError as error:
-        path.proxy.check_alive()
-        raise BenchFailed(
-            f"{path.program}, {path.shape.services} Services: {name} ({target[0]}:{target[1]}) answers no more: "
-            f"{error.strerror or error}; the proxy said:\n{path.proxy.last_words()}"
-        ) from None
+    except _Unanswered as lost:
+        raise unanswered(path, name, lost.port, lost.error) from None
+
+
+class _Unanswered(Exception):
+    """A connection that was not made, and the port it was to be made from."""
+
+    def __init__(self, port: int, error: OSError) -> None:
+        super().__init__()
+        self.port, self.error = port, error
 
 
 def _stream(found: Iterable[_Measured], traffic: Traffic) -> str:
@@ -163,13 +176,16 @@ def _stream(found: Iterable[_Measured], traffic: Traffic) -> str:
 
 
 def own_stream(client: NetworkNamespace, target: tuple[str, int], seconds: float) -> float:
-    """Bits per second that a sender gets rid of."""
+    """Bits per second that a sender gets rid of. Raises `BenchFailed`."""
     with client.socket() as made:
-        made.settimeout(seconds + 5)
-        made.connect(target)
-        sent, begun = 0, time.perf_counter()
-        while (passed := time.perf_counter() - begun) < seconds:
-            sent += made.send(_PIECE)
+        made.settimeout(seconds + _STREAM_PATIENCE)
+        try:
+            made.connect(target)
+            sent, begun = 0, time.perf_counter()
+            while (passed := time.perf_counter() - begun) < seconds:
+                sent += made.send(_PIECE)
+        except OSError as error:
+            raise BenchFailed(f"a stream to {target[0]}:{target[1]} broke off: {error.strerror or error}") from None
         return sent * 8 / passed
 
 
@@ -190,8 +206,8 @@ def _iperf3(iperf3: str, path: Path, target: tuple[str, int], seconds: float) ->
     """Bits per second that iperf3's server has received."""
     command = [iperf3, f"--client={target[0]}", f"--port={target[1]}", f"--time={max(1, round(seconds))}", "--json"]
     pause = threading.Event()
-    told = ""
-    for _ in range(_IPERF3_ATTEMPTS):
+    told, begun = "", time.monotonic()
+    while time.monotonic() - begun < _STREAM_PATIENCE + seconds:
         try:
             report = json.loads(run(command, namespace=path.client, timeout=seconds + 30))
         except CommandFailed as error:
