@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fairway.cli.output import EXIT_FAILED, CommandError, Output, complain, print_json
+from fairway.cli.output import EXIT_FAILED, CommandError, Output, complain, print_json, tell
 from fairway.cli.status import metrics_place
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ def cleanup(
         text, or json with every name.
     """
     from fairway.diagnose.leftovers import REFUSALS, look, remove
+    from fairway.kernel.writing import wait_for_writers
 
     try:
+        wait_for_writers(tell)
         found = look(metrics_place(metrics_address), force=force)
     except REFUSALS as error:
         raise CommandError(f"cannot look at everything: {error}\nRun it as root, in the node's namespace.") from None

@@ -39,10 +39,11 @@ def run(
     input: str | None = None,
     timeout: float = 30.0,
     environment: Mapping[str, str] | None = None,
+    inherited: Sequence[int] = (),
 ) -> str:
     """What the program wrote to its standard output; raises `CommandFailed`.
 
-    ``timeout`` is in seconds; ``environment`` is added to ours.
+    ``timeout`` is in seconds; ``environment`` is added to ours; descriptors that are ``inherited`` it has as well.
     """
 
     def call() -> subprocess.CompletedProcess[str]:
@@ -55,6 +56,7 @@ def run(
             errors="replace",
             timeout=timeout,
             env={**os.environ, **(environment or {})},
+            pass_fds=inherited,
         )
 
     try:

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 
 from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.links import sysctl
+from fairway.kernel.writing import SECONDS, writing
 from fairway.modes.xtables import Family
 
 Variant: TypeAlias = Literal["nft", "legacy"]
@@ -33,7 +34,6 @@ _IPV6 = Path("/proc/thread-self/net/if_inet6")
 CHAINS_AT_ONCE = 200
 """In one commit of the nft variant: fewer make the commits themselves dear, more the walks in each."""
 _LOCK_SECONDS = 5
-_SECONDS = 600.0
 _FAILED_LINE = re.compile(r"line (\d+)")
 _VERSION = re.compile(r" v(\d+)\.(\d+)\.(\d+)")
 _FULLY_RANDOM = (1, 6, 2)
@@ -60,13 +60,17 @@ class Tools:
     def save(self, family: Family, *, counters: bool = False) -> str:
         """All tables. Raises `CommandFailed`."""
         argv = [self.command(family, "save"), *(["--counters"] if counters else [])]
-        return run(argv, timeout=_SECONDS)
+        return run(argv, timeout=SECONDS)
 
     def restore(self, family: Family, text: str, *, test: bool = False) -> None:
-        """Do it, table by table. Raises `CommandFailed` that names the line which was refused."""
+        """Do it, table by table. Raises `CommandFailed` that names the line which was refused.
+
+        When this process is killed meanwhile the tool goes on, and whoever comes next waits for it.
+        """
         argv = [self.command(family, "restore"), "--noflush", f"--wait={_LOCK_SECONDS}"]
         try:
-            run([*argv, "--test"] if test else argv, input=text, timeout=_SECONDS)
+            with writing() as inherited:
+                run([*argv, "--test"] if test else argv, input=text, timeout=SECONDS, inherited=inherited)
         except CommandFailed as error:
             raise _with_line(error, text) from None
 
@@ -112,8 +116,8 @@ def _in_use(there: list[Variant]) -> Variant:
         raise LookupError(f"iptables ({' and '.join(there)}) does not work: the kernel needs nf_tables or ip_tables")
     if "legacy" not in there:
         return "nft"
-    legacy = run(["iptables-legacy-save"], timeout=_SECONDS) if legacy_tables("ip") else ""
-    modern = run(["iptables-nft-save"], timeout=_SECONDS)
+    legacy = run(["iptables-legacy-save"], timeout=SECONDS) if legacy_tables("ip") else ""
+    modern = run(["iptables-nft-save"], timeout=SECONDS)
     for mark in (":KUBE-", "-A "):
         if mark in modern:
             return "nft"

@@ -5,9 +5,11 @@ Everything belongs to the network namespace of the thread that opens it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.contract import Opened, Unsuitable
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.rivals import rival_rules
+from fairway.kernel.writing import wait_for_writers
 from fairway.model.view import FrontendKey
 from fairway.modes.registry import USERSPACE
 from fairway.proxy.agent import Agent
@@ -31,6 +34,7 @@ from fairway.proxy.start import Start, begin
 from fairway.proxy.usage import Sources
 from fairway.relay.kernel import add_addresses
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -87,6 +91,7 @@ def open_machine(configuration: Configuration, choice: Path | None = None) -> It
     """
     with ExitStack() as stack:
         claim = stack.enter_context(_claimed())
+        _wait_for_writers()
         relay = RelaySide(configuration.access_log)
         site = stack.enter_context(Site(configuration.document, relay.make(add_addresses)))
         start = begin(site, ChoiceFile(choice), target_of(configuration.document, configuration.mode))
@@ -133,6 +138,14 @@ def _claimed() -> Iterator[Claim]:
             yield claim
     except Taken as error:
         raise Unsuitable(f"{error}; stop it first") from None
+
+
+def _wait_for_writers() -> None:
+    """A proxy before may have been killed while a tool wrote for it."""
+    try:
+        wait_for_writers(partial(log.warning, "%s"))
+    except TimeoutError as error:
+        raise Unsuitable(str(error)) from None
 
 
 def _or_fail(work: Callable[[], T]) -> T:

@@ -1,0 +1,88 @@
+"""A proxy is killed while its tool writes: the tool ends what it has begun, and only then does the next proxy read."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fairway.kernel.command import run
+from fairway.lab.running import RunningNetwork
+from fairway.lab.topology import Topology, cluster
+from tests.kernel.proxy_world import NODE, PATIENCE, VIP, Api, nft, proxy, until
+
+pytestmark = pytest.mark.kernel
+
+TOOL = "iptables-nft-restore"
+GATE = """#!/bin/sh
+# The real tool, but where there is a gate it tells that it is there, and waits until it is let through.
+if [ -e {gate} ]; then echo here > {begun}; read -r word < {gate}; fi
+exec {real} "$@"
+"""
+SECOND_VIP = "10.96.7.8"
+
+
+class Gate:
+    """Before the tool: found first by whoever looks for it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.tools = directory / "tools"
+        self.tools.mkdir()
+        self._gate, self._begun = directory / "gate", directory / "begun"
+        script = self.tools / TOOL
+        script.write_text(GATE.format(gate=self._gate, begun=self._begun, real=shutil.which(TOOL)))
+        script.chmod(0o755)
+
+    def close(self) -> None:
+        """From now on."""
+        os.mkfifo(self._begun)
+        os.mkfifo(self._gate)
+
+    def wait(self) -> None:
+        """Until the tool stands before it."""
+        begun = os.open(self._begun, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert select.select([begun], [], [], PATIENCE)[0], "the tool was not started"
+        finally:
+            os.close(begun)
+
+    def open(self) -> None:
+        """For the one who waits, and for all who come."""
+        with self._gate.open("w") as waiting:
+            self._gate.unlink()
+            waiting.write("go\n")
+
+
+def test_the_next_proxy_waits_for_the_tool_of_a_killed_one_and_reads_what_it_left(
+    make_network: Callable[[Topology], RunningNetwork], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make_network(cluster(nodes=1, pods=[("one", NODE)]))
+    place = network.network.place(NODE)
+    nft(place, "flush", "ruleset")
+    gate = Gate(tmp_path)
+    monkeypatch.setenv("PATH", f"{gate.tools}:{os.environ['PATH']}")
+    flags = ("--proxy-mode=iptables", "--iptables-variant=nft")
+    with Api(place, tmp_path) as api:
+        api.node()
+        api.service("web")
+        api.endpoints("web", network.address("one"))
+        with proxy(place, api.kubeconfig, tmp_path / "first.log", *flags) as first:
+            gate.close()
+            api.service("short", SECOND_VIP)
+            gate.wait()
+            first.kill()
+        api.delete("short")
+        with proxy(place, api.kubeconfig, tmp_path / "second.log", *flags, ready=False) as second:
+            until(place, lambda: "waiting for its end" in second.said(), "it waits for the tool")
+            assert "is still writing what a proxy before has told it" in second.said()
+            assert SECOND_VIP not in run(["iptables-nft-save"], namespace=place)
+            gate.open()
+            until(place, lambda: "ready in" in second.said(), "it is ready")
+            there = run(["iptables-nft-save"], namespace=place)
+            assert (VIP in there, SECOND_VIP in there) == (True, False)
+            # The tool had written it: the next proxy has seen that, and taken it away.
+            assert "it held all of it already" not in second.said()
