@@ -25,6 +25,7 @@ from fairway.proxy.laststate import DIRECTORY, LastState, cluster_of
 from fairway.proxy.lines import RoundLines
 from fairway.proxy.machine import open_machine, rivals
 from fairway.proxy.tuning import open_localhost, prepare
+from fairway.runtime import garbage
 from fairway.runtime.clock import Clock, SystemClock
 
 log = logging.getLogger("fairway.proxy")
@@ -55,8 +56,8 @@ async def serve(
     state = state_file(configuration)
     with open_machine(configuration, beside(state) if state else None) as machine:
         set_up(configuration)
-        agent = machine.agent()
-        ready = ready_line(agent, started)
+        agent, ready = machine.agent(), asyncio.Event()
+        words = ready_line(agent, started)
         if receipts_fd is not None:
             agent.sync.tell(RoundLines(receipts_fd))
         log.info("node %s, mode %s, API server %s", configuration.node_name, agent.switching.here, connection.server)
@@ -65,14 +66,14 @@ async def serve(
             log.warning("net.ipv4.ip_forward is off: only this node's own processes reach backends elsewhere")
 
         def on_ready() -> None:
-            gc.freeze()  # what is here now stays: no later collection looks through all of it
-            gc.enable()
+            garbage.keep()
+            ready.set()
             give_back()
             switching = agent.switching
             others = rivals(switching.here.mode, switching.leaving)
             for sentence in (*switching.notes(), *others, *open_localhost(configuration)):
                 log.warning("%s", sentence)
-            log.info("%s", ready())
+            log.info("%s", words())
             tell_of_tables(agent)
             if ready_fd is not None:
                 tell(ready_fd)
@@ -80,7 +81,8 @@ async def serve(
         transport = open_transport(connection, agent.metrics.requests)
         async with Client(transport, user_agent="fairway-proxy") as client:
             last = LastState(state, cluster_of(connection, configuration.node_name)) if state else None
-            await until_signalled(_with_file(agent.run(client, on_ready, last), file))
+            tidying = _tidy(ready, lambda: agent.sync.receipts.total)
+            await until_signalled(_beside(agent.run(client, on_ready, last), tidying, file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 
 
@@ -102,9 +104,15 @@ def set_up(configuration: Configuration) -> None:
         log.warning("%s", sentence)
 
 
-async def _with_file(work: Coroutine[Any, Any, None], file: Path | None) -> None:
+async def _tidy(ready: asyncio.Event, changes: Callable[[], int]) -> None:
+    await ready.wait()
+    await garbage.look_when_quiet(changes, SystemClock())
+
+
+async def _beside(work: Coroutine[Any, Any, None], tidying: Coroutine[Any, Any, None], file: Path | None) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(work)
+        group.create_task(tidying)
         if file is not None:
             group.create_task(until_changed(file, SystemClock()))
 

@@ -1,16 +1,51 @@
-"""The garbage collector of a server: rare, and not about what is there to stay."""
+"""The garbage collector of a server: rare, when nobody waits for it, and not about what is there to stay.
+
+load ──keep──▶ never looked at again
+later ──────▶ young ──quiet, and many──▶ looked at ──many looks later──▶ looked at once more, with all since `keep`
+                └──never quiet, and very many──▶ looked at amid the work, as Python does by itself
+"""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+
+from fairway.runtime.clock import Clock
 
 # Containers made before the youngest are looked at, and how many such looks before the older ones are. Python's own
 # 700 are a handful of requests, whose objects go by themselves: nearly all of the looking finds nothing.
 _YOUNGEST, _YOUNGER, _ALL = 10_000, 20, 50
 
+_EACH_SECONDS = 1.0
+_QUIET_SECONDS = 0.01
+_WORTH_A_LOOK = 1000
+"""So many young containers take a fifth of a millisecond."""
+_LOOKS_AT_YOUNG = 50
+
 
 def settle() -> None:
     """Call it once a process that lives long has loaded what it needs: that is never looked at again."""
     gc.collect()
+    keep()
+
+
+def keep() -> None:
+    """`settle` for a process that loaded with the collector off, and has no time to look for what may be garbage."""
     gc.freeze()
     gc.set_threshold(_YOUNGEST, _YOUNGER, _ALL)
+    gc.enable()
+
+
+async def look_when_quiet(happened: Callable[[], int], clock: Clock) -> None:
+    """Look for garbage while nothing happens (``happened`` counts what does), from now on until cancelled."""
+    looks = 0
+    while True:
+        await clock.sleep(_EACH_SECONDS)
+        if gc.get_count()[0] < _WORTH_A_LOOK:
+            continue
+        before = happened()
+        await clock.sleep(_QUIET_SECONDS)
+        if happened() == before:
+            looks += 1
+            # The younger generation each time, so that nothing is looked at twice until everything is.
+            gc.collect(2 if looks % _LOOKS_AT_YOUNG == 0 else 1)
