@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -61,8 +62,10 @@ def test_a_change_is_told_word_by_word(server: tuple[ListServer, http.client.HTT
     connection.request("GET", f"{SLICES}?watch=true")
     watch = connection.getresponse()
     _, _, event = next(SHAPE.toggles(1))
-    running.send("endpointslices", event)
+    before = time.perf_counter()
+    moment = running.send("endpointslices", event)
     assert watch.readline() == event
+    assert before <= moment <= time.perf_counter()
 
 
 def test_streaming_lists_are_refused_so_that_clients_list(

@@ -47,8 +47,7 @@ def measure(shape: Shape, changes: int, program: Program, say: Say) -> dict[str,
 def _until_told(path: Path, number: int, back: bool, event: bytes) -> float:
     """Send one event and knock until a connection ends as it should; called inside the client's namespace."""
     address = path.shape.address(number)
-    path.api.send("endpointslices", event)
-    sent = time.perf_counter()
+    sent = path.api.send("endpointslices", event)
     while (begun := time.perf_counter()) - sent < _CHANGE_SECONDS:
         if answers(None, address, PORT) is back:
             ended = time.perf_counter()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,9 +35,13 @@ class _Watch:
     connection: socket.socket
     old: bool
 
-    def say(self, event: bytes) -> None:
+    def say(self, event: bytes) -> float:
         told = event.replace(_NEW, _OLD, 1) if self.old else event
-        self.connection.sendall(b"%x\r\n%b\r\n" % (len(told), told))
+        line = b"%x\r\n%b\r\n" % (len(told), told)
+        # Not afterwards: who is woken by it may run before we do, and be done by then.
+        moment = time.perf_counter()
+        self.connection.sendall(line)
+        return moment
 
 
 @dataclass
@@ -60,13 +65,16 @@ class ListServer:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
-    def send(self, plural: str, event: bytes, timeout: float = 10.0) -> None:
-        """Say one line on the watch of a kind. Raises TimeoutError when nobody watches it."""
+    def send(self, plural: str, event: bytes, timeout: float = 10.0) -> float:
+        """Say one line on the watch of a kind. Raises TimeoutError when nobody watches it.
+
+        Returns the moment, by ``time.perf_counter``, from which on it could be heard.
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: plural in self._watches, timeout):
                 raise TimeoutError(f"the proxy does not watch {plural}")
             watch = self._watches[plural]
-        watch.say(event)
+        return watch.say(event)
 
     def _accept(self) -> None:
         with suppress(OSError):

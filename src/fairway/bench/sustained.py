@@ -21,13 +21,12 @@ def sustain(server: ListServer, proxy: ProxyProcess, word: Word, events: Iterabl
     commit; ``commits`` are fewer than changes where the proxy merged some.
     """
     prepared = list(events)
-    last, before = 0.0, word.commits
+    last, sent, before = 0.0, 0.0, word.commits
     cpu, start = proxy.cpu_seconds(), time.perf_counter()
     for number, event in enumerate(prepared):
         while (left := start + number / rate - time.perf_counter()) > 0:
             last = time.perf_counter() if word.anything(left) else last
-        server.send("endpointslices", event)
-    sent = time.perf_counter()
+        sent = server.send("endpointslices", event)
     while word.anything(_QUIET_SECONDS):
         last = time.perf_counter()
     took = max(last, sent) - start

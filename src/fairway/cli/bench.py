@@ -18,6 +18,10 @@ app.command(datapath)
 app.command(relay)
 
 
+_EACH = ("cold_seconds", "change_seconds", "cpu_seconds_per_change")
+"""What is told of every single run."""
+
+
 @app.command
 def programming(
     *,
@@ -26,6 +30,7 @@ def programming(
     backends: int = 10,
     changes: int = 200,
     rate: int = 1000,
+    repeat: int = 1,
     command: Annotated[str, Parameter(name="--command")] = "",
     output: Annotated[Output, Parameter(name=("--output", "-o"))] = "text",
 ) -> int:
@@ -50,6 +55,9 @@ def programming(
         How many changes: a backend leaves, then comes back, at one Service after the other.
     rate
         Afterwards, so many changes a second for five seconds, none of which waits for another. 0: none.
+    repeat
+        So many whole runs; each figure is the median of theirs, and `each` has what they were. Several modes take
+        turns.
     command
         Another proxy's command line. It and ours are then also measured by when the rules answer a client, which
         every proxy can be: `answering` has both. `{kubeconfig}` stands for the file that leads to the cluster,
@@ -59,13 +67,17 @@ def programming(
     """
     from fairway.bench import answering
     from fairway.bench.programming import measure
+    from fairway.bench.repeated import in_turns
     from fairway.bench.shape import SLICE_ENDPOINTS, Shape
 
     wanted = programs(mode, command)
+    ours = [one for one in wanted if not one.command]
     if command and backends > SLICE_ENDPOINTS:
         raise CommandError(f"--backends: with --command at most {SLICE_ENDPOINTS}", EXIT_USAGE)
     if changes < 1:
         raise CommandError("--changes: there must be at least one", EXIT_USAGE)
+    if repeat < 1:
+        raise CommandError("--repeat: at least one run", EXIT_USAGE)
     if rate < 0:
         raise CommandError("--rate: changes a second, or 0", EXIT_USAGE)
     try:
@@ -73,8 +85,9 @@ def programming(
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     with measuring():
-        runs = [measure(shape, changes, one, rate) for one in wanted if not one.command]
-        answers = [answering.measure(shape, changes, one, tell) for one in wanted] if command else []
+        runs = in_turns(ours, repeat, lambda one: measure(shape, changes, one, rate), _EACH)
+        others = wanted if command else []
+        answers = in_turns(others, repeat, lambda one: answering.measure(shape, changes, one, tell), _EACH)
     if output == "json":
         told = [{**one, "answering": answers} if answers else one for one in runs]
         print_json(told if told[1:] else told[0])
@@ -94,6 +107,7 @@ def _show(found: dict[str, Any]) -> None:
     print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
     print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
+    _show_each(found)
     if kept := found.get("sustained"):
         share, behind = 100 * kept["cpu_share"], kept["behind_seconds"] * 1000
         pace = f"{kept['changes_per_second']} changes/s"
@@ -108,4 +122,11 @@ def _show_answering(found: dict[str, Any]) -> None:
     print(f"from the start of the process  {found['cold_seconds']:.2f} s  ({cpu})")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
     print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
+    _show_each(found)
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
+
+
+def _show_each(found: dict[str, Any]) -> None:
+    if runs := found.get("each"):
+        times = ", ".join(f"{one['change_seconds']['p50'] * 1000:.2f}" for one in runs)
+        print(f"p50 of each of {len(runs)} runs          {times} ms")

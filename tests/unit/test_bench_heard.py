@@ -1,0 +1,83 @@
+"""Unit tests of `fairway.bench.heard`: what the proxy says of its rounds, and when that was heard."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fairway.bench.heard import Rounds, readable_at, several_processors
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for one in ends:
+        try:
+            os.close(one)
+        except OSError:
+            continue
+
+
+def _round(revision: int, commands: int = 1) -> bytes:
+    return json.dumps({"commands": commands, "acknowledged": {"EndpointSlice": str(revision)}}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("awake", [False, True])
+def test_what_is_there_is_found_at_once_awake_or_asleep(pipe: tuple[int, int], *, awake: bool) -> None:
+    source, proxy = pipe
+    assert readable_at(source, 0, awake=awake) is None
+    before = time.perf_counter()
+    os.write(proxy, b"x")
+    found = readable_at(source, 5, awake=awake)
+    assert found is not None
+    assert before <= found <= time.perf_counter()
+
+
+@pytest.mark.parametrize("awake", [False, True])
+def test_who_hears_nothing_gives_up_in_time_awake_or_asleep(pipe: tuple[int, int], *, awake: bool) -> None:
+    source, _ = pipe
+    before = time.perf_counter()
+    assert readable_at(source, 0.02, awake=awake) is None
+    assert time.perf_counter() - before >= 0.02
+
+
+def test_who_waits_stays_awake_only_where_the_proxy_has_another_processor() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert not several_processors()
+    finally:
+        os.sched_setaffinity(0, before)
+    assert several_processors() is (len(before) > 1)
+
+
+def test_a_change_is_acknowledged_by_the_round_that_has_its_revision(pipe: tuple[int, int]) -> None:
+    source, proxy = pipe
+    rounds = Rounds(source)
+    os.write(proxy, _round(4) + _round(5, commands=0) + b'{"comm')
+    before = time.perf_counter()
+    heard = rounds.acknowledged(5, 5)
+    assert heard is not None
+    assert before <= heard <= time.perf_counter()
+    assert rounds.commits == 1
+    os.write(proxy, _round(6)[6:])
+    assert rounds.acknowledged(6, 5) is not None
+    assert rounds.commits == 2
+
+
+def test_a_change_that_is_not_acknowledged_is_waited_for_only_so_long(pipe: tuple[int, int]) -> None:
+    source, proxy = pipe
+    os.write(proxy, _round(4))
+    assert Rounds(source).acknowledged(5, 0.02) is None
+
+
+def test_of_a_proxy_that_is_gone_nothing_is_heard(pipe: tuple[int, int]) -> None:
+    source, proxy = pipe
+    os.close(proxy)
+    assert Rounds(source).acknowledged(1, 5) is None
+    assert not Rounds(source).anything(5)
