@@ -11,10 +11,12 @@ An endpoint is written ``name`` or ``name:mark,mark``:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import pytest
 
-from fairway.model.topology import Group, categorize, traits_of
+from fairway.model.topology import any_here, any_usable, cluster_pool, local_pool, traits_of
 from fairway.model.view import Backend, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointHints, ForNode, ForZone
 
@@ -153,10 +155,26 @@ ROWS = [
 ]
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Candidates as they are written down."""
+
+    candidates: list[tuple[Backend, int]]
+
+    @property
+    def some(self) -> int:
+        return reduce(or_, (traits for _, traits in self.candidates), 0)
+
+    def chosen(self, trait: int) -> tuple[Backend, ...]:
+        return tuple(backend for backend, traits in self.candidates if traits & trait)
+
+
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 def test_categorize(row: Row) -> None:
-    candidates = [candidate(text, row.node) for text in row.endpoints.split()]
-    pools = categorize([Group(candidates)], row.node, uses_cluster=row.uses_cluster, uses_local=row.uses_local)
-    assert " ".join(one.address for one in pools.cluster) == row.cluster
-    assert " ".join(one.address for one in pools.local) == row.local
-    assert pools.any_usable is row.any_usable
+    candidates = Listed([candidate(text, row.node) for text in row.endpoints.split()])
+    if row.uses_cluster:
+        assert " ".join(one.address for one in cluster_pool(candidates, row.node)) == row.cluster
+    if row.uses_local:
+        assert " ".join(one.address for one in local_pool(candidates)) == row.local
+        assert any_here(candidates) is bool(row.local)
+    assert any_usable(candidates) is row.any_usable

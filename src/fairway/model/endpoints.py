@@ -1,29 +1,43 @@
 """The endpoints of one Service, taken over from its EndpointSlices one slice at a time.
 
-    slice web-1 ──▶ group ─┐
-    slice web-2 ──▶ group ─┼─▶ groups of a Service port, in the order of the slices' names
-    slice web-3 ──▶ group ─┘
+    slice web-1 ──▶ Group ─┐
+    slice web-2 ──▶ Group ─┼─▶ candidates of a Service port, in the order of the slices' names
+    slice web-3 ──▶ Group ─┘
 
-Who keeps an `Endpoints` from one change to the next pays for the slice that changed. What it says depends on the slices
-there are now, never on the order in which they came.
+Who keeps an `Endpoints` from one change to the next pays for what changed in the slice that did. What it says depends
+on the slices there are now, never on the order in which they came.
 """
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import reduce
 from itertools import chain
+from typing import NamedTuple
 
-from fairway.model.address import family_of
-from fairway.model.limits import is_port, usable
-from fairway.model.topology import READY, SERVING, TERMINATING, Candidate, Group, traits_of
+from fairway.model.candidates import NOBODY, Group, Place, PortName, preference
+from fairway.model.parts import Parts
+from fairway.model.topology import TERMINATING, Candidate, Candidates
 from fairway.model.view import Backend, NodeSettings
 from fairway.model.weights import slice_weight
 from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
-from fairway.objects.service import HEADLESS_LABEL, ServicePort
+from fairway.objects.service import HEADLESS_LABEL
 
-_Place = tuple[str, int]
-"""Address and port."""
+_NO_WEIGHTS: dict[str, int] = {}
+
+
+class PortAt(NamedTuple):
+    """A Service port in one family, as its frontends and the slices call it."""
+
+    family: str
+    name: str
+    protocol: str
+
+    @property
+    def in_slices(self) -> PortName:
+        return self.name, self.protocol
 
 
 class Endpoints:
@@ -32,34 +46,45 @@ class Endpoints:
     __slots__ = ("_ports", "_size", "_slices", "weights")
 
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
-        self._slices = {one.metadata.name: one for one in slices if _counts(one)}
-        self._size = sum([len(one.endpoints or ()) for one in self._slices.values()])
-        self._ports: dict[tuple[str, str, str], _Port] = {}
-        self.weights: dict[str, int] = {}
+        self._slices: dict[str, dict[str, EndpointSlice]] = {}
+        """By the kind of their addresses, and by name."""
+        self._size = 0
+        self._ports: dict[PortAt, Group | _Port] = {}
+        self.weights = _NO_WEIGHTS
         """What slices say of all of their endpoints, by the name of the slice."""
-        for name, one in self._slices.items():
-            self._weigh(name, one)
+        for one in slices:
+            self.put(one.metadata.name, one)
 
     @property
     def slices(self) -> Collection[EndpointSlice]:
-        return self._slices.values()
+        if len(self._slices) == 1:
+            return next(iter(self._slices.values())).values()
+        return [one for some in self._slices.values() for one in some.values()]
 
     def put(self, name: str, slice_: EndpointSlice | None) -> None:
         """A slice is there, or has changed, or (None) is gone."""
-        before = self._slices.pop(name, None)
-        self.weights.pop(name, None)
-        self._size -= len((before and before.endpoints) or ())
-        if slice_ is not None and _counts(slice_):
-            self._slices[name] = slice_
+        counts = slice_ is not None and _counts(slice_)
+        for kind, some in self._slices.items():
+            before = some.get(name)
+            if before is not None:
+                self._size -= len(before.endpoints or ())
+                if not counts or slice_ is None or slice_.address_type != kind:
+                    del some[name]
+        if counts and slice_ is not None:
+            self._slices.setdefault(slice_.address_type, {})[name] = slice_
             self._size += len(slice_.endpoints or ())
-            self._weigh(name, slice_)
+        self._weigh(name, slice_ if counts else None)
         for port in self._ports.values():
-            port.stale.add(name)
+            if isinstance(port, _Port):
+                port.stale.add(name)
 
-    def _weigh(self, name: str, slice_: EndpointSlice) -> None:
-        said = slice_.metadata.annotations
-        if said and WEIGHT_ANNOTATION in said and (weight := slice_weight(slice_)) is not None:
-            self.weights[name] = weight
+    def _weigh(self, name: str, slice_: EndpointSlice | None) -> None:
+        said = slice_.metadata.annotations if slice_ is not None else None
+        weight = slice_weight(slice_) if slice_ is not None and said and WEIGHT_ANNOTATION in said else None
+        if weight is not None:
+            self.weights = {**self.weights, name: weight}
+        elif name in self.weights:
+            self.weights = {other: known for other, known in self.weights.items() if other != name}
 
     @property
     def size(self) -> int:
@@ -69,147 +94,154 @@ class Endpoints:
     def contradictions(self) -> Iterator[tuple[Backend, Backend]]:
         """Two endpoints with one address and port, neither about to go, that are not the same: the used one first.
 
-        Of the ports that `groups` was asked for.
+        Of the ports that `at` was asked for.
         """
-        return chain.from_iterable([port.contradictions() for port in self._ports.values()])
+        ports = self._ports.values()
+        return chain.from_iterable([port.contradictions() for port in ports if isinstance(port, _Port)])
 
-    def groups(self, family: str, port: ServicePort, settings: NodeSettings) -> list[Group]:
+    def at(self, port: PortAt, settings: NodeSettings) -> Candidates:
         """Every endpoint of one Service port, once for each address and port.
 
         Of an address that stands in several slices the better endpoint counts: a running pod beats a terminating one
         that had the address before it. The reference lets the last one it happens to read win among equals; here the
         order of slices and endpoints never decides.
         """
-        at = (family, port.name, port.protocol)
-        known = self._ports.get(at)
-        if known is None and len(self._slices) <= 1:
-            # The usual case: one slice, and nobody will ask again.
-            found = [_candidates(one, family, port, settings) for one in self._slices.values()]
-            return [_grouped(one) for one in found if one]
-        if known is None or known.settings is not settings:
-            known = self._ports[at] = _Port(family, port, settings, self._slices)
-        return known.groups(self._slices)
+        slices = self._slices.get(port.family, {})
+        known = self._ports.get(port)
+        if len(slices) > 1 or isinstance(known, _Port):
+            if not isinstance(known, _Port) or known.settings is not settings:
+                known = self._ports[port] = _Port(port.in_slices, settings, slices)
+            known.follow(slices)
+            return known
+        for one in slices.values():  # nearly every Service has one
+            if known is None or known.slice is not one or known.settings is not settings:
+                known = self._ports[port] = Group.of(one, port.in_slices, settings, known)
+            return known
+        self._ports.pop(port, None)
+        return NOBODY
+
+    def keep_only(self, ports: Collection[PortAt]) -> None:
+        """Nobody will ask for others any more."""
+        for gone in [one for one in self._ports if one not in ports]:
+            del self._ports[gone]
 
 
 class _Port:
-    """One Service port in one family."""
+    """One Service port in one family, of several slices."""
 
-    def __init__(self, family: str, port: ServicePort, settings: NodeSettings, slices: Iterable[str]) -> None:
-        self.family, self.port, self.settings = family, port, settings
+    __slots__ = ("_groups", "_holders", "_names", "_ordered", "_pools", "_port", "_shared", "settings", "some", "stale")
+
+    def __init__(self, port: PortName, settings: NodeSettings, slices: Iterable[str]) -> None:
+        self._port, self.settings = port, settings
         self.stale = set(slices)
+        self.some = 0
         self._names: list[str] = []
         self._ordered: list[Group] = []
-        """The groups by the names of their slices, which `_names` has in the same order."""
-        self._found: dict[str, dict[_Place, Candidate]] = {}
-        self._holders: dict[_Place, tuple[str, ...]] = {}
-        self._shared: dict[_Place, None] = {}
+        """The groups by the names of their slices, which `_names` has in the same order: what no other has better."""
+        self._groups: dict[str, Group] = {}
+        """The whole ones."""
+        self._holders: dict[Place, tuple[str, ...]] = {}
+        self._shared: dict[Place, None] = {}
         """Places that stand in several slices."""
+        self._pools: dict[int, Parts[Backend]] = {}
+        """What was chosen, by trait: a part for each group."""
 
     def contradictions(self) -> Iterator[tuple[Backend, Backend]]:
         for place in self._shared:
             used, _ = self._best(place)
             for name in self._holders[place]:
-                other, traits = self._found[name][place]
+                other, traits = self._groups[name].find(place)
                 if not traits & TERMINATING and (other.node, other.target) != (used.node, used.target):
                     yield used, other
 
-    def groups(self, slices: dict[str, EndpointSlice]) -> list[Group]:
-        if self.stale:
-            stale, self.stale = self.stale, set()
-            affected = set[str]()
-            for name in stale:
-                affected |= self._take(name, slices.get(name))
-            for name in affected:
-                self._group(name)
-        return self._ordered
+    def chosen(self, trait: int) -> Parts[Backend]:
+        """The backends of those that have it, by slice."""
+        found = self._pools.get(trait)
+        if found is None:
+            found = self._pools[trait] = Parts([one.made.get(trait) or one.chosen(trait) for one in self._ordered])
+        return found
+
+    def follow(self, slices: Mapping[str, EndpointSlice]) -> None:
+        """Take over the slices that changed."""
+        if not self.stale:
+            return
+        stale, self.stale = self.stale, set()
+        affected = set[str]()
+        for name in stale:
+            affected |= self._take(name, slices.get(name))
+        for name in affected:
+            self._settle(name)
 
     def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
         """Whose groups are different now, because this slice is."""
-        old = self._found.pop(name, {})
-        new = _candidates(slice_, self.family, self.port, self.settings) if slice_ is not None else {}
-        affected = {name}
-        for place in old.keys() - new.keys():
-            self._shared.pop(place, None)
-            left = tuple(one for one in self._holders.pop(place) if one != name)
-            if left:
-                self._holders[place] = left
-                if len(left) > 1:
-                    self._shared[place] = None
-                affected.update(left)
-        for place in new:
-            holders = self._holders.get(place, ())
-            if name not in holders:
-                self._holders[place] = (*holders, name)
-                if holders:
-                    self._shared[place] = None
-            if len(holders) > 1 or (holders and holders[0] != name):
-                affected.update(holders)
-        if new:
-            self._found[name] = new
+        old, new = self._groups.pop(name, NOBODY), NOBODY
+        if slice_ is not None:
+            new = self._groups[name] = Group.of(slice_, self._port, self.settings, old)
+        # Whoever else is at a place of the slice may have become the better one there.
+        affected = {name, *chain.from_iterable(self._holders[place] for place in self._common(old))}
+        for place in old.places_besides(new):
+            affected.update(self._leave(place, name))
+        alone = (name,)  # one for all of its places: there may be a thousand
+        for place in new.places_besides(old):
+            affected.update(self._enter(place, alone))
         return affected
 
-    def _group(self, name: str) -> None:
-        """Make the group of a slice anew: the endpoints of it that no other slice has, or has better."""
-        found = self._found.get(name, {})
-        best = {
-            place: one for place, one in found.items() if len(self._holders[place]) == 1 or self._best(place) is one
-        }
+    def _common(self, group: Group) -> list[Place]:
+        """The places of a group that stand in other slices, too."""
+        return [place for place in group.places() if place in self._shared] if self._shared else []
+
+    def _leave(self, place: Place, name: str) -> tuple[str, ...]:
+        """Says who is left there."""
+        self._shared.pop(place, None)
+        left = tuple([one for one in self._holders.pop(place) if one != name])
+        if left:
+            self._holders[place] = left
+        if len(left) > 1:
+            self._shared[place] = None
+        return left
+
+    def _enter(self, place: Place, alone: tuple[str]) -> tuple[str, ...]:
+        """Says who was there."""
+        holders = self._holders.get(place, ())
+        self._holders[place] = holders + alone if holders else alone
+        if holders:
+            self._shared[place] = None
+        return holders
+
+    def _settle(self, name: str) -> None:
+        """Of a slice, what no other slice has better."""
+        group = self._groups.get(name)
+        if group is not None:
+            whole, common = group, self._common(group)
+            group = whole.without(frozenset(place for place in common if self._best(place) != whole.find(place)))
         at = bisect_left(self._names, name)
         there = at < len(self._names) and self._names[at] == name
-        if best:
-            if not there:
-                self._names.insert(at, name)
-            self._ordered[at : at + there] = [_grouped(best)]
+        if there and group is not None:
+            self._replace(at, group)
+            return
+        self._pools.clear()
+        if group is not None:
+            self._names.insert(at, name)
+            self._ordered.insert(at, group)
+            self.some |= group.some
         elif there:
-            del self._ordered[at], self._names[at]
+            del self._names[at], self._ordered[at]
+            self._count()
 
-    def _best(self, place: _Place) -> Candidate:
-        return max((self._found[name][place] for name in self._holders[place]), key=_preference)
+    def _replace(self, at: int, group: Group) -> None:
+        before, self._ordered[at] = self._ordered[at], group
+        for trait, pool in self._pools.items():
+            if (part := group.chosen(trait)) is not pool.parts[at]:
+                self._pools[trait] = pool.replaced(at, part)
+        if before.some != group.some:
+            self._count()
 
+    def _count(self) -> None:
+        self.some = reduce(operator.or_, {one.some for one in self._ordered}, 0)
 
-def _candidates(
-    slice_: EndpointSlice, family: str, port: ServicePort, settings: NodeSettings
-) -> dict[_Place, Candidate]:
-    """The inner part runs once for each backend of a cluster: no call in it that need not be."""
-    found: dict[_Place, Candidate] = {}
-    if slice_.address_type != family:
-        return found
-    name, here = slice_.metadata.name, settings.name
-    for number in _numbers(slice_, port):
-        for endpoint in slice_.endpoints or ():
-            address = usable(endpoint.addresses[0]) if endpoint.addresses else None
-            if address is None or family_of(address) != family:
-                continue
-            node, target = endpoint.node_name or "", endpoint.target_ref
-            local = node == here and node != ""
-            backend = Backend(
-                address=address,
-                port=number,
-                node=node,
-                local=local,
-                slice=name,
-                target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
-            )
-            candidate, place = (backend, traits_of(endpoint, local, settings)), (address, number)
-            found[place] = max(found[place], candidate, key=_preference) if place in found else candidate
-    return found
+    def _best(self, place: Place) -> Candidate:
+        return max((self._groups[name].find(place) for name in self._holders[place]), key=preference)
 
 
 def _counts(slice_: EndpointSlice) -> bool:
     return bool(slice_.service_name) and HEADLESS_LABEL not in (slice_.metadata.labels or ())
-
-
-def _grouped(candidates: dict[_Place, Candidate]) -> Group:
-    return Group([candidates[place] for place in sorted(candidates)])
-
-
-def _preference(one: Candidate) -> tuple[object, ...]:
-    backend, traits = one
-    better = (not traits & TERMINATING, traits & READY, traits & SERVING)
-    return *better, backend.slice, backend.node, backend.target, traits
-
-
-def _numbers(slice_: EndpointSlice, port: ServicePort) -> Iterator[int]:
-    for one in slice_.ports or ():
-        if one.name is not None and one.name == port.name and one.protocol == port.protocol and is_port(one.port or 0):
-            yield one.port or 0

@@ -7,6 +7,7 @@ The rules are those of the reference, sections 1.A to 1.E (``pkg/proxy/topology.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,16 +25,18 @@ from fairway.model.address import (
     family_of,
     of_family,
 )
-from fairway.model.endpoints import Endpoints
+from fairway.model.candidates import NOBODY
+from fairway.model.endpoints import Endpoints, PortAt
 from fairway.model.limits import LONGEST_AFFINITY, MOST_FRONTENDS, is_port, ports_with_room, usable
 from fairway.model.packet import ICMP
 from fairway.model.relaying import RELAYED, relaying
-from fairway.model.topology import Group, Pools, categorize
+from fairway.model.topology import Candidates, any_here, any_usable, cluster_pool, local_pool
 from fairway.model.view import (
     RANDOM,
     ROUND_ROBIN,
     Action,
     ActionKind,
+    Backend,
     Client,
     Frontend,
     FrontendKey,
@@ -43,7 +46,7 @@ from fairway.model.view import (
     Pool,
     Relaying,
 )
-from fairway.model.weights import Weights, weigh, weights_of
+from fairway.model.weights import weighed, weights_of
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import (
@@ -82,18 +85,44 @@ def resolve_endpoints(service: Service, endpoints: Endpoints, settings: NodeSett
 
 def frontends_of(service: Service, endpoints: Endpoints, settings: NodeSettings) -> dict[FrontendKey, Frontend]:
     """The same by their keys."""
+    return filled(_listening(service, settings), service, endpoints, settings)
+
+
+def filled(
+    frontends: Mapping[FrontendKey, Frontend], service: Service, endpoints: Endpoints, settings: NodeSettings
+) -> dict[FrontendKey, Frontend]:
+    """The frontends of a Service, from those that it had with other endpoints: where it listens is the same.
+
+    A frontend to which nothing has happened is the very same object.
+    """
+    pools = _Filling(service, endpoints, settings)
+    return {key: one if one.kind in _ALONE else pools.fill(one) for key, one in frontends.items()}
+
+
+def ports_of(frontends: Iterable[Frontend]) -> set[PortAt]:
+    """The Service ports whose endpoints are behind them."""
+    return {_port_of(one) for one in frontends if one.kind not in _ALONE}
+
+
+_ALONE = (FrontendKind.OTHER_PORTS, FrontendKind.PING)
+"""Frontends that nobody is behind."""
+
+
+def _port_of(frontend: Frontend) -> PortAt:
+    return PortAt(family_of(frontend.address), frontend.port_name, frontend.protocol)
+
+
+def _listening(service: Service, settings: NodeSettings) -> dict[FrontendKey, Frontend]:
+    """Everything of the frontends that does not depend on endpoints; `filled` adds the rest."""
     if PROXY_NAME_LABEL in (service.metadata.labels or ()):
         return {}
     name = service.key
-    weights = weights_of(service, endpoints.weights)
     found: dict[FrontendKey, Frontend] = {}
-    room = ports_with_room(endpoints.size)
     for family, cluster_ip in _addresses(service).items():
         for index, port in enumerate(service.spec.ports or ()):
             if port.protocol in PROTOCOLS and is_port(port.port) and len(found) < MOST_FRONTENDS:
-                groups = endpoints.groups(family, port, settings) if index < room else []
-                listening = _PortFrontends(service, name, port, index, family, cluster_ip, settings, weights)
-                for one in islice(listening.frontends(groups), MOST_FRONTENDS - len(found)):
+                listening = _PortFrontends(service, name, port, index, family, cluster_ip, settings)
+                for one in islice(listening.frontends(), MOST_FRONTENDS - len(found)):
                     found.setdefault(one.key, one)
         others = _other_ports(name, cluster_ip)
         found[others.key] = others
@@ -115,9 +144,56 @@ def _addresses(service: Service) -> dict[str, str]:
 _CLIENTS = (Client.POD, Client.NODE, Client.OUTSIDE)
 
 
+class _Filling:
+    """What is behind the frontends of one Service: its pools, and what its clients get."""
+
+    def __init__(self, service: Service, endpoints: Endpoints, settings: NodeSettings) -> None:
+        spec = service.spec
+        self._endpoints, self._settings = endpoints, settings
+        self._weights = weights_of(service, endpoints.weights)
+        self._weighed: dict[tuple[PortAt, Pool], Sequence[Backend]] = {}
+        self._internal_local = spec.internal_traffic_policy == "Local"
+        self._external_local = service.externally_accessible and spec.external_traffic_policy == "Local"
+        ports, room = spec.ports or (), ports_with_room(endpoints.size)
+        self._roomless = {(one.name, one.protocol) for one in ports[room:]} if len(ports) > room else ()
+
+    def fill(self, frontend: Frontend) -> Frontend:
+        """The frontend with what is behind it now; the same object if that is what is there."""
+        at = _port_of(frontend)
+        behind = NOBODY if at.in_slices in self._roomless else self._endpoints.at(at, self._settings)
+        row = self._row(frontend, at.family, behind)
+        cluster = self._pool(at, Pool.CLUSTER, behind) if row.uses_cluster else ()
+        local = self._pool(at, Pool.LOCAL, behind) if row.uses_local else ()
+        before = frontend.cluster, frontend.local, frontend.pod, frontend.node, frontend.outside
+        if all(map(operator.is_, before, (cluster, local, row.pod, row.node, row.outside))):
+            return frontend
+        return msgspec.structs.replace(
+            frontend, cluster=cluster, local=local, pod=row.pod, node=row.node, outside=row.outside
+        )
+
+    def _row(self, frontend: Frontend, family: str, behind: Candidates) -> _Row:
+        there, settings = (any_usable(behind), any_here(behind)), self._settings
+        detects = settings.detects_pods(family)
+        if frontend.kind is FrontendKind.CLUSTER_IP:
+            row = _internal(*there, self._internal_local, settings.masquerade_all, detects)
+        else:
+            row = _external(*there, self._external_local, detects)
+        return _of_relay(row) if frontend.relaying else row
+
+    def _pool(self, at: PortAt, pool: Pool, behind: Candidates) -> Sequence[Backend]:
+        """Frontends of one port share it."""
+        known = self._weighed.get((at, pool))
+        if known is not None:
+            return known
+        found = cluster_pool(behind, self._settings) if pool is Pool.CLUSTER else local_pool(behind)
+        if self._weights:
+            found = self._weighed[at, pool] = weighed(found, self._weights)
+        return found
+
+
 @dataclass(slots=True)
 class _PortFrontends:
-    """One Service port in one family: where it listens, and what its clients get."""
+    """One Service port in one family: where it listens."""
 
     service: Service
     name: Key
@@ -126,36 +202,16 @@ class _PortFrontends:
     family: str
     cluster_ip: str
     settings: NodeSettings
-    weights: Weights
-    detects: bool = field(init=False)
-    """Whether pods can be told from other clients."""
-
     cause: str = field(init=False)
     """The field that asks for it."""
 
     def __post_init__(self) -> None:
-        self.detects = self.settings.detects_pods(self.family)
         self.cause = f"spec.ports[{self.index}]"
 
-    def frontends(self, groups: Iterable[Group]) -> Iterator[Frontend]:
-        external = list(self._external_addresses())
-        spec = self.service.spec
-        internal_local = spec.internal_traffic_policy == "Local"
-        external_local = self.service.externally_accessible and spec.external_traffic_policy == "Local"
-        pools = categorize(
-            groups,
-            self.settings,
-            uses_cluster=not internal_local or bool(external),
-            uses_local=internal_local or (external_local and bool(external)),
-        )
-        if self.weights:
-            pools = weigh(pools, self.weights)
-        there = pools.any_usable, bool(pools.cluster), bool(pools.local)
-        inside = _internal(*there, internal_local, self.settings.masquerade_all, self.detects)
-        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, self.cause, pools, inside)
-        outside = _external(*there, external_local, self.detects) if external else inside
-        for kind, address, number, cause in external:
-            yield self._frontend(kind, address, number, cause, pools, outside)
+    def frontends(self) -> Iterator[Frontend]:
+        yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, self.cause)
+        for kind, address, number, cause in self._external_addresses():
+            yield self._frontend(kind, address, number, cause)
 
     def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
         """Kind, address, port and causing field of every frontend for clients outside the cluster."""
@@ -168,10 +224,8 @@ class _PortFrontends:
             if (found := usable(text)) and family_of(found) == self.family:
                 yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
 
-    def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str, pools: Pools, row: _Row) -> Frontend:
+    def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str) -> Frontend:
         relay = self._relaying()
-        if relay:
-            row = _of_relay(row)
         return Frontend(
             kind=kind,
             address=address,
@@ -180,11 +234,9 @@ class _PortFrontends:
             service=self.name,
             port_name=self.port.name,
             field=cause,
-            cluster=pools.cluster if row.uses_cluster else (),
-            local=pools.local if row.uses_local else (),
-            pod=row.pod,
-            node=row.node,
-            outside=row.outside,
+            pod=_NOBODY_BEHIND,
+            node=_NOBODY_BEHIND,
+            outside=_NOBODY_BEHIND,
             affinity_seconds=_affinity_seconds(self.service),
             balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, ROUND_ROBIN if relay else RANDOM),
             scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
@@ -237,38 +289,38 @@ class _Row(NamedTuple):
         return cls(pod, node, outside, Pool.CLUSTER in pools, Pool.LOCAL in pools)
 
 
+_NOBODY_BEHIND = Action(kind=ActionKind.REJECT, because="no ready endpoint")
+
+
 class _Forward(NamedTuple):
     """To a pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness."""
 
     usable: bool
-    """Whether anybody at all may be used, whatever the pools hold."""
-    cluster: bool
-    """Whether anybody is in that pool; in the other one."""
-    local: bool
+    """Whether anybody at all may be used."""
+    here: bool
+    """Whether anybody on this node may be."""
 
     def to(self, pool: Pool, masquerade: bool, policy: str) -> Action:
         if not self.usable:
-            return Action(kind=ActionKind.REJECT, because="no ready endpoint")
-        if self.cluster if pool is Pool.CLUSTER else self.local:
-            return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
-        if pool is Pool.LOCAL:
+            return _NOBODY_BEHIND
+        if pool is Pool.LOCAL and not self.here:
             return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
-        return Action(kind=ActionKind.REJECT, because="no ready endpoint")
+        return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
 
 
 @lru_cache(maxsize=256)
-def _internal(usable: bool, cluster: bool, local: bool, is_local: bool, masquerade_all: bool, detects: bool) -> _Row:
+def _internal(usable: bool, here: bool, is_local: bool, masquerade_all: bool, detects: bool) -> _Row:
     """At the cluster IP. ``is_local`` is the policy; ``detects`` whether pods can be told from other clients."""
-    forward, pool = _Forward(usable, cluster, local), Pool.LOCAL if is_local else Pool.CLUSTER
+    forward, pool = _Forward(usable, here), Pool.LOCAL if is_local else Pool.CLUSTER
     policy = "internalTrafficPolicy=Local" if is_local else "internalTrafficPolicy=Cluster"
     seen = {client: masquerade_all or (detects and client is not Client.POD) for client in _CLIENTS}
     return _Row.of([forward.to(pool, masquerade, policy) for masquerade in seen.values()])
 
 
 @lru_cache(maxsize=256)
-def _external(usable: bool, cluster: bool, local: bool, is_local: bool, detects: bool) -> _Row:
+def _external(usable: bool, here: bool, is_local: bool, detects: bool) -> _Row:
     """At all other addresses."""
-    forward = _Forward(usable, cluster, local)
+    forward = _Forward(usable, here)
     if not is_local:
         return _Row.of([forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")] * 3)
     outside = forward.to(Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")

@@ -6,11 +6,11 @@ for; which one it asks for depends on those that anybody in the whole Service ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
+from typing import Protocol
 
-from fairway.model.parts import Part, joined
-from fairway.model.view import Backend, NodeSettings, Struct
+from fairway.model.view import Backend, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointHints
 
 READY, LAST_RESORT, HERE, LAST_RESORT_HERE = 1, 2, 4, 8
@@ -60,66 +60,43 @@ def _hinted(traits: int, hints: EndpointHints, settings: NodeSettings) -> int:
     return traits
 
 
-class Group:
-    """Candidates that change together: those of one EndpointSlice for one Service port.
+class Candidates(Protocol):
+    """All endpoints of one Service port in one family."""
 
-    ``some`` are the traits that any of them has. What `chosen` gives is made once, so that two pools with the same
-    group share it; ``made`` has what was, by trait.
-    """
+    @property
+    def some(self) -> int:
+        """The traits that any of them has."""
 
-    __slots__ = ("_candidates", "made", "some")
-
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = candidates
-        self.some = 0
-        for traits in {traits for _, traits in candidates}:
-            self.some |= traits
-        self.made: dict[int, tuple[Backend, ...]] = {}
-
-    def chosen(self, trait: int) -> tuple[Backend, ...]:
-        """The backends of those that have it."""
-        found = self.made.get(trait)
-        if found is None:
-            found = self.made[trait] = Part([backend for backend, traits in self._candidates if traits & trait])
-        return found
+    def chosen(self, trait: int) -> Sequence[Backend]:
+        """The backends of those that have it, sorted; the same object each time."""
 
 
-class Pools(Struct):
-    """The backends that clients may get. ``any_usable`` looks at the whole cluster, whatever the pools hold."""
-
-    cluster: Sequence[Backend] = ()
-    local: Sequence[Backend] = ()
-    any_usable: bool = False
+def any_usable(candidates: Candidates) -> bool:
+    """Whether anybody in the whole cluster may be used, whatever the pools hold."""
+    return bool(candidates.some & (READY | LAST_RESORT))
 
 
-def categorize(groups: Iterable[Group], settings: NodeSettings, *, uses_cluster: bool, uses_local: bool) -> Pools:
-    """The cluster pool and the local pool; a pool that no frontend uses stays empty.
-
-    Hints narrow the cluster pool only. Each pool falls back by itself to serving, terminating endpoints.
-    """
-    these = list(groups)
-    some = 0
-    for one in these:
-        some |= one.some
-    cluster = _chosen(these, _near(some, settings) if some & READY else LAST_RESORT) if uses_cluster else ()
-    local = _chosen(these, HERE if some & HERE else LAST_RESORT_HERE) if uses_local else ()
-    any_usable = bool(some & (READY | LAST_RESORT)) if uses_local else bool(cluster)
-    return Pools(cluster=cluster, local=local, any_usable=any_usable)
+def any_here(candidates: Candidates) -> bool:
+    """Whether anybody on this node may be used."""
+    return bool(candidates.some & (HERE | LAST_RESORT_HERE))
 
 
-def _near(some: int, settings: NodeSettings) -> int:
-    """The endpoints that hints assign to this node, else to its zone, else all that are ready.
+def cluster_pool(candidates: Candidates, settings: NodeSettings) -> Sequence[Backend]:
+    """Of the whole cluster: the endpoints that hints assign to this node, else to its zone, else all that are ready.
 
     Hints count only if every ready endpoint has them and somebody is assigned to us: half-written hints must not
-    starve a node (KEP-2433, KEP-3015).
+    starve a node (KEP-2433, KEP-3015). When nobody is ready: those that still serve while they terminate.
     """
+    some = candidates.some
+    if not some & READY:
+        return candidates.chosen(LAST_RESORT)
     if some & FOR_NODE and not some & NO_NODE_HINT:
-        return FOR_NODE
+        return candidates.chosen(FOR_NODE)
     if settings.zone and some & FOR_ZONE and not some & NO_ZONE_HINT:
-        return FOR_ZONE
-    return READY
+        return candidates.chosen(FOR_ZONE)
+    return candidates.chosen(READY)
 
 
-def _chosen(groups: list[Group], trait: int) -> Sequence[Backend]:
-    """Of a Service with a thousand slices, all but one have been asked before."""
-    return joined([one.made.get(trait) or one.chosen(trait) for one in groups if one.some & trait])
+def local_pool(candidates: Candidates) -> Sequence[Backend]:
+    """Of this node, whatever hints say; falls back by itself to serving, terminating endpoints."""
+    return candidates.chosen(HERE if candidates.some & HERE else LAST_RESORT_HERE)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import msgspec
 
 from fairway.model.address import canonical, canonical_network, contains
-from fairway.model.topology import Pools
 from fairway.model.view import Backend
 from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import MOST_WEIGHT, WEIGHTS_ANNOTATION, Service
@@ -108,15 +107,11 @@ def parse(text: str) -> tuple[tuple[Rule, ...], list[str]]:
     return tuple(rules), problems
 
 
-def weigh(pools: Pools, weights: Weights) -> Pools:
-    """The pools with the backends' weights, in the smallest numbers that say the same; who has none is left out."""
-    return Pools(
-        cluster=_weighed(pools.cluster, weights), local=_weighed(pools.local, weights), any_usable=pools.any_usable
-    )
+def weighed(backends: Sequence[Backend], weights: Weights) -> Sequence[Backend]:
+    """A pool with the backends' weights, in the smallest numbers that say the same; who has none is left out.
 
-
-def _weighed(backends: Sequence[Backend], weights: Weights) -> Sequence[Backend]:
-    """When all have a weight of 0, nobody is better than others: all count alike, as with terminating endpoints."""
+    When all have a weight of 0, nobody is better than others: all count alike, as with terminating endpoints.
+    """
     found = [(one, weight) for one in backends if (weight := weights.of(one))]
     if not found:
         return backends

@@ -20,7 +20,7 @@ import msgspec
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem
 from fairway.model.relaying import kept
-from fairway.model.resolve import cuts_connections, frontends_of, resolve
+from fairway.model.resolve import cuts_connections, filled, frontends_of, ports_of, resolve
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
@@ -29,8 +29,7 @@ from fairway.proxy.checks import HealthCheck, health_check
 from fairway.proxy.flows import Serving, is_uneven, lingering_endpoints, lingering_of, serving_endpoints
 from fairway.proxy.troubles import Troubles
 
-_FEW_SLICES = 2
-"""A Service with more EndpointSlices than one for each family has its endpoints kept from change to change."""
+_NO_ENDPOINTS = Endpoints()
 
 
 class Cause(NamedTuple):
@@ -90,18 +89,19 @@ class Cache:
         """``own`` is a frontend of the proxy's own, which no Service can have."""
         self.settings = settings
         self._services: dict[Key, Service] = {}
-        self._slices: dict[Key, dict[Key, EndpointSlice]] = {}
+        self._endpoints: dict[Key, Endpoints] = {}
         self._service_of: dict[Key, Key] = {}
         self._held: dict[Key, dict[FrontendKey, Frontend]] = {}
         self._rivals: dict[FrontendKey, list[Key]] = {}
         """By namespace and name, those that ask for the same frontend; the first has it. Nothing for one alone."""
         self._frontends: dict[FrontendKey, Frontend] = {}
-        self._endpoints: dict[Key, Endpoints] = {}
         self._lingering: dict[Key, frozenset[Serving]] = {}
         self._even: dict[Key, EndpointSlice] = {}
         self._checks: dict[Key, HealthCheck] = {}
         self.troubles = Troubles()
         self._dirty: dict[Key, None] = {}
+        self._listening: set[Key] = set()
+        """Those of the dirty whose frontends are of the Service as it is, so that only their backends may be others."""
         self._causes: list[Cause] = []
         self._rebased = False
         self._own = {own.key: own} if own is not None else {}
@@ -120,7 +120,7 @@ class Cache:
         if settings == self.settings:
             frontends = {key: one for key, one in self._frontends.items() if key not in self._own}
         else:
-            slices = {key: some.values() for key, some in self._slices.items()}
+            slices = {key: some.slices for key, some in self._endpoints.items()}
             frontends = resolve(self._services.values(), slices, settings).frontends
         return NodeView(settings=settings, frontends=frontends)
 
@@ -152,11 +152,11 @@ class Cache:
         """
         if service is None:
             self._services.pop(key, None)
-            self._endpoints.pop(key, None)
         else:
             self._services[key] = kept(service, self._services.get(key))
         self.troubles.put_service(key, service)
         self._dirty[key] = None
+        self._listening.discard(key)
         self._causes.append(cause)
 
     def put_slice(self, key: Key, slice_: EndpointSlice | None, cause: Cause) -> bool:
@@ -177,20 +177,18 @@ class Cache:
         return True
 
     def _put_slice_of(self, service: Key, key: Key, slice_: EndpointSlice | None) -> None:
-        slices = self._slices.setdefault(service, {})
-        if slice_ is not None:
-            slices[key] = slice_
-        else:
-            del slices[key]
+        endpoints = self._endpoints.get(service)
+        if endpoints is None:
+            endpoints = self._endpoints[service] = Endpoints()
+        endpoints.put(key.name, slice_)
+        if slice_ is None:
             self._even.pop(key, None)
-        if not slices:
-            del self._slices[service]
-        if len(slices) <= _FEW_SLICES:
-            self._endpoints.pop(service, None)
-        elif service in self._endpoints:
-            self._endpoints[service].put(key.name, slice_)
+            if not endpoints.slices:
+                del self._endpoints[service]
         self.troubles.put_slice(service, key, slice_)
-        self._dirty[service] = None
+        if service not in self._dirty:
+            self._dirty[service] = None
+            self._listening.add(service)
 
     def put_settings(self, settings: NodeSettings) -> bool:
         """What the node is has changed: every Service is looked at again. Says whether anything is different."""
@@ -199,6 +197,7 @@ class Cache:
         self.settings = settings
         self._rebased = True
         self._dirty.update(dict.fromkeys(self._services))
+        self._listening.clear()
         return True
 
     def take(self, most: int | None = None) -> Batch:
@@ -229,16 +228,18 @@ class Cache:
         new: dict[FrontendKey, Frontend] = {}
         lingering: frozenset[Serving] = frozenset()
         check: HealthCheck | None = None
+        listening = key in self._listening
+        self._listening.discard(key)
         if service is not None:
-            slices = self._slices.get(key, {}).values()
-            new = self._resolve(key, service, slices)
-            lingering = self._lingering_now(service, slices, new.values())
-            check = health_check(service, slices, self.settings.name) if new else None
+            endpoints = self._endpoints.get(key, _NO_ENDPOINTS)
+            new = self._resolve(key, service, endpoints, old, listening)
+            lingering = self._lingering_now(service, endpoints.slices, new.values())
+            check = health_check(service, endpoints.slices, self.settings.name) if new else None
         if new:
             self._held[key] = new
         self._settle_lingering(key, lingering, batch)
         self._settle_check(key, check, batch)
-        for frontend_key in old.keys() - new.keys() if old else ():
+        for frontend_key in old.keys() - new.keys() if old.keys() != new.keys() else ():
             self._publish(frontend_key, self._withdraw(frontend_key, key), batch)
         for frontend_key, frontend in new.items():
             if frontend_key not in old:
@@ -246,14 +247,16 @@ class Cache:
             if old.get(frontend_key) != frontend:
                 self._publish(frontend_key, self._rivals.get(frontend_key, (key,))[0], batch)
 
-    def _resolve(self, key: Key, service: Service, slices: Collection[EndpointSlice]) -> dict[FrontendKey, Frontend]:
-        """The endpoints of a Service with many slices are kept, so that a change costs as much as the one slice."""
-        endpoints = self._endpoints.get(key)
-        if endpoints is None:
-            endpoints = Endpoints(slices)
-            if len(slices) > _FEW_SLICES:
-                self._endpoints[key] = endpoints
-        found = frontends_of(service, endpoints, self.settings)
+    def _resolve(
+        self, key: Key, service: Service, endpoints: Endpoints, old: dict[FrontendKey, Frontend], listening: bool
+    ) -> dict[FrontendKey, Frontend]:
+        """``old`` are its frontends as they were; ``listening`` says that only its endpoints can be others."""
+        if listening:
+            found = filled(old, service, endpoints, self.settings)
+        else:
+            found = frontends_of(service, endpoints, self.settings)
+            if old:
+                endpoints.keep_only(ports_of(found.values()))
         self.troubles.put_endpoints(key, service, endpoints)
         return found
 

@@ -1,0 +1,227 @@
+"""The candidates of one Service port, slice by slice: every endpoint as a backend, with its traits.
+
+    EndpointSlice ──▶ Group     backends and traits, endpoint by endpoint; the pools that were asked for
+         │ changes                 │ what did not change is the very same object
+         ▼                         ▼
+    EndpointSlice ──▶ Group     costs what is different, and a copy
+
+An endpoint that is the very same object as in the slice before is the very same backend.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import count, repeat
+from typing import Any
+
+from fairway.model.address import family_of
+from fairway.model.limits import is_port, usable
+from fairway.model.parts import Part
+from fairway.model.topology import READY, SERVING, TERMINATING, Candidate, traits_of
+from fairway.model.view import Backend, NodeSettings
+from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.ends import Ends, common_ends
+
+Place = tuple[str, int]
+"""Address and port."""
+PortName = tuple[str, str]
+"""A Service port as a slice's ports are told apart: its name, and its protocol."""
+
+_Candidate = tuple[Backend | None, int]
+"""None: what is written there cannot be used."""
+
+place_of: Callable[[Backend], Place] = operator.attrgetter("address", "port")
+
+
+class Group:
+    """The candidates of one EndpointSlice for one Service port. Nobody changes one; ``made`` grows.
+
+    ``some`` are the traits that any of them has. What `chosen` gives is made once; ``made`` has what was, by trait.
+    """
+
+    __slots__ = ("_backends", "_doubled", "_hidden", "_traits", "made", "numbers", "settings", "slice", "some")
+
+    def __init__(self, slice_: EndpointSlice, numbers: tuple[int, ...], settings: NodeSettings) -> None:
+        self.slice, self.numbers, self.settings = slice_, numbers, settings
+        self._backends: tuple[Backend | None, ...] = ()
+        """One for each number of each endpoint, in their order; None for what cannot be used."""
+        self._traits: tuple[int, ...] = ()
+        self._doubled = False
+        """Whether several may have one place, of which only the best counts; or some have none."""
+        self._hidden: frozenset[Place] = frozenset()
+        """What another slice has better."""
+        self.some = 0
+        self.made: dict[int, Part[Backend]] = {}
+
+    @classmethod
+    def of(cls, slice_: EndpointSlice, port: PortName, settings: NodeSettings, before: Group | None) -> Group:
+        """``before`` is that of the same slice and port as it was, if anybody knows it."""
+        found = cls(slice_, _numbers(slice_, port), settings)
+        if before is None or not before._is_like(found):
+            found._take(Ends(0, 0), NOBODY)
+            return found
+        if before.numbers and before.slice.endpoints is slice_.endpoints:
+            found._backends, found._traits, found._doubled = before._backends, before._traits, before._doubled
+            found.some, found.made = before.some, before.made
+            return found
+        found._take(common_ends(before.endpoints, found.endpoints, operator.is_not), before)
+        return found
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self.slice.endpoints or ()
+
+    def chosen(self, trait: int) -> Part[Backend]:
+        """The backends of those that have it, sorted by address as text and port."""
+        found = self.made.get(trait)
+        if found is None:
+            backends = [backend for backend, traits in self if traits & trait]
+            found = self.made[trait] = Part(sorted(backends, key=place_of))
+        return found
+
+    def __iter__(self) -> Iterator[Candidate]:
+        """Those that count, one for each place."""
+        known = zip(self._backends, self._traits, strict=True)
+        candidates = [(backend, traits) for backend, traits in known if backend is not None]
+        if not self._doubled and not self._hidden:
+            return iter(candidates)
+        best: dict[Place, Candidate] = {}
+        for one in candidates:
+            place = place_of(one[0])
+            best[place] = max(best.get(place, one), one, key=preference)
+        return iter([one for place, one in best.items() if place not in self._hidden])
+
+    def places(self) -> set[Place]:
+        return {place_of(one) for one in self._backends if one is not None}
+
+    def places_besides(self, other: Group) -> set[Place]:
+        """Those that the other group, of the same slice at another time, has not."""
+        if self._doubled or other._doubled:
+            return self.places() - other.places()
+        ends = common_ends(other._backends, self._backends, operator.is_not)
+        here, there = ({place_of(b) for b in ends.between(one._backends) if b is not None} for one in (self, other))
+        return here - there
+
+    def find(self, place: Place) -> Candidate:
+        """Who counts there; raises KeyError when nobody is."""
+        known = zip(self._backends, self._traits, strict=True)
+        there = [(one, traits) for one, traits in known if one is not None and place_of(one) == place]
+        if not there:
+            raise KeyError(place)
+        return max(there, key=preference)
+
+    def without(self, hidden: frozenset[Place]) -> Group:
+        """The same, but that nobody is at these places."""
+        if hidden == self._hidden:
+            return self
+        found = Group(self.slice, self.numbers, self.settings)
+        found._backends, found._traits, found._doubled = self._backends, self._traits, self._doubled
+        found._hidden = hidden
+        found.some = _any_of(traits for _, traits in found)
+        return found
+
+    def _is_like(self, other: Group) -> bool:
+        """Whether an endpoint means the same in both."""
+        one, another = self.slice, other.slice
+        same_slice = one.metadata.name == another.metadata.name and one.address_type == another.address_type
+        return same_slice and self.numbers == other.numbers and self.settings is other.settings
+
+    def _take(self, ends: Ends, before: Group) -> None:
+        """What both have at the ends is as before, and so is what was there before in another place."""
+        each = len(self.numbers)
+        first, last = ends.first * each, len(before._backends) - ends.last * each
+        left = list(zip(before._backends[first:last], before._traits[first:last], strict=True))
+        fresh = list(self._candidates(ends, before, left) if left else self._made_of(ends.between(self.endpoints)))
+        backends, traits = zip(*fresh, strict=True) if fresh else ((), ())
+        self._backends = (*before._backends[:first], *backends, *before._backends[last:])
+        self._traits = (*before._traits[:first], *traits, *before._traits[last:])
+        self._doubled = (before._doubled or bool(fresh)) and len(self.places()) < len(self._backends)
+        self.some = _any_of([traits for _, traits in self] if self._doubled else self._traits)
+        if before.made and not (self._doubled or before._doubled):
+            kept = set(map(_identity, left)) & set(map(_identity, fresh))
+            gone = [one for one in left if _identity(one) not in kept]
+            come = [one for one in fresh if _identity(one) not in kept]
+            self.made = {trait: _changed(part, trait, gone, come) for trait, part in before.made.items()}
+
+    def _candidates(self, ends: Ends, before: Group, left: Sequence[_Candidate]) -> Iterator[_Candidate]:
+        """Of the endpoints at neither end. ``left`` are those of the group before."""
+        each = len(self.numbers)
+        known = dict(zip(map(id, ends.between(before.endpoints)), count(0, each), strict=False))
+        there = {place_of(one): one for one, _ in left if one is not None}
+        for endpoint in ends.between(self.endpoints):
+            at = known.get(id(endpoint))
+            if at is not None:
+                yield from left[at : at + each]
+                continue
+            for backend, traits in self._made_of((endpoint,)):
+                same = there.get(place_of(backend)) if backend is not None else None
+                yield (same if same == backend else backend), traits
+
+    def _made_of(self, endpoints: Iterable[Endpoint]) -> Iterator[_Candidate]:
+        """The inner part runs once for each backend of a cluster: no call in it that need not be."""
+        settings, family, name = self.settings, self.slice.address_type, self.slice.metadata.name
+        here, numbers = settings.name, self.numbers
+        for endpoint in endpoints:
+            address = usable(endpoint.addresses[0]) if endpoint.addresses else None
+            if address is None or family_of(address) != family:
+                yield from repeat((None, 0), len(numbers))
+                continue
+            node, target = endpoint.node_name or "", endpoint.target_ref
+            local = node == here and node != ""
+            traits = traits_of(endpoint, local, settings)
+            for number in numbers:
+                backend = Backend(
+                    address=address,
+                    port=number,
+                    node=node,
+                    local=local,
+                    slice=name,
+                    target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
+                )
+                yield backend, traits
+
+
+NOBODY = Group(EndpointSlice(), (), NodeSettings(name=""))
+"""Of a slice that is not there."""
+
+
+def preference(one: Candidate) -> tuple[object, ...]:
+    """Who of several at one place counts: a running pod beats a terminating one that had the address before it."""
+    backend, traits = one
+    better = (not traits & TERMINATING, traits & READY, traits & SERVING)
+    return *better, backend.slice, backend.node, backend.target, traits
+
+
+def _any_of(traits: Iterable[int]) -> int:
+    return reduce(operator.or_, set(traits), 0)
+
+
+def _identity(one: tuple[Any, int]) -> tuple[int, int]:
+    return id(one[0]), one[1]
+
+
+def _changed(
+    part: Part[Backend],
+    trait: int,
+    gone: Iterable[_Candidate],
+    come: Iterable[_Candidate],
+) -> Part[Backend]:
+    """The backends with a trait, after some candidates have left and others have come."""
+    left = {id(one) for one, traits in gone if traits & trait}
+    new = [one for one, traits in come if traits & trait and one is not None]
+    if not left and not new:
+        return part
+    kept = [one for one in part if id(one) not in left] if left else list(part)
+    return Part(sorted(kept + new, key=place_of) if new else kept)
+
+
+def _numbers(slice_: EndpointSlice, port: PortName) -> tuple[int, ...]:
+    """The numbers that a slice has for a Service port: one, unless somebody wrote it by hand."""
+    found = [
+        one.port or 0
+        for one in slice_.ports or ()
+        if one.name is not None and (one.name, one.protocol) == port and is_port(one.port or 0)
+    ]
+    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
