@@ -16,7 +16,7 @@ from fairway.model.packet import ICMP
 from fairway.model.view import Action, ActionKind, Backend, Client, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.model.view import Pool as P
 from fairway.modes.nftables import NftablesMode, Program
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.expressions import GOTO, Jump, Verdict
 from fairway.modes.nftables.ruleset import number_bytes
 from fairway.modes.nftables.tables import Chain, Element, Rule
@@ -66,10 +66,10 @@ def program(*frontends: Frontend) -> Program:
     return MODE.program(NodeView(settings=SETTINGS, frontends={one.key: one for one in frontends}))
 
 
-def code_of(machine: Machine, *commands: p.Command) -> int:
+def code_of(machine: Machine, *commands: c.Command) -> int:
     """The errno with which the machine refuses; 0 when it accepts."""
     try:
-        machine.apply(p.Plan(commands))
+        machine.apply(c.Plan(commands))
     except KernelRefused as refused:
         return refused.code
     return 0
@@ -120,11 +120,11 @@ def test_a_damaged_table_is_repaired(machine: Machine) -> None:
     tables = EVERYTHING.tables()["ip"]
     lost = tuple(tables.elements["slots"].values())[:2]
     machine.apply(
-        p.Plan(
+        c.Plan(
             (
-                p.DeleteElements("ip", "fairway", tables.sets["slots"], lost),
-                p.FlushChain("ip", "fairway", "services"),
-                p.AddChain("ip", "fairway", Chain("intruder")),
+                c.DeleteElements("ip", "fairway", tables.sets["slots"], lost),
+                c.FlushChain("ip", "fairway", "services"),
+                c.AddChain("ip", "fairway", Chain("intruder")),
             )
         )
     )
@@ -136,14 +136,14 @@ def test_a_damaged_table_is_repaired(machine: Machine) -> None:
 
 def test_a_table_of_another_shape_is_replaced(machine: Machine) -> None:
     other = EVERYTHING.tables()["ip"].sets["cluster-ips"]._replace(comment="another version's")
-    machine.apply(p.Plan((p.AddTable("ip", "fairway"), p.AddSet("ip", "fairway", other))))
+    machine.apply(c.Plan((c.AddTable("ip", "fairway"), c.AddSet("ip", "fairway", other))))
     machine.apply(MODE.plan(Program(machine.read(), SETTINGS), EVERYTHING))
     assert machine.read() == EVERYTHING.tables()
 
 
 def test_a_table_can_be_owned_from_its_beginning_or_never(machine: Machine) -> None:
-    assert code_of(machine, p.AddTable("ip", "fairway")) == 0
-    assert code_of(machine, p.AddTable("ip", "fairway", persistent=True)) == errno.EOPNOTSUPP
+    assert code_of(machine, c.AddTable("ip", "fairway")) == 0
+    assert code_of(machine, c.AddTable("ip", "fairway", persistent=True)) == errno.EOPNOTSUPP
     owned = NftablesMode(persistent=True).program(NodeView(settings=SETTINGS, frontends={}))
     machine.apply(MODE.plan(Program(machine.read(), SETTINGS), owned))
     assert machine.read() == owned.tables()
@@ -156,8 +156,8 @@ def test_nothing_of_a_refused_plan_happens(machine: Machine) -> None:
     wrong = Element("frontends", known.key[:-4] + b"\xff\xff\0\0", known.data)
     code = code_of(
         machine,
-        p.DeleteElements("ip", "fairway", tables.sets["frontends"], (known,)),
-        p.DeleteElements("ip", "fairway", tables.sets["frontends"], (wrong,)),
+        c.DeleteElements("ip", "fairway", tables.sets["frontends"], (known,)),
+        c.DeleteElements("ip", "fairway", tables.sets["frontends"], (wrong,)),
     )
     assert code == errno.ENOENT
     assert machine.read() == EVERYTHING.tables()
@@ -173,23 +173,23 @@ def test_refusals_are_the_same(machine: Machine) -> None:
     loop = Rule((Verdict(Jump(GOTO, "dispatch")),))
     to_nowhere = Rule((Verdict(Jump(GOTO, "nowhere")),))
     unknown = frontends._replace(name="unknown")
-    assert code_of(machine, p.AddElements("ip", "fairway", frontends, (known,))) == 0
-    assert code_of(machine, p.AddElements("ip", "fairway", frontends, (other,))) == errno.EEXIST
-    assert code_of(machine, p.AddElements("ip", "fairway", actions, (nowhere,))) == errno.ENOENT
-    assert code_of(machine, p.AddElements("ip", "fairway", unknown, (known,))) == errno.ENOENT
-    assert code_of(machine, p.AddElements("ip", "nobody", frontends, (known,))) == errno.ENOENT
-    assert code_of(machine, p.DeleteElements("ip", "fairway", unknown, (known,))) == errno.ENOENT
-    assert code_of(machine, p.AddChain("ip", "fairway", Chain("services"))) == errno.EEXIST
-    assert code_of(machine, p.AddSet("ip", "fairway", frontends)) == errno.EEXIST
-    assert code_of(machine, p.DeleteSet("ip", "fairway", frontends)) == errno.EBUSY
-    assert code_of(machine, p.DeleteSet("ip", "fairway", unknown)) == errno.ENOENT
-    assert code_of(machine, p.DeleteChain("ip", "fairway", "balance-3")) == errno.EBUSY
-    assert code_of(machine, p.DeleteChain("ip", "fairway", "nowhere")) == errno.ENOENT
-    assert code_of(machine, p.FlushChain("ip", "fairway", "nowhere")) == errno.ENOENT
-    assert code_of(machine, p.AddRule("ip", "fairway", "nowhere", loop, "")) == errno.ENOENT
-    assert code_of(machine, p.AddRule("ip", "fairway", "services", to_nowhere, "")) == errno.ENOENT
-    assert code_of(machine, p.AddRule("ip", "fairway", "by-client", loop, "")) == errno.EMLINK
-    assert code_of(machine, p.DeleteTable("ip6", "nobody")) == errno.ENOENT
+    assert code_of(machine, c.AddElements("ip", "fairway", frontends, (known,))) == 0
+    assert code_of(machine, c.AddElements("ip", "fairway", frontends, (other,))) == errno.EEXIST
+    assert code_of(machine, c.AddElements("ip", "fairway", actions, (nowhere,))) == errno.ENOENT
+    assert code_of(machine, c.AddElements("ip", "fairway", unknown, (known,))) == errno.ENOENT
+    assert code_of(machine, c.AddElements("ip", "nobody", frontends, (known,))) == errno.ENOENT
+    assert code_of(machine, c.DeleteElements("ip", "fairway", unknown, (known,))) == errno.ENOENT
+    assert code_of(machine, c.AddChain("ip", "fairway", Chain("services"))) == errno.EEXIST
+    assert code_of(machine, c.AddSet("ip", "fairway", frontends)) == errno.EEXIST
+    assert code_of(machine, c.DeleteSet("ip", "fairway", frontends)) == errno.EBUSY
+    assert code_of(machine, c.DeleteSet("ip", "fairway", unknown)) == errno.ENOENT
+    assert code_of(machine, c.DeleteChain("ip", "fairway", "balance-3")) == errno.EBUSY
+    assert code_of(machine, c.DeleteChain("ip", "fairway", "nowhere")) == errno.ENOENT
+    assert code_of(machine, c.FlushChain("ip", "fairway", "nowhere")) == errno.ENOENT
+    assert code_of(machine, c.AddRule("ip", "fairway", "nowhere", loop, "")) == errno.ENOENT
+    assert code_of(machine, c.AddRule("ip", "fairway", "services", to_nowhere, "")) == errno.ENOENT
+    assert code_of(machine, c.AddRule("ip", "fairway", "by-client", loop, "")) == errno.EMLINK
+    assert code_of(machine, c.DeleteTable("ip6", "nobody")) == errno.ENOENT
     assert machine.read() == EVERYTHING.tables()
 
 
@@ -205,7 +205,7 @@ def test_a_plan_for_a_generation_that_has_passed_is_refused(machine: Machine) ->
 
 def test_an_empty_plan_changes_nothing(machine: Machine) -> None:
     before = machine.generation().number
-    machine.apply(p.Plan())
+    machine.apply(c.Plan())
     assert machine.generation().number == before
 
 

@@ -17,7 +17,7 @@ from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Intrusion, Nftables, Watcher
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.nftables import NftablesMode, Program
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import Element
 
 pytestmark = pytest.mark.kernel
@@ -96,7 +96,7 @@ def test_a_refusal_names_the_command_and_the_element(kernel: Nftables) -> None:
     there = list(wanted.tables()["ip"].elements["slots"].values())
     missing = Element("slots", there[0].key[:-4] + b"\x09\0\0\0")
     with pytest.raises(KernelRefused) as caught:
-        kernel.apply(p.Plan((p.DeleteElements("ip", "fairway", slots, (*there, missing)),)))
+        kernel.apply(c.Plan((c.DeleteElements("ip", "fairway", slots, (*there, missing)),)))
     assert str(caught.value) == (
         "delete element ip fairway slots { 10.96.0.1 . tcp . 80 . 9 }: "
         "the kernel answered ENOENT: No such file or directory"
@@ -107,7 +107,7 @@ def test_a_plan_can_be_checked_without_being_applied(kernel: Nftables) -> None:
     kernel.check(MODE.plan(MODE.empty(), program()))
     assert kernel.read() == {}
     with pytest.raises(KernelRefused) as caught:
-        kernel.check(p.Plan((p.DeleteTable("ip", "fairway"),)))
+        kernel.check(c.Plan((c.DeleteTable("ip", "fairway"),)))
     assert caught.value.code == errno.ENOENT
 
 

@@ -18,7 +18,7 @@ from fairway.kernel.nftables import Nftables, Owned, Standing
 from fairway.kernel.nftables_mode import open_nftables
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.nftables import NftablesMode, Program
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 
 pytestmark = pytest.mark.kernel
 
@@ -117,7 +117,7 @@ def test_tables_outlive_their_owner_and_the_next_one_takes_them(
 def test_whoever_does_not_want_to_own_orphans_changes_them_as_they_are(kernel: Nftables, other: Nftables) -> None:
     kernel.close()
     plan = PLAIN.plan(Program(other.read(), SETTINGS), PLAIN.program(view(3)))
-    assert not any(isinstance(one, p.DeleteTable) for one in plan.commands)
+    assert not any(isinstance(one, c.DeleteTable) for one in plan.commands)
     other.apply(plan)
     assert other.standings() == dict.fromkeys(("ip", "ip6"), Standing(persistent=True, owner=0))
 
@@ -128,7 +128,7 @@ def test_tables_of_an_earlier_version_are_replaced_at_once_and_remember_their_cl
     other.apply(PLAIN.plan(PLAIN.empty(), PLAIN.program(view())))
     run(["nft", "add", *REMEMBERED.split()], namespace=namespace)
     plan = OWNED.plan(Program(other.read(), SETTINGS), OWNED.program(view()))
-    assert plan.commands[0] == p.DeleteTable("ip", "fairway")
+    assert plan.commands[0] == c.DeleteTable("ip", "fairway")
     before = other.generation().number
     other.apply(plan)
     assert other.generation().number == before + 1

@@ -18,7 +18,7 @@ from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.model.view import NodeSettings
 from fairway.modes.nftables import NftablesMode, Plan, Program
-from fairway.modes.nftables.plan import DeleteTable
+from fairway.modes.nftables.commands import DeleteTable
 from tests.kernel.loaded_node import DNS_VIP, PORT, World, load, loaded_node
 from tests.kernel.proxy_world import NODE, VIP, Proxy, nft, until
 

@@ -6,8 +6,8 @@ import pytest
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.nftables import NftablesMode, Program
-from fairway.modes.nftables import plan as p
-from fairway.modes.nftables.plan import Plan
+from fairway.modes.nftables import commands as c
+from fairway.modes.nftables.commands import Plan
 
 MODE = NftablesMode()
 SETTINGS = NodeSettings(name="node-1", addresses=("192.168.0.2",), pod_networks=("10.244.0.0/16",))
@@ -81,7 +81,7 @@ def test_a_frontend_that_goes_takes_all_its_elements() -> None:
     held = program(frontend(1, 2))
     gone = {frontend().key: None}
     plan = MODE.plan_changes(held, gone)
-    assert all(isinstance(command, p.DeleteElements) for command in plan.commands)
+    assert all(isinstance(command, c.DeleteElements) for command in plan.commands)
     MODE.accept(held, gone)
     empty = program()
     kept = MODE.plan(held, empty).render()
@@ -96,7 +96,7 @@ def test_a_table_that_somebody_shaped_differently_is_replaced_in_one_transaction
     sets = {**table.sets, "slots": table.sets["slots"]._replace(data=None)}
     other.base["ip"] = table._replace(sets=sets)
     plan = MODE.plan(other, wanted)
-    assert plan.commands[:2] == (p.DeleteTable("ip", "fairway"), p.AddTable("ip", "fairway"))
+    assert plan.commands[:2] == (c.DeleteTable("ip", "fairway"), c.AddTable("ip", "fairway"))
 
 
 def test_a_table_that_nobody_can_own_is_replaced_by_one_that_can_be_but_never_the_other_way_round() -> None:
@@ -104,8 +104,8 @@ def test_a_table_that_nobody_can_own_is_replaced_by_one_that_can_be_but_never_th
     plain, persistent = MODE.program(view), NftablesMode(persistent=True).program(view)
     plan = MODE.plan(plain, persistent)
     assert plan.render().startswith("delete table ip fairway\nadd table ip fairway { flags owner, persist; }\n")
-    assert plan.commands[1] == p.AddTable("ip", "fairway", persistent=True)
-    assert MODE.plan(MODE.empty(), persistent).commands[0] == p.AddTable("ip", "fairway", persistent=True)
+    assert plan.commands[1] == c.AddTable("ip", "fairway", persistent=True)
+    assert MODE.plan(MODE.empty(), persistent).commands[0] == c.AddTable("ip", "fairway", persistent=True)
     assert not MODE.plan(persistent, plain)
     assert not MODE.plan(persistent, persistent)
 

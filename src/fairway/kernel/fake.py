@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fairway.kernel.nfnetlink import KernelRefused, Refusal
 from fairway.kernel.nftables import Generation
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.expressions import GOTO, JUMP, Jump, Lookup, Verdict
 from fairway.modes.nftables.tables import TABLE, Chain, Element, Family, Rule, Set, Table
 
@@ -31,7 +31,7 @@ class FakeNftables:
     _tables: dict[tuple[Family, str], Table] = field(default_factory=dict)
     _generation: int = 1
 
-    def apply(self, plan: p.Plan, generation: int | None = None) -> None:
+    def apply(self, plan: c.Plan, generation: int | None = None) -> None:
         """As `Nftables.apply`."""
         if not plan:
             return
@@ -55,9 +55,9 @@ class FakeNftables:
         return Generation(self._generation, self.process, "fake")
 
 
-def _apply(tables: dict[tuple[Family, str], Table], command: p.Command) -> None:
+def _apply(tables: dict[tuple[Family, str], Table], command: c.Command) -> None:
     key = (command.family, command.table)
-    if isinstance(command, p.AddTable):
+    if isinstance(command, c.AddTable):
         there = tables.setdefault(key, Table(command.family, {}, {}, {}, command.table, command.persistent))
         if command.persistent and not there.persistent:
             raise _Refused(errno.EOPNOTSUPP)
@@ -66,13 +66,13 @@ def _apply(tables: dict[tuple[Family, str], Table], command: p.Command) -> None:
         raise _Refused(errno.ENOENT)
     table = tables[key]
     match command:
-        case p.DeleteTable():
+        case c.DeleteTable():
             del tables[key]
-        case p.AddElements(_, _, declared, elements):
+        case c.AddElements(_, _, declared, elements):
             _add_elements(table, declared, elements)
-        case p.DeleteElements(_, _, declared, elements):
+        case c.DeleteElements(_, _, declared, elements):
             _delete_elements(table, declared, elements)
-        case p.AddSet(_, _, declared) | p.DeleteSet(_, _, declared):
+        case c.AddSet(_, _, declared) | c.DeleteSet(_, _, declared):
             _change_set(table, command, declared)
         case _:
             _change_chain(table, command)
@@ -101,8 +101,8 @@ def _delete_elements(table: Table, declared: Set, elements: Sequence[Element]) -
         del there[element.key]
 
 
-def _change_set(table: Table, command: p.AddSet | p.DeleteSet, declared: Set) -> None:
-    if isinstance(command, p.AddSet):
+def _change_set(table: Table, command: c.AddSet | c.DeleteSet, declared: Set) -> None:
+    if isinstance(command, c.AddSet):
         if declared.name in table.sets:
             raise _Refused(errno.EEXIST)
         table.sets[declared.name] = declared
@@ -115,21 +115,21 @@ def _change_set(table: Table, command: p.AddSet | p.DeleteSet, declared: Set) ->
     del table.elements[declared.name]
 
 
-def _change_chain(table: Table, command: p.Command) -> None:
+def _change_chain(table: Table, command: c.Command) -> None:
     match command:
-        case p.AddChain(_, _, chain):
+        case c.AddChain(_, _, chain):
             if chain.name in table.chains:
                 raise _Refused(errno.EEXIST)
             table.chains[chain.name] = Chain(chain.name, (), chain.hook)
-        case p.FlushChain(_, _, name):
+        case c.FlushChain(_, _, name):
             _must_exist(name, table.chains)
             table.chains[name] = table.chains[name]._replace(rules=())
-        case p.DeleteChain(_, _, name):
+        case c.DeleteChain(_, _, name):
             _must_exist(name, table.chains)
             if table.chains[name].rules or name in set(_targets(table)):
                 raise _Refused(errno.EBUSY)
             del table.chains[name]
-        case p.AddRule(_, _, name, rule, _):
+        case c.AddRule(_, _, name, rule, _):
             _must_exist(name, table.chains)
             _check_rule(table, rule)
             chain = table.chains[name]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
 from fairway.model.view import NodeSettings
-from fairway.modes.nftables.plan import Plan, plan
+from fairway.modes.nftables.commands import Plan
+from fairway.modes.nftables.plan import plan
 from fairway.modes.nftables.program import Program
 from fairway.modes.nftables.ruleset import AFFINITY, base
 from fairway.modes.nftables.structure import structure

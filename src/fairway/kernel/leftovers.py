@@ -37,7 +37,7 @@ from fairway.modes.iptables.leftovers import (
     without,
 )
 from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, sets
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import TABLE, read_frontend
 from fairway.modes.userspace.program import ADDRESSES
 from fairway.modes.xtables import FAMILIES, TABLES, Family
@@ -168,7 +168,7 @@ class Table:
     def remove(self) -> None:
         with Nftables(self.name) as nftables:
             if self.family in nftables.standings():
-                nftables.apply(p.Plan((p.DeleteTable(self.family, self.name),)))
+                nftables.apply(c.Plan((c.DeleteTable(self.family, self.name),)))
 
 
 @dataclass(frozen=True)

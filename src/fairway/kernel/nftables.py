@@ -28,7 +28,7 @@ from fairway.kernel.nfnetlink import (
     text,
 )
 from fairway.kernel.sockets import holder
-from fairway.modes.nftables import plan as p
+from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Family, Rule, Set, Table
 
 _GROUP = 7
@@ -73,7 +73,7 @@ class Generation(NamedTuple):
 class Machine(Protocol):
     """What applies Plans: a kernel, or a machine in memory that behaves like one."""
 
-    def apply(self, plan: p.Plan, generation: int | None = None) -> None: ...
+    def apply(self, plan: c.Plan, generation: int | None = None) -> None: ...
 
     def read(self) -> dict[Family, Table]: ...
 
@@ -101,14 +101,14 @@ class Nftables:
         """The kernel's name for the socket that Plans go through, for a `Watcher` that need not hear of them."""
         return self._netlink.port
 
-    def apply(self, plan: p.Plan, generation: int | None = None) -> None:
+    def apply(self, plan: c.Plan, generation: int | None = None) -> None:
         """One transaction. With a generation number the kernel refuses (ERESTART) if anything changed since then.
 
         `Owned` says whose a table is when that is the reason. Tables that the Plan makes persistent are this socket's.
         What packets remember in sets that a Plan replaces by others of the same kind is kept.
         """
         messages = list(requests(plan))
-        if replaced := [one.family for one in plan.commands if type(one) is p.DeleteTable]:
+        if replaced := [one.family for one in plan.commands if type(one) is c.DeleteTable]:
             messages += self._memories(plan, replaced)
         try:
             self._netlink.batch(messages, generation)
@@ -116,7 +116,7 @@ class Nftables:
             self._explain(refused)
             raise
 
-    def check(self, plan: p.Plan) -> None:
+    def check(self, plan: c.Plan) -> None:
         """Whether the kernel would accept the Plan (KernelRefused when not); nothing is changed."""
         self._netlink.batch(list(requests(plan)), commit=False)
 
@@ -243,11 +243,11 @@ class Nftables:
         asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {name}")
         return (reply.body for reply in self._netlink.dump(asked))
 
-    def _memories(self, plan: p.Plan, replaced: Sequence[Family]) -> Iterator[Request]:
+    def _memories(self, plan: c.Plan, replaced: Sequence[Family]) -> Iterator[Request]:
         """What packets remember in tables that are replaced, for sets of the same name and kind in the new ones."""
         there = {(family, one.name): one for family in replaced for _, one in self._read_sets(family)}
         for command in plan.commands:
-            if not isinstance(command, p.AddSet) or not command.set.capacity:
+            if not isinstance(command, c.AddSet) or not command.set.capacity:
                 continue
             family, _, declared = command
             if there.get((family, declared.name)) == declared:
@@ -279,37 +279,37 @@ def read_generation(reply: Reply) -> Generation:
     return Generation(number(at[1]), number(at.get(2, b"\0")), string(at.get(3, b"")))
 
 
-def requests(plan: p.Plan) -> Iterator[Request]:
+def requests(plan: c.Plan) -> Iterator[Request]:
     """The messages of a Plan, in order."""
     identity = 0
     for command in plan.commands:
         match command:
-            case p.AddElements(family, table, declared, elements):
+            case c.AddElements(family, table, declared, elements):
                 yield from codec.new_elements(family, table, declared, elements)
-            case p.DeleteElements(family, table, declared, elements):
+            case c.DeleteElements(family, table, declared, elements):
                 yield from codec.delete_elements(family, table, declared, elements)
-            case p.AddSet(family, table, declared):
+            case c.AddSet(family, table, declared):
                 identity += 1
                 yield codec.new_set(family, table, declared, identity)
             case _:
                 yield _request(command)
 
 
-def _request(command: p.Command) -> Request:
+def _request(command: c.Command) -> Request:
     match command:
-        case p.AddTable(family, table, persistent):
+        case c.AddTable(family, table, persistent):
             return codec.new_table(family, table, _TABLE_COMMENT, _OWNER | _PERSIST if persistent else 0)
-        case p.DeleteTable(family, table):
+        case c.DeleteTable(family, table):
             return codec.delete_table(family, table)
-        case p.AddChain(family, table, chain):
+        case c.AddChain(family, table, chain):
             return codec.new_chain(family, table, chain)
-        case p.DeleteChain(family, table, name):
+        case c.DeleteChain(family, table, name):
             return codec.delete_chain(family, table, name)
-        case p.FlushChain(family, table, name):
+        case c.FlushChain(family, table, name):
             return codec.flush_chain(family, table, name)
-        case p.AddRule(family, table, name, rule, words):
+        case c.AddRule(family, table, name, rule, words):
             return codec.new_rule(family, table, name, rule, words)
-        case p.DeleteSet(family, table, declared):
+        case c.DeleteSet(family, table, declared):
             return codec.delete_set(family, table, declared.name)
     raise AssertionError(f"not a command of one message: {command}")
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from fairway.model.packet import Packet, Trace
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, NodeView
-from fairway.modes.nftables import plan as planning
+from fairway.modes.nftables import change, plan
+from fairway.modes.nftables.commands import Plan
 from fairway.modes.nftables.compile import compile_frontend, unsupported
 from fairway.modes.nftables.evaluate import evaluate
-from fairway.modes.nftables.plan import Plan
 from fairway.modes.nftables.program import Fragment, Program, render
 from fairway.modes.nftables.ruleset import base
 
@@ -31,11 +31,11 @@ class NftablesMode:
         settings = view.settings
         fragments = (compile_frontend(frontend, settings) for frontend in view.frontends.values())
         tables = {family: one._replace(persistent=self.persistent) for family, one in base(settings).items()}
-        return planning.build(Program(tables, settings), fragments)
+        return plan.build(Program(tables, settings), fragments)
 
     def adopt(self, held: Program, wanted: Program) -> Program:
         """The wanted Program with its slots in the order in which the kernel holds them, so that a restart is quiet."""
-        return planning.adopt(held, wanted)
+        return plan.adopt(held, wanted)
 
     def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
         return compile_frontend(frontend, settings)
@@ -44,13 +44,13 @@ class NftablesMode:
         return unsupported(frontend)
 
     def plan(self, old: Program, new: Program) -> Plan:
-        return planning.plan(old, new)
+        return plan.plan(old, new)
 
     def plan_changes(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> Plan:
-        return planning.plan_changes(program, changes)
+        return change.plan_changes(program, changes)
 
     def accept(self, program: Program, changes: Mapping[FrontendKey, Fragment | None]) -> None:
-        planning.accept(program, changes)
+        change.accept(program, changes)
 
     def evaluate(self, program: Program, packet: Packet, remembered: Backend | None = None) -> Trace:
         return evaluate(program, packet, remembered)
