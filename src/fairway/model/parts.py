@@ -137,6 +137,8 @@ def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
     """
     if old is new:
         return _SAME
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        return _within(old, new)
     if isinstance(old, Parts) and isinstance(new, Parts) and (at := new.came_from(old)) is not None:
         return _within(old.parts[at], new.parts[at])
     before, after = parts_of(old), parts_of(new)
@@ -146,6 +148,6 @@ def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
 
 
 def _within(old: tuple[T, ...], new: tuple[T, ...]) -> Difference[T]:
-    ends = common_ends(old, new, operator.is_not)
-    gone, come = tuple(ends.between(old)), tuple(ends.between(new))
+    first, last = common_ends(old, new, operator.is_not)
+    gone, come = old[first : len(old) - last], new[first : len(new) - last]
     return Difference((gone,) if gone else (), (come,) if come else ())
