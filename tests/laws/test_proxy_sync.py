@@ -113,8 +113,8 @@ def test_a_proxy_that_starts_afresh_moves_nothing_that_clients_can_notice(rounds
     for key, fragment in fresh.fragments.items():
         kept = program.fragments[key]
         assert kept.elements == fragment.elements
-        assert {first: set(slots) for first, slots in kept.slots.items()} == {
-            first: set(slots) for first, slots in fragment.slots.items()
+        assert {slots.first: set(slots) for slots in kept.slots} == {
+            slots.first: set(slots) for slots in fragment.slots
         }
     memory.apply(MODE.plan(memory.read_back(), fresh))
     assert not MODE.plan(memory.read_back(), fresh)

@@ -49,7 +49,7 @@ class MemoryMode:
     def program(self, view: NodeView) -> Program:
         return {key: self.compile(one, view.settings) for key, one in view.frontends.items()}
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: Program | None = None) -> Fragment:
         if frontend.key in self.lacking:
             raise ApplyFailed(f"no room for {frontend.key}")
         return frontend, settings.zone

@@ -51,8 +51,9 @@ class Mode(Protocol[ProgramT, FragmentT, PlanT]):
         """The whole Program of a node."""
         ...
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> FragmentT:
-        """One frontend's share."""
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: ProgramT | None = None) -> FragmentT:
+        """One frontend's share. It does not depend on ``program``, the one that it is to be a change of: a mode may
+        take from there what has not changed."""
         ...
 
     def unsupported(self, frontend: Frontend) -> list[str]:

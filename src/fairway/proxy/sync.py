@@ -371,9 +371,10 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """One that cannot be compiled now, as where no port is left for its listener, stays as it was."""
         made: dict[FrontendKey, FragmentT | None] = {}
         failed: dict[FrontendKey, str] = {}
+        settings, wanted = self._cache.settings, self._state.wanted
         for key, one in frontends.items():
             try:
-                made[key] = self._mode.compile(one, self._cache.settings) if one else None
+                made[key] = self._mode.compile(one, settings, wanted) if one else None
             except ApplyFailed as error:
                 failed[key] = str(error)
         if failed:

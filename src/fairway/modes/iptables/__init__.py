@@ -38,7 +38,7 @@ class IptablesMode:
         """The wanted Program as it is: which rules there are, and their order, follows from the frontends alone."""
         return wanted
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: Program | None = None) -> Fragment:
         return compile_frontend(frontend, settings, self.options)
 
     def unsupported(self, frontend: Frontend) -> list[str]:

@@ -38,7 +38,7 @@ class IpvsMode:
         wanted.keep_schedulers(held.loose)
         return wanted
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: Program | None = None) -> Fragment:
         return compile_frontend(frontend, settings, self.options)
 
     def unsupported(self, frontend: Frontend) -> list[str]:

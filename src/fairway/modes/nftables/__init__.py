@@ -37,8 +37,10 @@ class NftablesMode:
         """The wanted Program with its slots in the order in which the kernel holds them, so that a restart is quiet."""
         return plan.adopt(held, wanted)
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
-        return compile_frontend(frontend, settings)
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: Program | None = None) -> Fragment:
+        if program is None or program.settings != settings:
+            return compile_frontend(frontend, settings)
+        return compile_frontend(frontend, settings, program.fragments.get(frontend.key))
 
     def unsupported(self, frontend: Frontend) -> list[str]:
         return unsupported(frontend)

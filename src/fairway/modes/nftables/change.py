@@ -1,16 +1,21 @@
-"""From a Program to the same with some frontends' Fragments replaced: nothing here looks at any other frontend."""
+"""From a Program to the same with some frontends' Fragments replaced: nothing here looks at any other frontend.
+
+What two Fragments of a frontend share is mostly the very same object in both, and is passed over as such.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, zip_longest
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
+from fairway.model.parts import difference
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables.commands import AddChain, AddElements, Command, DeleteElements, Plan, add_rules
 from fairway.modes.nftables.program import Fragment, Program
-from fairway.modes.nftables.slots import Slots
+from fairway.modes.nftables.slots import Slots, exchanged
 from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import Element, Family, Set
 
@@ -19,7 +24,7 @@ Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
 def plan_changes(program: Program, changes: Changes) -> Plan:
     """From a Program to the same with some Fragments replaced, or gone (None)."""
-    counted = _Change.of(program, changes)
+    counted = _Change(program, changes)
     program.counted = (dict(changes), counted)
     return counted.plan()
 
@@ -27,7 +32,7 @@ def plan_changes(program: Program, changes: Changes) -> Plan:
 def accept(program: Program, changes: Changes) -> None:
     """Record that the plan for these changes has been applied. What `plan_changes` counted out is not counted again."""
     known, program.counted = program.counted, None
-    change = known[1] if known is not None and _same(known[0], changes) else _Change.of(program, changes)
+    change = known[1] if known is not None and known[0] == changes else _Change(program, changes)
     for family, numbers in change.numbers.items():
         program.numbers[family] |= numbers
     for key, fragment in change.settled.items():
@@ -37,109 +42,110 @@ def accept(program: Program, changes: Changes) -> None:
             program.fragments[key] = fragment
 
 
-def _same(one: Changes, other: Changes) -> bool:
-    """Whether they hold the very same Fragments."""
-    return one.keys() == other.keys() and all(one[key] is fragment for key, fragment in other.items())
-
-
-@dataclass
 class _Change:
     """What some replaced Fragments change, counted out without a look at the others."""
 
-    program: Program
-    settled: dict[FrontendKey, Fragment | None] = field(default_factory=dict)
-    leaving: dict[tuple[Family, str], list[Element]] = field(default_factory=dict)
-    coming: dict[tuple[Family, str], list[Element]] = field(default_factory=dict)
-    numbers: dict[Family, set[int]] = field(default_factory=dict)
+    __slots__ = ("coming", "leaving", "numbers", "program", "settled")
 
-    @classmethod
-    def of(cls, program: Program, changes: Changes) -> _Change:
-        change = cls(program)
-        for key, fragment in changes.items():
-            change.settled[key] = change.settle(program.fragments.get(key), fragment)
-        return change
+    def __init__(self, program: Program, changes: Changes) -> None:
+        self.program = program
+        self.leaving: dict[tuple[Family, str], list[Element]] = {}
+        self.coming: dict[tuple[Family, str], list[Element]] = {}
+        self.numbers: dict[Family, set[int]] = {}
+        there = program.fragments
+        self.settled = {key: self.settle(there.get(key), fragment) for key, fragment in changes.items()}
 
     def settle(self, old: Fragment | None, new: Fragment | None) -> Fragment | None:
         """Note what is different; the new Fragment with its slots as near to the old one's as can be."""
-        if new is not None:
-            missing = new.numbers - self.program.numbers[new.family]
-            if missing:
-                self.numbers.setdefault(new.family, set()).update(missing)
-        if old is not None and new is not None:
-            if old.elements != new.elements:
-                self.elements(old, new)
-            if _alike(old, new):
-                if not (old.fixed or new.fixed):
-                    return self.slots(old, new)
-                self.places(old, new)
-                return new
-        elif old is not None or new is not None:
+        if new is not None and not new.numbers <= self.program.numbers[new.family]:
+            self.numbers.setdefault(new.family, set()).update(new.numbers - self.program.numbers[new.family])
+        if old is None or new is None:
+            if fragment := old or new:
+                self.all(fragment, self.leaving if old else self.coming)
+            return new
+        if old.elements is not new.elements:
             self.elements(old, new)
-        self.all_slots(old, new)
-        return new
+        if not _alike(old, new):
+            self.instead(old, new, old.all_slots(), new.all_slots())
+            self.instead(old, new, old.remembered(), new.remembered())
+            return new
+        if old.fixed or new.fixed:
+            self.places(old, new)
+            self.instead(old, new, old.remembered(), new.remembered())
+            return new
+        if old.identities:
+            self.remembered(old, new)
+        return self.slots(old, new)
 
-    def elements(self, old: Fragment | None, new: Fragment | None) -> None:
-        """What one Fragment of a frontend has and the other has not, or has with other data."""
-        for these, others, into in ((old, new, self.leaving), (new, old, self.coming)):
-            there = {(one.set, one.key): one for one in others.elements} if others else {}
-            for element in these.elements if these else ():
-                if there.get((element.set, element.key)) != element:
-                    _note(into, these, element)
+    def all(self, fragment: Fragment, into: dict[tuple[Family, str], list[Element]]) -> None:
+        """Of a frontend that comes or goes."""
+        for element in chain(fragment.elements, fragment.all_slots(), fragment.remembered()):
+            _note(into, fragment, element)
+
+    def elements(self, old: Fragment, new: Fragment) -> None:
+        """Those that are not about a single backend."""
+        before, after = old.elements, new.elements
+        if len(before) == len(after):
+            pairs = [(was, now) for was, now in zip(before, after, strict=True) if was is not now]
+            self.instead(old, new, [was for was, _ in pairs], [now for _, now in pairs])
+        else:
+            self.instead(old, new, before, after)
+
+    def instead(self, old: Fragment, new: Fragment, gone: Iterable[Element], come: Iterable[Element]) -> None:
+        """Some elements of one Fragment give way to others, where these are not the same."""
+        before = {(one.set, one.key): one for one in gone}
+        after = {(one.set, one.key): one for one in come}
+        for at, element in before.items():
+            if after.get(at) != element:
+                _note(self.leaving, old, element)
+        for at, element in after.items():
+            if before.get(at) != element:
+                _note(self.coming, new, element)
 
     def slots(self, old: Fragment, new: Fragment) -> Fragment:
         """Only what moves, so that a change of one backend among many costs one backend."""
-        settled: dict[int, Slots] = {}
-        for first, before in old.slots.items():
-            if first not in new.slots:
-                for number, data in enumerate(before, first):
-                    _note(self.leaving, old, old.slot(number, data))
-        for first, wanted in new.slots.items():
-            there = old.slots.get(first)
-            if there is None:
-                settled[first] = wanted
-                for number, data in enumerate(wanted, first):
-                    _note(self.coming, new, new.slot(number, data))
-                continue
-            moves = there.moves(wanted.pool)
-            for number, now in moves.items():
-                if number < len(there):
-                    _note(self.leaving, old, old.slot(first + number, there[number]))
-                if now is not None:
-                    _note(self.coming, new, new.slot(first + number, now))
-            settled[first] = there.moved(wanted.pool, moves)
-        return replace(new, slots=settled)
+        pools = _pools(old, new)
+        settled = [after if before is after else self.moved(old, before, new, after) for before, after in pools]
+        return replace(new, slots=tuple([one for one in settled if len(one)]))
+
+    def moved(self, old: Fragment, before: Slots, new: Fragment, wanted: Slots) -> Slots:
+        """The slots of one pool, now."""
+        moves, first, size = before.moves(wanted), before.first, len(before)
+        for number, now in moves.items():
+            if number < size:
+                _note(self.leaving, old, old.slot(first + number, before[number]))
+            if now is not None:
+                _note(self.coming, new, new.slot(first + number, now))
+        return before.moved(wanted, moves)
+
+    def remembered(self, old: Fragment, new: Fragment) -> None:
+        """What clients remember backends by; nobody who stays has another number now."""
+        for before, after in _pools(old, new):
+            gone, come = exchanged(difference(before.pool, after.pool))
+            for one in gone:
+                _note(self.leaving, old, old.remembered_as(before.first, one))
+            for one in come:
+                _note(self.coming, new, new.remembered_as(after.first, one))
 
     def places(self, old: Fragment, new: Fragment) -> None:
         """Only those that hold another backend, of slots whose order is not free."""
-        for first in sorted(old.slots.keys() | new.slots.keys()):
-            pairs = zip_longest(old.slots.get(first, ()), new.slots.get(first, ()))
-            moved = ((number, was, now) for number, (was, now) in enumerate(pairs, first) if was != now)
-            for number, was, now in moved:
-                if was is not None:
+        for before, after in _pools(old, new):
+            for number, (was, now) in enumerate(zip_longest(before, after), before.first):
+                if was is not None and was != now:
                     _note(self.leaving, old, old.slot(number, was))
-                if now is not None:
+                if now is not None and was != now:
                     _note(self.coming, new, new.slot(number, now))
-
-    def all_slots(self, old: Fragment | None, new: Fragment | None) -> None:
-        """Of a frontend that comes or goes, or whose slots hold something else."""
-        before = {(one.set, one.key): one for one in old.all_slots()} if old else {}
-        after = {(one.set, one.key): one for one in new.all_slots()} if new else {}
-        for these, element in ((old, one) for at, one in before.items() if after.get(at) != one):
-            _note(self.leaving, these, element)
-        for these, element in ((new, one) for at, one in after.items() if before.get(at) != one):
-            _note(self.coming, these, element)
 
     def plan(self) -> Plan:
         commands: list[Command] = [
-            DeleteElements(family, *self.place(family, name), tuple(elements))
+            DeleteElements(family, *self.place(family, name), elements)
             for (family, name), elements in self.leaving.items()
         ]
         for family, numbers in self.numbers.items():
             for number in sorted(numbers):
                 commands += self.structure(family, number)
         commands += [
-            AddElements(family, *self.place(family, name), tuple(elements))
-            for (family, name), elements in self.coming.items()
+            AddElements(family, *self.place(family, name), elements) for (family, name), elements in self.coming.items()
         ]
         return Plan(tuple(commands))
 
@@ -150,20 +156,28 @@ class _Change:
     def structure(self, family: Family, number: int) -> Iterator[Command]:
         chains, entries = structure(family, number)
         table = self.program.base[family]
-        for chain in chains:
-            yield AddChain(family, table.name, chain)
-            yield from add_rules(table, chain)
+        for chain_ in chains:
+            yield AddChain(family, table.name, chain_)
+            yield from add_rules(table, chain_)
         for element in entries:
             yield AddElements(family, *self.place(family, element.set), (element,))
 
 
 def _alike(old: Fragment, new: Fragment) -> bool:
     """Whether the same backend makes the same slot in both."""
-    if old.slots_are_in != new.slots_are_in:
-        return False
-    return all(new.identities.get(backend, number) == number for backend, number in old.identities.items())
+    return old.slots_are_in == new.slots_are_in and (not old.identities or new.identities.agree(old.identities))
 
 
-def _note(into: dict[tuple[Family, str], list[Element]], fragment: Fragment | None, element: Element) -> None:
-    assert fragment is not None
-    into.setdefault((fragment.family, element.set), []).append(element)
+def _pools(old: Fragment, new: Fragment) -> list[tuple[Slots, Slots]]:
+    """The slots of each pool that either has, in both; one of the two may have nobody."""
+    pairs = [(before, new.slots_from(before.first) or Slots((), first=before.first)) for before in old.slots]
+    come = [(Slots((), first=after.first), after) for after in new.slots if old.slots_from(after.first) is None]
+    return sorted([*pairs, *come], key=lambda pair: pair[0].first) if come else pairs
+
+
+def _note(into: dict[tuple[Family, str], list[Element]], fragment: Fragment, element: Element) -> None:
+    at = (fragment.family, element.set)
+    if there := into.get(at):
+        there.append(element)
+    else:
+        into[at] = [element]

@@ -7,8 +7,10 @@ counted out in `change`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
+
+from msgspec.structs import replace
 
 from fairway.modes.nftables.commands import (
     AddChain,
@@ -125,7 +127,7 @@ def build(program: Program, fragments: Iterable[Fragment]) -> Program:
     for fragment in fragments:
         program.fragments[fragment.frontend.key] = fragment
         program.numbers[fragment.family] |= fragment.numbers
-        for slots in fragment.slots.values():
+        for slots in fragment.slots:
             slots.prepare()
     return program
 
@@ -138,15 +140,15 @@ def adopt(held: Program, wanted: Program) -> Program:
         if table is None or fragment.fixed or not fragment.slots:
             continue
         there = table.elements.get(fragment.slots_are_in, {})
-        slots = {first: _adopted(there, fragment, first, some) for first, some in fragment.slots.items()}
+        slots = tuple([_adopted(there, fragment, some) for some in fragment.slots])
         wanted.fragments[key] = replace(fragment, slots=slots)
     return wanted
 
 
-def _adopted(there: Mapping[bytes, Element], fragment: Fragment, first: int, slots: Slots) -> Slots:
-    before = list(_in_slots(there, fragment, first))
+def _adopted(there: Mapping[bytes, Element], fragment: Fragment, slots: Slots) -> Slots:
+    before = list(_in_slots(there, fragment, slots.first))
     wanted = list(slots)
-    return slots if before == wanted else Slots(slots.pool, near(wanted, before))
+    return slots if before == wanted else Slots(slots.pool, b"".join(near(wanted, before)), first=slots.first)
 
 
 def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) -> Iterator[bytes]:

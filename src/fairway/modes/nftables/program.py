@@ -15,12 +15,16 @@ from dataclasses import dataclass, field
 from itertools import chain as chained
 from typing import Any, overload
 
+import msgspec
+
 from fairway.model.packet import ICMP
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
+from fairway.modes.nftables.identities import Identities, identity
+from fairway.modes.nftables.rows import Rows, suffix_of
 from fairway.modes.nftables.ruleset import ACTIONS, DRAW, LOCAL, number_bytes
 from fairway.modes.nftables.slots import Slots
-from fairway.modes.nftables.structure import identity, structure
+from fairway.modes.nftables.structure import structure
 from fairway.modes.nftables.tables import (
     ADDRESS_BYTES,
     Chain,
@@ -35,36 +39,45 @@ from fairway.modes.nftables.tables import (
 )
 
 
-@dataclass(slots=True)
-class Fragment:
+class Fragment(msgspec.Struct, frozen=True, gc=False):
     """One frontend's share. No element belongs to two frontends: each changes without a look at the others.
 
-    ``slots`` has each pool by the number its first slot has. Their order is free; `plan` keeps it near what the kernel
-    holds. Nobody changes a Fragment.
+    ``slots`` are those of each pool that has any. Their order is free; `plan` keeps it near what the kernel holds.
+    ``elements`` are all that are not about a single backend.
     """
 
     frontend: Frontend
     family: Family
     elements: tuple[Element, ...]
-    slots: dict[int, Slots] = field(default_factory=dict)
+    slots: tuple[Slots, ...]
+    identities: Identities
+    """With session affinity: what each backend is remembered by. Slots hold these then."""
     numbers: frozenset[int] = frozenset()
     """The structure this frontend needs, by the numbers that lead to it."""
     fixed: bool = False
     """Whether each slot has its backend by a rule, so that their order is not free."""
-    identities: dict[bytes, int] = field(default_factory=dict)
-    """With session affinity: what each backend is remembered by. Slots hold these then."""
     key: bytes = b""
     """The frontend as the start of every key that is about it."""
+    rows: Rows | None = None
+    """Its table of actions; None for one that is an address alone."""
 
     @property
     def slots_are_in(self) -> str:
         """The name of the map."""
         return "sticky-slots" if self.identities else "slots"
 
+    def slots_from(self, first: int) -> Slots | None:
+        """The pool whose slots begin with that number."""
+        for one in self.slots:
+            if one.first == first:
+                return one
+        return None
+
     def slot(self, number: int, data: bytes) -> Element:
-        if self.identities:
-            data = number_bytes(self.identities.get(data, 0))
-        return Element(self.slots_are_in, self.key + number_bytes(number), data)
+        if not self.identities:
+            return Element("slots", self.key + number_bytes(number), data)
+        held = number_bytes(self.identities.get(data, 0))
+        return Element(self.slots_are_in, self.key + number_bytes(number), held)
 
     def backend_of_slot(self, data: bytes) -> bytes:
         """The backend's bytes for what a slot holds; as they are when no backend here has that identity."""
@@ -75,18 +88,30 @@ class Fragment:
 
     def all_slots(self) -> Iterator[Element]:
         name, key = self.slots_are_in, self.key
-        for first, backends in self.slots.items():
-            for index, data in enumerate(backends, first):
+        for slots in self.slots:
+            for index, data in enumerate(slots, slots.first):
                 held = number_bytes(self.identities.get(data, 0)) if self.identities else data
                 yield Element(name, key + number_bytes(index), held)
+
+    def remembered(self) -> Iterator[Element]:
+        """With session affinity: the backends by what clients remember of them."""
+        for slots in self.slots if self.identities else ():
+            for backend in dict.fromkeys(slots):
+                yield self.remembered_as(slots.first, backend)
+
+    def remembered_as(self, first: int, backend: bytes) -> Element:
+        """One of them, in the pool whose slots begin with that number."""
+        key = self.key + number_bytes(self.identities[backend])
+        return Element(f"sticky-backends{suffix_of(first)}", key, backend)
 
     def find(self, name: str, key: bytes) -> Element | None:
         """The element of a set that this frontend put there."""
         if name != self.slots_are_in:
-            return next((one for one in self.elements if one.set == name and one.key == key), None)
+            there = chained(self.elements, self.remembered())
+            return next((one for one in there if one.set == name and one.key == key), None)
         number = int.from_bytes(key[-4:], sys.byteorder)
         first = LOCAL if number >= LOCAL else 0
-        backends = self.slots.get(first, ())
+        backends = self.slots_from(first) or ()
         return self.slot(number, backends[number - first]) if number - first < len(backends) else None
 
     def backend(self, data: bytes) -> Backend | None:
@@ -108,7 +133,7 @@ class AllSlots(Sequence[Element]):
 
     def __init__(self, fragments: Sequence[Fragment]) -> None:
         self._fragments = fragments
-        self._size = sum(len(slots) for one in fragments for slots in one.slots.values())
+        self._size = sum(len(slots) for one in fragments for slots in one.slots)
 
     def __len__(self) -> int:
         return self._size
@@ -160,6 +185,8 @@ class Program:
         for fragment in self.fragments.values():
             into = found[fragment.family]
             for element in fragment.elements:
+                into[element.set].append(element)
+            for element in fragment.remembered() if fragment.identities else ():
                 into[element.set].append(element)
             if fragment.slots:
                 slots.setdefault((fragment.family, fragment.slots_are_in), []).append(fragment)

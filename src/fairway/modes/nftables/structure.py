@@ -13,8 +13,6 @@ backends is the same lookup that finds the address. So nobody has to look for th
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Set
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -40,14 +38,6 @@ class Structure(NamedTuple):
 
     chains: tuple[Chain, ...]
     elements: tuple[Element, ...]
-
-
-def identity(backend: bytes, taken: Set[int] = frozenset()) -> int:
-    """A number for a backend's address and port: the same at every start, so that a client keeps it over a restart."""
-    found = zlib.crc32(backend) | 0x10001  # neither half is 0, which nft would not print
-    while found in taken:
-        found = (found + 2) & 0xFFFFFFFF | 0x10001
-    return found
 
 
 @lru_cache(maxsize=4096)

@@ -50,11 +50,12 @@ class UserspaceMode:
                 frontends[key] = carried_frontend(frontend, made)
         return Program(self._carrier.program(NodeView(settings=view.settings, frontends=frontends)), listeners)
 
-    def compile(self, frontend: Frontend, settings: NodeSettings) -> Fragment:
+    def compile(self, frontend: Frontend, settings: NodeSettings, program: Program | None = None) -> Fragment:
+        carried = program.carried if program else None
         if frontend.relaying is None:
-            return Fragment(self._carrier.compile(frontend, settings))
+            return Fragment(self._carrier.compile(frontend, settings, carried))
         made = listeners_of(frontend, self._ports)
-        return Fragment(self._carrier.compile(carried_frontend(frontend, made), settings), made)
+        return Fragment(self._carrier.compile(carried_frontend(frontend, made), settings, carried), made)
 
     def unsupported(self, frontend: Frontend) -> list[str]:
         if frontend.relaying is None:
