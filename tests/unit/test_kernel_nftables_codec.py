@@ -110,5 +110,5 @@ def test_a_pointer_into_a_message_names_the_element() -> None:
     elements = [Element("cluster-ips", bytes((10, 96, 0, n))) for n in range(4)]
     (request,) = codec.new_elements("ip", "fairway", declared, elements)
     assert request.pointer is not None
-    assert request.pointer(request.body.index(bytes((10, 96, 0, 2)))) == "{ 10.96.0.2 }"
-    assert request.pointer(None) == "{ 4 elements }"
+    assert request.pointer(request.body, request.body.index(bytes((10, 96, 0, 2)))) == "{ 10.96.0.2 }"
+    assert request.pointer(request.body, None) == "{ 4 elements }"

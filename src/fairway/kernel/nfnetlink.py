@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
 
@@ -45,8 +46,9 @@ _AT_ONCE = 400
 
 HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
-_GENERIC = struct.Struct("=BBH")
-BODY = HEADER.size + _GENERIC.size
+_MESSAGE = struct.Struct("=IHHIIBBH")
+"""The header, and netfilter's own behind it."""
+BODY = _MESSAGE.size
 """Where the attributes of a message start."""
 
 _PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
@@ -113,23 +115,27 @@ class Request(NamedTuple):
     family: int = 0
     resource: int = 0
     """nfgenmsg.res_id, network order."""
-    pointer: Callable[[int | None], str] | None = None
+    pointer: Callable[[bytes, int | None], str] | None = None
     """Words for the part of the body at a byte offset, for requests that ask for many things at once."""
 
     def pack(self, sequence: int, extra_flags: int = 0) -> bytes:
-        return b"".join(
-            (
-                HEADER.pack(
-                    BODY + len(self.body),
-                    self.subsystem << 8 | self.kind,
-                    F_REQUEST | self.flags | extra_flags,
-                    sequence,
-                    0,
-                ),
-                _GENERIC.pack(self.family, 0, socket.htons(self.resource)),
-                self.body,
-            )
+        head = _MESSAGE.pack(
+            BODY + len(self.body),
+            self.subsystem << 8 | self.kind,
+            F_REQUEST | self.flags | extra_flags,
+            sequence,
+            0,
+            self.family,
+            0,
+            socket.htons(self.resource) if self.resource else 0,
         )
+        return head + self.body
+
+
+@lru_cache(maxsize=8)
+def _batch_mark(kind: int, subsystem: int) -> Request:
+    """What a batch begins or ends with."""
+    return Request(0, kind, b"", "", 0, 0, subsystem)
 
 
 class Reply(NamedTuple):
@@ -269,14 +275,16 @@ class Netfilter:
             return
         first = self._next(len(requests) + 2)
         subsystem = requests[0].subsystem
-        begin = b"" if generation is None else be32(_BATCH_GENID, generation)
-        parts = [Request(0, _BATCH_BEGIN, begin, "", 0, 0, subsystem).pack(first)]
+        begin = _batch_mark(_BATCH_BEGIN, subsystem)
+        if generation is not None:
+            begin = begin._replace(body=be32(_BATCH_GENID, generation))
+        parts = [begin.pack(first)]
         last = len(requests) - 1
         for index, request in enumerate(requests):
             # the acknowledgement of the last request comes after the commit, so it stands for the whole batch
             parts.append(request.pack(first + 1 + index, F_ACK if index == last else 0))
         if commit:  # a batch that does not end is undone
-            parts.append(Request(0, _BATCH_END, b"", "", 0, 0, subsystem).pack(first + 2 + last))
+            parts.append(_batch_mark(_BATCH_END, subsystem).pack(first + 2 + last))
         data = b"".join(parts)
         self._room_for(len(data), len(requests))
         self._send(data)
@@ -340,7 +348,7 @@ class Netfilter:
     def notifications(self, seconds: float) -> list[Reply]:
         """Notifications that wait already or come within that time; an empty list when none came."""
         readable, _, _ = select.select([self._socket], [], [], seconds)
-        return list(self._receive()) if readable else []
+        return self._receive() if readable else []
 
     def _next(self, count: int) -> int:
         first = self._sequence
@@ -392,7 +400,7 @@ class Netfilter:
                 if reply.sequence == sequence:
                     yield reply
 
-    def _receive(self) -> Iterator[Reply]:
+    def _receive(self) -> list[Reply]:
         try:
             size = self._socket.recv_into(self._buffer)
         except BlockingIOError:
@@ -400,17 +408,19 @@ class Netfilter:
         return split(bytes(self._buffer[:size]))
 
 
-def split(data: bytes) -> Iterator[Reply]:
+def split(data: bytes) -> list[Reply]:
     """The messages in what one recv() returned. An error's body: errno, the refused header, the extended ack."""
-    position = 0
-    while position + HEADER.size <= len(data):
+    found: list[Reply] = []
+    position, size = 0, len(data)
+    while position + HEADER.size <= size:
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, position)
         if kind in (_MSG_ERROR, _MSG_DONE):
-            yield Reply(-kind, 0, data[position + HEADER.size : position + length], flags, sequence)
+            found.append(Reply(-kind, 0, data[position + HEADER.size : position + length], flags, sequence))
         else:
             family = data[position + HEADER.size]
-            yield Reply(kind & 0xFF, family, data[position + BODY : position + length], flags, sequence)
+            found.append(Reply(kind & 0xFF, family, data[position + BODY : position + length], flags, sequence))
         position += (length + 3) & ~3
+    return found
 
 
 def _refusal(reply: Reply, request: Request) -> Refusal:
@@ -425,5 +435,5 @@ def _refusal(reply: Reply, request: Request) -> Refusal:
             offset = struct.unpack("=I", extended[_EXT_ACK_OFFSET])[0] - BODY
     if code == 0:
         return Refusal(request.says, 0)
-    says = f"{request.says} {request.pointer(offset)}" if request.pointer else request.says
+    says = f"{request.says} {request.pointer(request.body, offset)}" if request.pointer else request.says
     return Refusal(says, code, detail, offset)

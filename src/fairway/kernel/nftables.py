@@ -107,7 +107,7 @@ class Nftables:
         `Owned` says whose a table is when that is the reason. Tables that the Plan makes persistent are this socket's.
         What packets remember in sets that a Plan replaces by others of the same kind is kept.
         """
-        messages = list(requests(plan))
+        messages = requests(plan)
         if replaced := [one.family for one in plan.commands if type(one) is c.DeleteTable]:
             messages += self._memories(plan, replaced)
         try:
@@ -118,7 +118,7 @@ class Nftables:
 
     def check(self, plan: c.Plan) -> None:
         """Whether the kernel would accept the Plan (KernelRefused when not); nothing is changed."""
-        self._netlink.batch(list(requests(plan)), commit=False)
+        self._netlink.batch(requests(plan), commit=False)
 
     def generation(self) -> Generation:
         reply = self._netlink.get(codec.request(codec.GET_GENERATION, "ip", b"", "read the generation id"))
@@ -279,20 +279,22 @@ def read_generation(reply: Reply) -> Generation:
     return Generation(number(at[1]), number(at.get(2, b"\0")), string(at.get(3, b"")))
 
 
-def requests(plan: c.Plan) -> Iterator[Request]:
+def requests(plan: c.Plan) -> list[Request]:
     """The messages of a Plan, in order."""
+    found: list[Request] = []
     identity = 0
     for command in plan.commands:
         match command:
             case c.AddElements(family, table, declared, elements):
-                yield from codec.new_elements(family, table, declared, elements)
+                found += codec.new_elements(family, table, declared, elements)
             case c.DeleteElements(family, table, declared, elements):
-                yield from codec.delete_elements(family, table, declared, elements)
+                found += codec.delete_elements(family, table, declared, elements)
             case c.AddSet(family, table, declared):
                 identity += 1
-                yield codec.new_set(family, table, declared, identity)
+                found.append(codec.new_set(family, table, declared, identity))
             case _:
-                yield _request(command)
+                found.append(_request(command))
+    return found
 
 
 def _request(command: c.Command) -> Request:

@@ -6,8 +6,9 @@ What nft prints beyond what the kernel needs is *user data*: `fairway.kernel.nft
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -203,43 +204,78 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
 # --- elements --------------------------------------------------------------------------------------------------------
 
 _NESTED_ELEMENT = 1 | NESTED
+_ELEMENT_LIST = 3 | NESTED
+_AT_ONCE = 800
+"""Elements that are packed at a time: of most sets as many as nearly fill a message."""
 _ELEMENT_HEAD = struct.Struct("=HH")
 _DATA_HEAD = struct.Struct("=HHHH")
 _PLAIN_DATA = (2, 1)
 
 
-def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
-    return _element_requests(NEW_ELEMENTS, F_CREATE, family, table, declared, _packed(declared, elements))
+def new_elements(family: Family, table: str, declared: Set, elements: Iterable[Element]) -> list[Request]:
+    asking = _asking(NEW_ELEMENTS, family, table, declared)
+    return [asking.request(some) for some in _lists(elements, asking.packed)]
 
 
-def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> Iterator[Request]:
-    keys = [Element(one.set, one.key) for one in elements]
-    return _element_requests(DELETE_ELEMENTS, 0, family, table, declared, _packed(declared, keys))
+def delete_elements(family: Family, table: str, declared: Set, elements: Iterable[Element]) -> list[Request]:
+    asking = _asking(DELETE_ELEMENTS, family, table, declared)
+    return [asking.request(some) for some in _lists(elements, asking.packed_keys)]
 
 
-def _element_requests(
-    kind: int, flags: int, family: Family, table: str, declared: Set, packed: Iterable[bytes]
-) -> Iterator[Request]:
-    does = "add" if kind == NEW_ELEMENTS else "delete"
-    start = text(1, table) + text(2, declared.name)
-    for chunk in _chunks(packed):
-        says = f"{does} element {family} {table} {declared.name}"
-        body = start + attribute(3 | NESTED, chunk)
-        yield Request(
-            SUBSYSTEM_NFTABLES, kind, body, says, flags, NFPROTO[family], 0, _Pointer(declared, body, len(start))
-        )
+class _Asking:
+    """All but the elements of a request that is about a set's elements."""
+
+    __slots__ = ("declared", "family", "flags", "heads", "kind", "pointer", "says", "start")
+
+    def __init__(self, kind: int, family: Family, table: str, declared: Set) -> None:
+        adds = kind == NEW_ELEMENTS
+        self.kind, self.declared, self.family = kind, declared, NFPROTO[family]
+        self.flags = F_CREATE if adds else 0
+        self.says = f"{'add' if adds else 'delete'} element {family} {table} {declared.name}"
+        self.start = text(1, table) + text(2, declared.name)
+        self.pointer = _Pointer(declared, len(self.start))
+        self.heads = None if declared.interval else _heads(declared.key, declared.data)
+
+    def request(self, some: bytes) -> Request:
+        """With a list of elements."""
+        body = self.start + attribute(_ELEMENT_LIST, some)
+        return Request(SUBSYSTEM_NFTABLES, self.kind, body, self.says, self.flags, self.family, 0, self.pointer)
+
+    def packed(self, elements: Iterable[Element]) -> list[bytes]:
+        """The elements' attributes. This runs for each backend of a cluster: no call in it that need not be."""
+        if self.heads is None:
+            return list(_packed_intervals(self.declared, elements))
+        start, between = self.heads.start, self.heads.between
+        return [
+            start + one.key + between + one.data
+            if type(one.data) is bytes and not one.comment
+            else _packed(self.heads, one)
+            for one in elements
+        ]
+
+    def packed_keys(self, elements: Iterable[Element]) -> list[bytes]:
+        """Those of their keys alone."""
+        if self.heads is None:
+            return list(_packed_intervals(self.declared, [Element(one.set, one.key) for one in elements]))
+        start, end = self.heads.key_alone, self.heads.key_pad
+        return [start + one.key + end for one in elements]
+
+
+@lru_cache(maxsize=256)
+def _asking(kind: int, family: Family, table: str, declared: Set) -> _Asking:
+    return _Asking(kind, family, table, declared)
 
 
 class _Pointer:
     """Finds the words for the element that the kernel pointed at when it refused a message."""
 
-    __slots__ = ("body", "declared", "start")
+    __slots__ = ("declared", "start")
 
-    def __init__(self, declared: Set, body: bytes, start: int) -> None:
-        self.declared, self.body, self.start = declared, body, start
+    def __init__(self, declared: Set, start: int) -> None:
+        self.declared, self.start = declared, start
 
-    def __call__(self, offset: int | None) -> str:
-        items = list(each_attribute(self.body[self.start + 4 :]))
+    def __call__(self, body: bytes, offset: int | None) -> str:
+        items = list(each_attribute(body[self.start + 4 :]))
         position = self.start + 4
         for _, item in items:
             end = position + 4 + len(item)
@@ -254,8 +290,19 @@ def _readable(declared: Set, item: bytes) -> Iterator[str]:
     yield printed_element(declared, element)
 
 
-def _chunks(packed: Iterable[bytes]) -> Iterator[bytes]:
+def _lists(elements: Iterable[Element], pack: Callable[[Iterable[Element]], list[bytes]]) -> Iterator[bytes]:
     """Lists that fit in one attribute each. Of a whole cluster's elements only one list is in memory at a time."""
+    left = iter(elements)
+    while some := list(islice(left, _AT_ONCE)):
+        packed = pack(some)
+        whole = b"".join(packed)
+        if len(whole) <= _LIST_BYTES:
+            yield whole
+        else:
+            yield from _chunks(packed)
+
+
+def _chunks(packed: Iterable[bytes]) -> Iterator[bytes]:
     chunk: list[bytes] = []
     size = 0
     for item in packed:
@@ -264,30 +311,20 @@ def _chunks(packed: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join(chunk)
             chunk, size = [], len(item)
         chunk.append(item)
-    if chunk:
-        yield b"".join(chunk)
+    yield b"".join(chunk)
 
 
-def _packed(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:
-    """The elements' attributes. This runs once for each backend of a cluster: no call in it that need not be."""
-    if declared.interval:
-        yield from _packed_intervals(declared, elements)
-        return
-    size, start, key_head, key_pad, data_head = _heads(declared.key, declared.data)
-    between = key_pad + data_head
-    for element in elements:
-        data = element.data
-        if element.comment == "" and type(data) is bytes:
-            yield start + element.key + between + data
-            continue
-        if data is None:
-            tail = b""
-        else:
-            tail = nested(2, expressions.verdict(data)) if isinstance(data, Jump) else data_head + data
-        if element.comment:
-            tail += attribute(6, userdata.comment(element.comment))
-        head = _ELEMENT_HEAD.pack(4 + size + len(tail), _NESTED_ELEMENT)
-        yield head + key_head + element.key + key_pad + tail
+def _packed(heads: _Heads, element: Element) -> bytes:
+    """One element's attributes, whatever it has."""
+    data = element.data
+    if data is None:
+        tail = b""
+    else:
+        tail = nested(2, expressions.verdict(data)) if isinstance(data, Jump) else heads.data + data
+    if element.comment:
+        tail += attribute(6, userdata.comment(element.comment))
+    head = _ELEMENT_HEAD.pack(4 + heads.size + len(tail), _NESTED_ELEMENT)
+    return head + heads.key + element.key + heads.key_pad + tail
 
 
 class _Heads(NamedTuple):
@@ -297,9 +334,13 @@ class _Heads(NamedTuple):
     """Of a key with its head and padding."""
     start: bytes
     """The heads of an element that has key { value } and data { value } and nothing else, as nearly all do."""
+    key_alone: bytes
+    """The same of one that has a key only."""
     key: bytes
     key_pad: bytes
     data: bytes
+    between: bytes
+    """Key and data."""
 
 
 @lru_cache(maxsize=256)
@@ -310,7 +351,9 @@ def _heads(key: tuple[str, ...], data: tuple[str, ...] | None) -> _Heads:
     key_head = _DATA_HEAD.pack(size + 8, _NESTED_ELEMENT, size + 4, 1)
     whole = size + 8 + len(pad)
     start = _ELEMENT_HEAD.pack(4 + whole + wide + 8, _NESTED_ELEMENT) + key_head
-    return _Heads(whole, start, key_head, pad, _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1))
+    alone = _ELEMENT_HEAD.pack(4 + whole, _NESTED_ELEMENT) + key_head
+    data_head = _DATA_HEAD.pack(wide + 8, 2 | NESTED, wide + 4, 1)
+    return _Heads(whole, start, alone, key_head, pad, data_head, pad + data_head)
 
 
 def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from fairway.modes.nftables.tables import read_frontend
 
 T = TypeVar("T")
 
+_FAILURES = (KernelRefused, Interrupted, OSError)
 _GREAT = 2000
 """Commands of a Plan of which the kernel need not write notifications: it is asked afterwards who else was there."""
 _SWITCHED_OFF = "this proxy was told not to own them"
@@ -47,10 +48,19 @@ class NftablesKernel:
             return replace(self.mode.empty(), base=_or_fail(self.nftables.read))
 
     def apply(self, plan: Plan) -> None:
-        with self._at_work(), self.watcher.away() if len(plan) > _GREAT else nullcontext():
-            _or_fail(lambda: self.nftables.apply(plan))
-            if self._generation is not None:  # counted, not asked: it would be two system calls more a change
-                self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
+        self._busy = True
+        try:
+            if len(plan) > _GREAT:
+                with self.watcher.away():
+                    self.nftables.apply(plan)
+            else:
+                self.nftables.apply(plan)
+        except _FAILURES as error:
+            raise ApplyFailed(str(error)) from error
+        finally:
+            self._busy = False
+        if self._generation is not None:  # counted, not asked: it would be two system calls more a change
+            self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
 
     def check(self, plan: Plan) -> None:
         with self._at_work():
@@ -152,5 +162,5 @@ def _ownership(asking: Nftables, port: int) -> Ownership:
 def _or_fail(work: Callable[[], T]) -> T:
     try:
         return work()
-    except (KernelRefused, Interrupted, OSError) as error:
+    except _FAILURES as error:
         raise ApplyFailed(str(error)) from error
