@@ -78,6 +78,8 @@ class RelayingKernel:
         """Clients are led to a listener when it is bound, and it takes them up as soon as the rules are there."""
         if plan.carried:
             self._carrier.apply(plan.carried)
+        if not (plan.listen or plan.close):
+            return
         try:
             self.relay.put(plan.listen)
             if self._loading:

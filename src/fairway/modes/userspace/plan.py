@@ -72,5 +72,8 @@ def _carried(changes: Changes) -> dict[FrontendKey, Any]:
 
 
 def _relayed(program: Program, changes: Changes) -> Iterator[tuple[FrontendKey, tuple[Listening, ...]]]:
+    """Those that may have had listeners, or have them now."""
     for key, fragment in changes.items():
-        yield key, fragment.listeners if fragment else ()
+        new = fragment.listeners if fragment else ()
+        if new or program.listeners:
+            yield key, new
