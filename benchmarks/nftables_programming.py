@@ -3,7 +3,8 @@
     sudo .venv/bin/python benchmarks/nftables_programming.py --services 10000 --backends 10 --changes 1000
 
 Runs in a network namespace of its own and leaves nothing behind. Prints one JSON document; times in seconds unless
-the name says microseconds. A change is a backend that leaves or comes back: compiled, planned, applied, acknowledged.
+the name says microseconds. A change is a backend that leaves or comes back: compiled, planned, applied, acknowledged,
+accepted. As from a proxy's cache, the backends that stay are the very same objects before and after.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, ParamSpec, TypeVar
+
+from msgspec.structs import replace
 
 from fairway.kernel import namespaces
-from fairway.kernel.nftables import Nftables, requests
+from fairway.kernel.contract import Opened
+from fairway.kernel.nfnetlink import Request
+from fairway.kernel.nftables import requests
+from fairway.model.parts import Part, Parts, joined, parts_of
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
-from fairway.modes.nftables import NftablesMode, Program
+from fairway.proxy.kernels import open_mode
 
-MODE = NftablesMode()
 SETTINGS = NodeSettings(
     name="node-1",
     addresses=("127.0.0.1", "192.168.0.2"),
@@ -31,13 +37,15 @@ SETTINGS = NodeSettings(
 )
 _STAY = Action(kind=ActionKind.FORWARD)
 _HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
+_SLICE = 100
+"""Backends of one EndpointSlice at most."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def frontend(number: int, backends: int, without: int = -1) -> Frontend:
-    """Service number so-and-so; ``without`` is the backend that has left."""
-    first = number * backends
+def frontend(number: int, backends: int) -> Frontend:
+    """Service number so-and-so."""
     return Frontend(
         kind=FrontendKind.CLUSTER_IP,
         address=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",
@@ -46,25 +54,38 @@ def frontend(number: int, backends: int, without: int = -1) -> Frontend:
         service=Key("shop", f"service-{number}"),
         port_name="http",
         field="spec.ports[0]",
-        cluster=tuple(
-            Backend(
-                address=f"10.{128 + (n >> 16)}.{n >> 8 & 255}.{n & 255}",
-                port=8080,
-                node="node-2",
-                slice=f"service-{number}-x7k2p",
-            )
-            for n in range(first, first + backends)
-            if n != first + without
-        ),
+        cluster=pool(number, backends),
         pod=_STAY,
         node=_HIDE,
         outside=_HIDE,
     )
 
 
-def timed(work: Callable[[], T]) -> tuple[float, T]:
+def pool(number: int, backends: int) -> Sequence[Backend]:
+    """A part for each EndpointSlice."""
+    first = number * backends
+    starts = range(first, first + backends, _SLICE)
+    return joined(Part(backend(number, n) for n in range(at, min(at + _SLICE, first + backends))) for at in starts)
+
+
+def backend(service: int, number: int) -> Backend:
+    return Backend(
+        address=f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}",
+        port=8080,
+        node="node-2",
+        slice=f"service-{service}-x7k2p",
+    )
+
+
+def changed(frontend: Frontend, which: int, part: tuple[Backend, ...]) -> Frontend:
+    """The same with another EndpointSlice in one place."""
+    pool = frontend.cluster
+    return replace(frontend, cluster=pool.replaced(which, part) if isinstance(pool, Parts) else part)
+
+
+def timed(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> tuple[float, T]:
     start = time.perf_counter()
-    result = work()
+    result = work(*given, **named)
     return time.perf_counter() - start, result
 
 
@@ -75,17 +96,19 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {name: round(ordered[index] * 1e6, 1) for name, index in picks.items()}
 
 
-def measure(kernel: Nftables, services: int, backends: int, changes: int) -> dict[str, Any]:
+def measure(opened: Opened, services: int, backends: int, changes: int) -> dict[str, Any]:
+    mode, kernel = opened.mode, opened.kernel
     frontends = [frontend(number, backends) for number in range(services)]
     gc.collect()
     gc.freeze()
     view = NodeView(settings=SETTINGS, frontends={one.key: one for one in frontends})
-    compiling, program = timed(lambda: MODE.program(view))
-    planning, plan = timed(lambda: MODE.plan(MODE.empty(), program))
-    encoding, messages = timed(lambda: list(requests(plan)))
-    applying, _ = timed(lambda: kernel.apply(plan))
-    reading, held = timed(kernel.read)
-    comparing, drift = timed(lambda: MODE.plan(Program(held, SETTINGS), program))
+    nothing = kernel.read_back()
+    compiling, program = timed(mode.program, view)
+    planning, plan = timed(mode.plan, nothing, program)
+    encoding, messages = timed(encoded, plan)
+    applying, _ = timed(kernel.apply, plan)
+    reading, held = timed(kernel.read_back)
+    comparing, drift = timed(mode.plan, held, program)
     return {
         "services": services,
         "backends_each": backends,
@@ -99,30 +122,36 @@ def measure(kernel: Nftables, services: int, backends: int, changes: int) -> dic
             "total": round(compiling + planning + applying, 3),
         },
         "adopt": {"read": round(reading, 3), "compare": round(comparing, 3), "drift": len(drift)},
-        "one_change_us": dict(change(kernel, program, services, backends, changes)),
+        "one_change_us": change(opened, program, frontends, changes),
     }
 
 
-def change(
-    kernel: Nftables, program: Program, services: int, backends: int, changes: int
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """One backend leaves or returns, each time at another Service."""
-    whole: list[float] = []
-    applied: list[float] = []
+def encoded(plan: Any) -> list[Request]:
+    """The messages of a Plan; applying it makes them itself."""
+    return list(requests(plan.carried))
+
+
+def change(opened: Opened, program: Any, frontends: Sequence[Frontend], changes: int) -> dict[str, Any]:
+    """One backend leaves, then returns, each time at another Service and in another place."""
+    mode, kernel = opened.mode, opened.kernel
+    now = list(frontends)
+    found: dict[str, list[float]] = {part: [] for part in ("whole", "compile", "plan", "messages", "apply", "accept")}
     for number in range(changes):
-        which = (number // 2 * 7919) % services
-        wanted = frontend(which, backends, without=3 if number % 2 == 0 else -1)
-        start = time.perf_counter()
-        fragments = {wanted.key: MODE.compile(wanted, SETTINGS)}
-        plan = MODE.plan_changes(program, fragments)
-        planned = time.perf_counter()
-        kernel.apply(plan)
-        end = time.perf_counter()
-        MODE.accept(program, fragments)
-        applied.append(end - planned)
-        whole.append(end - start)
-    yield "compile_plan_apply_acknowledged", percentiles(whole)
-    yield "apply_acknowledged", percentiles(applied)
+        service, backend = number // 2 * 7919 % len(frontends), number // 2 * 37 % len(frontends[0].cluster)
+        which, at = divmod(backend, _SLICE)
+        there = parts_of(frontends[service].cluster)[which]
+        some = Part((*there[:at], *there[at + 1 :])) if number % 2 == 0 else there
+        wanted = now[service] = changed(now[service], which, some)
+        compiling, fragment = timed(mode.compile, wanted, SETTINGS, program)
+        fragments = {wanted.key: fragment}
+        planning, plan = timed(mode.plan_changes, program, fragments)
+        encoding, _ = timed(encoded, plan)
+        applying, _ = timed(kernel.apply, plan)
+        accepting, _ = timed(mode.accept, program, fragments)
+        whole = compiling + planning + applying + accepting
+        for part, seconds in zip(found, (whole, compiling, planning, encoding, applying, accepting), strict=True):
+            found[part].append(seconds)
+    return {part: percentiles(seconds) for part, seconds in found.items()}
 
 
 def main() -> None:
@@ -131,8 +160,10 @@ def main() -> None:
     parser.add_argument("--backends", type=int, default=10, help="of each Service")
     parser.add_argument("--changes", type=int, default=1_000)
     arguments = parser.parse_args()
-    with namespaces.created(f"fw-bench-{os.getpid()}") as namespace, namespace.run(Nftables) as kernel:
-        found = measure(kernel, arguments.services, arguments.backends, arguments.changes)
+    with ExitStack() as stack:
+        namespace = stack.enter_context(namespaces.created(f"fw-bench-{os.getpid()}"))
+        opened = namespace.run(lambda: stack.enter_context(open_mode("nftables")))
+        found = measure(opened, arguments.services, arguments.backends, arguments.changes)
     print(json.dumps({"kernel": platform.release(), "python": platform.python_version(), **found}, indent=2))
 
 
