@@ -17,7 +17,8 @@ from fairway.conform.scenario import scenarios
 from fairway.kernel import namespaces
 from fairway.kernel.command import run
 from fairway.kernel.contract import Unsuitable
-from fairway.kernel.iptables_mode import IptablesKernel, Sizes, open_iptables_mode
+from fairway.kernel.iptables_mode import IptablesKernel, open_iptables_mode
+from fairway.kernel.iptables_sentry import Sizes
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.xtables import VARIANTS, Variant, open_tools
 from fairway.model.view import FrontendKey
@@ -50,7 +51,7 @@ class Machine:
         """What the kernel side says of others, when it has something to say; it hears of our own changes, too."""
         sentry = self.kernel.sentry
         if isinstance(sentry, Sizes):
-            self.place.run(sentry.look)
+            self.place.run(sentry.rounds.look)
         while select.select([self.kernel.fileno()], [], [], PATIENCE)[0]:
             if found := self.place.run(self.kernel.others):
                 return found
@@ -60,7 +61,7 @@ class Machine:
         """Whether there is nothing to say now."""
         sentry = self.kernel.sentry
         if isinstance(sentry, Sizes):
-            self.place.run(sentry.look)
+            self.place.run(sentry.rounds.look)
         return self.place.run(self.kernel.others) == []
 
     def missing(self) -> str:
@@ -193,6 +194,28 @@ def test_many_services_are_loaded_flushed_put_back_and_cleaned_up_and_only_the_f
     assert machine.place.run(machine.kernel.clean).endswith(f"chains of iptables ({machine.variant})")
     assert machine.quiet()
     assert "KUBE-" not in run([f"iptables-{machine.variant}-save"], namespace=machine.place)
+
+
+def test_what_goes_for_another_mode_is_no_news_however_much_it_is(machine: Machine) -> None:
+    """As a switch does it: what refuses first, then the rest; nothing of ours is there for the other mode."""
+    machine.program = holding(machine.mode, 150)
+    machine.repair()
+    assert machine.quiet()
+    machine.place.run(lambda: machine.kernel.stand_aside({}))
+    assert machine.quiet()
+    assert "KUBE-" in run([f"iptables-{machine.variant}-save", "-t", "nat"], namespace=machine.place)
+    machine.place.run(lambda: machine.kernel.retire({}))
+    assert machine.quiet()
+    assert "KUBE-" not in run([f"iptables-{machine.variant}-save"], namespace=machine.place)
+
+
+@pytest.mark.parametrize("machine", ["nft"], indirect=True)
+def test_who_commits_while_much_of_ours_is_written_is_news(machine: Machine) -> None:
+    machine.program = holding(machine.mode, 150)
+    with machine.place.run(lambda: machine.kernel.sentry.at_work(much=True)):
+        machine.iptables("-t", "nat", "-N", "SOMEBODYS")
+    assert machine.place.run(machine.kernel.others) == ["somebody, perhaps (at the same time as we)"]
+    assert machine.quiet()
 
 
 def test_a_restart_finds_what_it_wants(machine: Machine) -> None:

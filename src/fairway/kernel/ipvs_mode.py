@@ -23,11 +23,11 @@ from fairway.kernel.ipvs import MODULES, Connections, Ipvs, NoIpvs, Schedulers, 
 from fairway.kernel.ipvs_counts import Counts
 from fairway.kernel.ipvs_drain import begin, stand_in, stand_in_no_more
 from fairway.kernel.ipvs_footprint import Footprint, look
-from fairway.kernel.ipvs_rounds import Rounds
 from fairway.kernel.ipvs_rules import IpvsRules, open_rules
 from fairway.kernel.leftovers import remove_rules
 from fairway.kernel.links import LinkError, Links, set_sysctls
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused, Request
+from fairway.kernel.rounds import Rounds
 from fairway.model.address import contains
 from fairway.model.view import NodeSettings
 from fairway.modes.ipvs import IpvsMode, Options, Plan, Program
@@ -304,7 +304,7 @@ class WatchedKernel(IpvsKernel):
     """The same, with somebody who looks after it."""
 
     def __post_init__(self) -> None:
-        self.rounds = Rounds(self.look)
+        self.rounds = Rounds(self.look, "somebody (IPVS does not tell who)")
 
     def fileno(self) -> int:
         return self.rounds.fileno()

@@ -362,12 +362,20 @@ class Watcher:
 
         What others do meanwhile is lost.
         """
+        try:
+            with self.unheard():
+                yield
+        finally:
+            self.lost = True
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """The same, for who knows by other means what others did meanwhile."""
         self._netlink.leave()
         try:
             yield
         finally:
             self._netlink.join()
-            self.lost = True
 
     def wait(self, seconds: float) -> list[Intrusion]:
         """What others did; comes back when notifications were read, or after that time."""

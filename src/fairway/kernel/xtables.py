@@ -11,7 +11,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -43,6 +43,13 @@ _INFO = struct.Struct("=32sI5I5III")
 _libc = ctypes.CDLL(None)
 
 
+@dataclass
+class Commits:
+    """How many our tools were told to make."""
+
+    made: int = 0
+
+
 @dataclass(frozen=True)
 class Tools:
     """One variant's tools, for the families that this machine has."""
@@ -51,6 +58,7 @@ class Tools:
     families: tuple[Family, ...]
     random_fully: bool = True
     """Whether they know ``--random-fully``."""
+    commits: Commits = field(default_factory=Commits, compare=False)
 
     @property
     def chains_at_once(self) -> int:
@@ -68,6 +76,8 @@ class Tools:
         When this process is killed meanwhile the tool goes on, and whoever comes next waits for it.
         """
         argv = [self.command(family, "restore"), "--noflush", f"--wait={_LOCK_SECONDS}"]
+        if not test:
+            self.commits.made += text.count("\nCOMMIT\n")
         try:
             with writing() as inherited:
                 run([*argv, "--test"] if test else argv, input=text, timeout=SECONDS, inherited=inherited)
