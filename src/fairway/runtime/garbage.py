@@ -14,25 +14,28 @@ from fairway.runtime.clock import Clock
 
 # Containers made before the youngest are looked at, and how many such looks before the older ones are. Python's own
 # 700 are a handful of requests, whose objects go by themselves: nearly all of the looking finds nothing.
-_YOUNGEST, _YOUNGER, _ALL = 10_000, 20, 50
+_SERVER = 10_000, 20, 50
+# Where there are quiet moments, as often as it takes to be done within a millisecond when there are none. Each second
+# look is at what is left of both, so that it never gets many; all of it is looked at as rarely as in a server.
+_NEVER_QUIET = 2_000, 1, 2_500
 
 _EACH_SECONDS = 1.0
 _QUIET_SECONDS = 0.01
-_WORTH_A_LOOK = 1000
-"""So many young containers take a fifth of a millisecond."""
+_WORTH_A_LOOK = 1_000
 _LOOKS_AT_YOUNG = 50
 
 
 def settle() -> None:
     """Call it once a process that lives long has loaded what it needs: that is never looked at again."""
     gc.collect()
-    keep()
+    gc.freeze()
+    gc.set_threshold(*_SERVER)
 
 
 def keep() -> None:
-    """`settle` for a process that loaded with the collector off, and has no time to look for what may be garbage."""
+    """`settle` for a process that loaded with the collector off, has no time now, and will `look_when_quiet`."""
     gc.freeze()
-    gc.set_threshold(_YOUNGEST, _YOUNGER, _ALL)
+    gc.set_threshold(*_NEVER_QUIET)
     gc.enable()
 
 
