@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from fairway.bench.process import Program
+from fairway.bench.process import Program, cpu_seconds
 from fairway.bench.shape import CLUSTER_NETWORK, NODE, SERVICE_NETWORK
 
 
@@ -35,3 +39,16 @@ def test_another_proxy_gets_its_own_command_line_with_the_places_filled_in() -> 
 def test_a_command_that_does_not_lead_to_the_cluster_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must name \{kubeconfig\}"):
         Program(command="kube-proxy")
+
+
+def test_a_processs_time_is_known_to_less_than_a_tick_of_the_kernel() -> None:
+    children = sum(os.times()[2:4])
+    before = time.process_time()
+    found = cpu_seconds(os.getpid()) - children
+    assert before - 1e-6 <= found <= time.process_time() + 1e-6
+
+
+def test_the_time_of_those_that_it_has_started_counts_too() -> None:
+    before = cpu_seconds(os.getpid()) - time.process_time()
+    subprocess.run([sys.executable, "-c", "sum(range(5_000_000))"], check=True)
+    assert cpu_seconds(os.getpid()) - time.process_time() > before + 0.02

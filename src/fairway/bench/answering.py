@@ -37,7 +37,7 @@ def measure(shape: Shape, changes: int, program: Program, say: Say) -> dict[str,
         return {
             "proxy": str(program),
             "cold_seconds": round(cold, 3),
-            "cold_cpu_seconds": cpu,
+            "cold_cpu_seconds": round(cpu, 3),
             "change_seconds": percentiles(seconds),
             "cpu_seconds_per_change": round((path.proxy.cpu_seconds() - cpu) / changes, 6),
             "rss_bytes": rss,
