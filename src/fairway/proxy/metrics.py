@@ -6,11 +6,9 @@ both when it compared the whole.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,9 +19,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.utils import floatToGoString
 
 from fairway import __version__
 from fairway.kernel.contract import ApplyFailed, Figure
@@ -33,6 +30,7 @@ from fairway.proxy.cache import Batch, Cache, Cause
 from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.requests import Requests
 from fairway.proxy.sync import Listener
+from fairway.proxy.tallies import Numbers, Spans
 from fairway.proxy.web import Answer
 from fairway.runtime.clock import Clock, parse_rfc3339
 
@@ -45,32 +43,9 @@ _FAILURES = {
 }
 """What the reference calls a round that failed, by mode."""
 _RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
+_FAMILY = "ip_family"
 
-
-class Spans:
-    """A histogram that is told many times at once: a first load has one for each object of a cluster. In seconds."""
-
-    def __init__(self, name: str, text: str, label: str, bounds: Sequence[float]) -> None:
-        self._name, self._text, self._label, self._bounds = name, text, label, bounds
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, value: str, seconds: Sequence[float]) -> None:
-        """``value`` is that of the label."""
-        counts = self._counts.setdefault(value, [0] * (len(self._bounds) + 1))
-        for one in seconds:
-            counts[bisect_left(self._bounds, one)] += 1
-        self._sums[value] = self._sums.get(value, 0.0) + sum(seconds)
-
-    def describe(self) -> Iterable[Metric]:
-        return (HistogramMetricFamily(self._name, self._text, labels=[self._label]),)
-
-    def collect(self) -> Iterable[Metric]:
-        family = HistogramMetricFamily(self._name, self._text, labels=[self._label])
-        ends = [*map(floatToGoString, self._bounds), "+Inf"]
-        for value, counts in self._counts.items():
-            family.add_metric([value], list(zip(ends, accumulate(counts), strict=True)), self._sums[value])
-        yield family
+TallyT = TypeVar("TallyT", Spans, Numbers)
 
 
 class Healthy(Protocol):
@@ -133,33 +108,28 @@ class Metrics(Listener):
 
     def _reference_metrics(self) -> None:
         sync = "kubeproxy_sync"
-        self._rounds = self._histogram(f"{sync}_proxy_rules_duration_seconds", "Time of a round")
-        self._full = self._histogram(f"{sync}_full_proxy_rules_duration_seconds", "Time of a round that compared all")
-        self._partial = self._histogram(f"{sync}_partial_proxy_rules_duration_seconds", "Time of a round for changes")
-        self._last = self._gauge(f"{sync}_proxy_rules_last_timestamp_seconds", "When a round last succeeded")
+        rules = f"{sync}_proxy_rules"
+        self._rounds = self._spans(f"{rules}_duration_seconds", "Time of a round")
+        self._full = self._spans(f"{sync}_full_proxy_rules_duration_seconds", "Time of a round that compared all")
+        self._partial = self._spans(f"{sync}_partial_proxy_rules_duration_seconds", "Time of a round for changes")
+        self._last = self._gauge(f"{rules}_last_timestamp_seconds", "When a round last succeeded", _FAMILY)
         self._queued = self._gauge(
-            f"{sync}_proxy_rules_last_queued_timestamp_seconds", "When a round was last asked for"
+            f"{rules}_last_queued_timestamp_seconds", "When a round was last asked for", _FAMILY, FAMILIES
         )
-        for family in FAMILIES:
-            self._queued.labels(family).set(self._clock.now())
-        self._programming = Histogram(
+        self.pending()
+        self._programming = self._spans(
             "kubeproxy_network_programming_duration_seconds",
             "From the change of a pod until the kernel had it",
-            ["ip_family"],
-            buckets=_PROGRAMMING_BUCKETS,
-            registry=self.registry,
+            bounds=_PROGRAMMING_BUCKETS,
         )
         self._flow_time = self._histogram(
             "kubeproxy_conntrack_reconciler_sync_duration_seconds", "Removing stale flows"
         )
         self._flow_count = self._counter("kubeproxy_conntrack_reconciler_deleted_entries_total", "Stale flows removed")
-        self._changes = {
-            kind: Counter(f"{sync}_proxy_rules_{word}_changes_total", f"Events of {kind}s", registry=self.registry)
-            for kind, word in (("EndpointSlice", "endpoint"), ("Service", "service"))
-        }
+        kinds = (("EndpointSlice", "endpoint"), ("Service", "service"))
+        self._changes = {kind: self._count(f"{rules}_{word}_changes", f"Events of {kind}s") for kind, word in kinds}
         self._pending = {
-            kind: Gauge(f"{sync}_proxy_rules_{word}_changes_pending", f"{kind}s that wait", registry=self.registry)
-            for kind, word in (("EndpointSlice", "endpoint"), ("Service", "service"))
+            kind: self._gauge(f"{rules}_{word}_changes_pending", f"{kind}s that wait") for kind, word in kinds
         }
         self._probes = {
             path: Counter(f"kubeproxy_proxy_{path}_total", f"Answers of /{path}", ["code"], registry=self.registry)
@@ -176,15 +146,14 @@ class Metrics(Listener):
         gate = Gauge("kubernetes_feature_enabled", words, ["name", "stage"], registry=self.registry)
         for name, value in features.items():
             gate.labels(name, "").set(value)
-        self._receipts = Spans(
+        self._receipts = self._spans(
             f"{own}_programming_seconds",
             "From the arrival of an event until the kernel acknowledged what follows from it",
             "kind",
             _RECEIPT_BUCKETS,
         )
-        self.registry.register(self._receipts)
-        self._commands = Counter(f"{own}_commands_total", "Commands applied", ["round"], registry=self.registry)
-        self._repairs = Counter(f"{own}_repairs_total", "Foreign changes that were put back", registry=self.registry)
+        self._commands = self._count(f"{own}_commands", "Commands applied", "round")
+        self._repairs = self._count(f"{own}_repairs", "Foreign changes that were put back")
         self._stale = Counter(
             f"{own}_stale_flows_total", "Stale flows removed", ["ip_family", "protocol"], registry=self.registry
         )
@@ -196,28 +165,29 @@ class Metrics(Listener):
 
     def event(self, cause: Cause) -> None:
         """An object changed."""
-        self._changes[cause.kind].inc()
-        self._pending[cause.kind].inc()
+        self._changes[cause.kind].add("")
+        self._pending[cause.kind].add("")
 
     def pending(self) -> None:
-        for family in FAMILIES:
-            self._queued.labels(family).set(self._clock.now())
+        self._queued.values = dict.fromkeys(FAMILIES, self._clock.now())
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         whole = done.kind is not RoundKind.CHANGE
-        triggers = [cause.trigger for cause in batch.causes if cause.trigger]
+        moments = [moment for cause in batch.causes if cause.trigger and (moment := _moment(cause.trigger)) is not None]
         for family in FAMILIES if whole else {family_of(key.address) for key in batch.before}:
-            self._rounds.labels(family).observe(done.seconds)
-            (self._full if whole else self._partial).labels(family).observe(done.seconds)
-            self._last.labels(family).set(done.at)
-            self._observe_programming(family, triggers, done.at)
-        self._commands.labels(done.kind.value).inc(done.commands)
+            self._rounds.observe(family, done.seconds)
+            (self._full if whole else self._partial).observe(family, done.seconds)
+            self._last.values[family] = done.at
+            for moment in moments:
+                # What happened before this process began says nothing about it.
+                if moment >= self._started:
+                    self._programming.observe(family, max(0.0, done.at - moment))
+        self._commands.add(done.kind, done.commands)
         if done.kind is RoundKind.REPAIR and done.commands:
-            self._repairs.inc()
-        for kind in {receipt.kind for receipt in receipts}:
-            seconds = [one.seconds for one in receipts if one.kind == kind]
-            self._receipts.observe(kind, seconds)
-            self._pending[kind].dec(len(seconds))
+            self._repairs.add("")
+        for one in receipts:
+            self._receipts.observe(one.kind, one.seconds)
+            self._pending[one.kind].add("", -1)
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         for family in FAMILIES:
@@ -249,21 +219,24 @@ class Metrics(Listener):
         ]
         return Answer(200, "text/plain; version=0.0.4; charset=utf-8", ("\n".join(lines) + "\n").encode())
 
-    def _observe_programming(self, family: str, triggers: Iterable[str], at: float) -> None:
-        for trigger in triggers:
-            moment = _moment(trigger)
-            # What happened before this process began says nothing about it.
-            if moment is not None and moment >= self._started:
-                self._programming.labels(family).observe(max(0.0, at - moment))
+    def _spans(self, name: str, text: str, label: str = _FAMILY, bounds: Sequence[float] = _SYNC_BUCKETS) -> Spans:
+        return self._registered(Spans(name, text, label, bounds))
+
+    def _gauge(self, name: str, text: str, label: str = "", known: Iterable[str] = ()) -> Numbers:
+        return self._registered(Numbers(GaugeMetricFamily, name, text, label, known))
+
+    def _count(self, name: str, text: str, label: str = "") -> Numbers:
+        return self._registered(Numbers(CounterMetricFamily, name, text, label))
+
+    def _registered(self, one: TallyT) -> TallyT:
+        self.registry.register(one)
+        return one
 
     def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(name, text, ["ip_family"], buckets=_SYNC_BUCKETS, registry=self.registry)
-
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, ["ip_family"], registry=self.registry)
+        return Histogram(name, text, [_FAMILY], buckets=_SYNC_BUCKETS, registry=self.registry)
 
     def _counter(self, name: str, text: str) -> Counter:
-        return Counter(name, text, ["ip_family"], registry=self.registry)
+        return Counter(name, text, [_FAMILY], registry=self.registry)
 
 
 class _FrontendCounts:
