@@ -20,8 +20,9 @@ from fairway.model.decide import decide
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables import NftablesMode, Plan, Program
 from fairway.proxy.cache import Batch, Cache
+from fairway.proxy.listeners import Listener
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import Listener, Sync
+from fairway.proxy.sync import Sync
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.laws.strategies import packets

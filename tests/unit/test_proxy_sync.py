@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from fairway.kernel.contract import ApplyFailed
+from fairway.model.problems import Problem
 from fairway.model.view import FrontendKey, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.listeners import Audience, Listener
 from fairway.proxy.receipts import Receipt, Round, RoundKind
-from fairway.proxy.sync import Listener, Sync
+from fairway.proxy.sync import Sync
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.unit.memory_mode import Fragment, MemoryKernel, MemoryMode, Plan, Program
@@ -32,15 +34,17 @@ class Ear(Listener):
 
     rounds: asyncio.Queue[tuple[Round, Sequence[Receipt]]] = field(default_factory=asyncio.Queue)
     failures: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    noted: asyncio.Queue[Batch] = field(default_factory=asyncio.Queue)
-    wrong: set[Key] = field(default_factory=set)
+    returns: asyncio.Queue[RoundKind] = field(default_factory=asyncio.Queue)
+    wrong: asyncio.Queue[tuple[str, Problem]] = field(default_factory=asyncio.Queue)
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         self.rounds.put_nowait((done, receipts))
 
-    def noticed(self, batch: Batch) -> None:
-        self.wrong.update(batch.problems)
-        self.noted.put_nowait(batch)
+    def returned(self, done: Round) -> None:
+        self.returns.put_nowait(done.kind)
+
+    def noticed(self, reason: str, problem: Problem) -> None:
+        self.wrong.put_nowait((reason, problem))
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         self.failures.put_nowait(str(error))
@@ -104,6 +108,10 @@ class World:
     async def round(self) -> tuple[Round, Sequence[Receipt]]:
         async with asyncio.timeout(WAIT):
             return await self.ear.rounds.get()
+
+    async def complaint(self) -> tuple[str, Problem]:
+        async with asyncio.timeout(WAIT):
+            return await self.ear.wrong.get()
 
     async def failure(self) -> str:
         async with asyncio.timeout(WAIT):
@@ -283,8 +291,11 @@ async def test_what_the_mode_cannot_do_is_told_once(caplog: pytest.LogCaptureFix
     sctp = service("signal", "10.96.0.20", "SCTP")
     world.put(sctp, "10.244.1.2")
     async with world.running():
+        assert (await world.complaint())[0] == "NotSupported"
         world.put(sctp, "10.244.1.3")
         await world.round()
+        assert len(world.sync.problems()) == 1
+        assert world.ear.wrong.empty()
     assert caplog.text.count("shop/signal: SCTP is not for this memory") == 1
 
 
@@ -457,17 +468,142 @@ async def test_a_refused_frontend_is_offered_again_when_it_changes_and_not_befor
         assert world.sync.refused == {}
 
 
+class Worn(FakeClock):
+    """Each look at it takes it on by some microseconds."""
+
+    def monotonic(self) -> float:
+        self.advance(0.00002)
+        return super().monotonic()
+
+
 async def test_what_is_wrong_with_a_great_first_load_is_looked_for_in_parts_beside_the_changes_that_follow() -> None:
-    world = World()
-    for number in range(1200):
+    world = World(clock=Worn())
+    for number in range(400):
         world.put(service(f"odd-{number}", f"10.97.{number // 250}.{number % 250 + 1}", "ODD"))
     async with world.running():
+        assert world.ear.wrong.empty()
+        await world.complaint()
+        assert world.ear.wrong.qsize() < 60
         world.put(CART, "10.244.1.2")
-        done, _ = await world.round()
-        assert done.kind is RoundKind.CHANGE
-        assert world.ear.wrong
-        assert len(world.ear.wrong) < 1200
-        async with asyncio.timeout(WAIT):
-            while len(world.ear.wrong) < 1200:
-                await world.ear.noted.get()
-    assert len(world.sync.problems()) == 1200
+        assert (await world.round())[0].kind is RoundKind.CHANGE
+        told = [await world.complaint() for _ in range(399)]
+        assert {reason for reason, _ in told} == {"NotServed"}
+    assert len(world.sync.problems()) == 400
+
+
+async def test_what_is_wrong_is_told_while_there_is_one_change_after_the_other() -> None:
+    world = World(clock=Worn())
+    loop = asyncio.get_running_loop()
+    for number in range(300):
+        world.put(service(f"odd-{number}", f"10.97.{number // 250}.{number % 250 + 1}", "ODD"))
+    async with world.running():
+        wrong, changes, until = 0, 0, loop.time() + WAIT
+        while wrong < 301:
+            changes += 1
+            world.put(CART, f"10.244.{changes // 250 % 250}.{changes % 250 + 1}")
+            if changes == 20:
+                world.put(service("late", "10.96.9.9", "ODD"))
+            await world.round()
+            while not world.ear.wrong.empty():
+                world.ear.wrong.get_nowait()
+                wrong += 1
+            assert loop.time() < until
+        assert changes > 20
+
+
+async def test_each_service_is_told_of_a_change_that_the_kernel_never_takes_and_no_more_when_it_does() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    world.put(DNS, "10.244.1.2")
+    async with world.running():
+        world.kernel.refuses = {key(CART), key(DNS)}
+        world.put(CART, "10.244.1.3")
+        world.put(DNS, "10.244.1.3")
+        for _ in range(4):
+            await world.failure()
+            world.clock.advance(await world.clock.sleeper())
+        told = {await world.complaint(), await world.complaint()}
+        assert {(reason, problem.service, problem.message) for reason, problem in told} == {
+            ("KernelRefused", one.key, f"the kernel refused {key(one)}: set {key(one)}: EINVAL; trying again")
+            for one in (CART, DNS)
+        }
+        assert world.sync.problems().keys() == {CART.key, DNS.key}
+        assert world.sync.refused == {}
+        await world.failure()
+        world.kernel.refuses = set()
+        world.clock.advance(await world.clock.sleeper())
+        await world.round()
+        assert world.sync.problems() == {}
+        assert world.ear.wrong.empty()
+
+
+async def test_when_the_kernel_takes_nothing_at_the_start_each_service_is_told() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    world.kernel.refusals = ["no table: ENOMEM"]
+    loop = asyncio.create_task(world.sync.run())
+    assert await world.failure() == "no table: ENOMEM"
+    told = [await world.complaint() for _ in range(2)]
+    assert [(one.service, one.message) for _, one in told] == [
+        (CART.key, f"the kernel refused {at}: no table: ENOMEM; trying again")
+        for at in (key(CART), "10.96.0.7 (other ports)")
+    ]
+    world.clock.advance(await world.clock.sleeper())
+    await world.round()
+    assert world.sync.problems() == {}
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_a_service_that_is_left_out_is_told_why_once_and_again_when_it_comes_back_to_that() -> None:
+    world = World()
+    world.kernel.refuses = {key(CART)}
+    world.put(CART, "10.244.1.2")
+    world.put(DNS, "10.244.1.3")
+    async with world.running():
+        reason, problem = await world.complaint()
+        assert (reason, problem.service) == ("KernelRefused", CART.key)
+        world.put(DNS, "10.244.1.4")
+        await world.round()
+        assert list(world.sync.problems()) == [CART.key]
+        assert world.ear.wrong.empty()
+        world.kernel.refuses = set()
+        world.put(CART, "10.244.1.4")
+        await world.round()
+        assert world.sync.problems() == {}
+        world.kernel.refuses = {key(CART)}
+        world.put(CART, "10.244.1.5")
+        world.put(DNS, "10.244.1.5")
+        await world.failure()
+        world.clock.advance(await world.clock.sleeper())
+        await world.round()
+        assert (await world.complaint())[1].service == CART.key
+
+
+async def test_only_when_another_thread_was_at_the_kernel_is_it_asked_for_what_was_kept_back() -> None:
+    world = World()
+    world.put(CART, "10.244.1.2")
+    async with world.running():
+        assert [await world.ear.returns.get()] == [RoundKind.START]
+        world.put(CART, "10.244.1.3")
+        await world.round()
+        assert world.ear.returns.empty()
+        world.sync.kernel_changed("nft (pid 9)")
+        await world.round()
+        assert [await world.ear.returns.get()] == [RoundKind.REPAIR]
+        world.kernel.is_slow = True
+        world.put(CART, "10.244.1.4")
+        await world.round()
+        assert [await world.ear.returns.get()] == [RoundKind.CHANGE]
+
+
+def test_a_listener_is_called_only_for_what_it_does_something_about() -> None:
+    class Quiet(Listener):
+        """Hears of failures, and of nothing else."""
+
+        def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
+            raise error
+
+    audience = Audience([Listener(), Quiet()])
+    heard = {name: len(methods) for name, methods in vars(audience).items()}
+    assert heard == {"pending": 0, "finished": 0, "returned": 0, "noticed": 0, "failed": 1}

@@ -16,7 +16,6 @@ from fairway.model.view import Key
 from fairway.objects.cluster import Node
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service
-from fairway.proxy.cache import Batch
 from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
@@ -47,22 +46,18 @@ class Kept(Recorders):
 @dataclass
 class Desk:
     clock: FakeClock = field(default_factory=FakeClock)
-    found: list[tuple[str, Problem]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         services = {CART: SERVICE}
         self.recorders = Kept(self.clock)
-        self.telling = Telling("node-1", services.get, lambda batch: self.found)
+        self.telling = Telling("node-1", services.get)
         self.telling.recorder = self.recorders.of(COMPONENT, self.telling.instance)
-
-    def round(self, *found: tuple[str, Problem], about: Key = CART) -> None:
-        self.found = list(found)
-        self.telling.noticed(Batch(problems={about: tuple(one for _, one in found)}))
 
 
 def test_a_problem_is_an_event_of_its_service_with_node_field_and_slice() -> None:
     desk = Desk()
-    desk.round(("NotServed", WRONG), ("NotServed", IN_SLICE))
+    desk.telling.noticed("NotServed", WRONG)
+    desk.telling.noticed("NotServed", IN_SLICE)
     assert desk.recorders.notes == [
         "node node-1: spec.externalIPs[0]: '10.0.0.300' is no IP address",
         "node node-1: EndpointSlice cart-x2b, endpoints[3]: '::1' is no address",
@@ -79,20 +74,19 @@ def test_a_problem_is_an_event_of_its_service_with_node_field_and_slice() -> Non
     assert (written["type"], written["reason"], written["reportingController"]) == ("Warning", "NotServed", COMPONENT)
 
 
-def test_it_is_told_once_for_as_long_as_it_lasts() -> None:
+def test_the_reason_is_the_events_and_what_comes_again_is_a_series() -> None:
     desk = Desk()
-    desk.round(("NotServed", WRONG))
-    desk.round(("NotServed", WRONG), ("KernelRefused", IN_SLICE))
+    desk.telling.noticed("NotServed", WRONG)
+    desk.telling.noticed("KernelRefused", IN_SLICE)
     assert [one.document["reason"] for one in desk.recorders.kept] == ["NotServed", "KernelRefused"]
-    desk.round()
-    desk.round(("NotServed", WRONG))
+    desk.telling.noticed("NotServed", WRONG)
     assert desk.recorders.kept[-1].document["series"]["count"] == 2
 
 
 def test_a_service_that_is_gone_has_nobody_to_tell() -> None:
     desk = Desk()
     other = Problem(service=Key("shop", "other"), field="", message="wrong")
-    desk.round(("NotServed", other), about=other.service)
+    desk.telling.noticed("NotServed", other)
     assert desk.recorders.kept == []
 
 

@@ -61,12 +61,14 @@ class Endpoints:
             return next(iter(self._slices.values())).values()
         return [one for some in self._slices.values() for one in some.values()]
 
-    def put(self, name: str, slice_: EndpointSlice | None) -> None:
-        """A slice is there, or has changed, or (None) is gone."""
+    def put(self, name: str, slice_: EndpointSlice | None) -> EndpointSlice | None:
+        """A slice is there, or has changed, or (None) is gone. Returns what it was before, if that counted."""
         counts = slice_ is not None and _counts(slice_)
+        known: EndpointSlice | None = None
         for kind, some in self._slices.items():
             before = some.get(name)
             if before is not None:
+                known = before
                 self._size -= len(before.endpoints or ())
                 if not counts or slice_ is None or slice_.address_type != kind:
                     del some[name]
@@ -77,6 +79,7 @@ class Endpoints:
         for port in self._ports.values():
             if isinstance(port, _Port):
                 port.stale.add(name)
+        return known
 
     def _weigh(self, name: str, slice_: EndpointSlice | None) -> None:
         said = slice_.metadata.annotations if slice_ is not None else None

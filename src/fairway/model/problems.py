@@ -6,7 +6,7 @@ Service shop/web, EndpointSlice web-x2b: endpoints[3].addresses[0]: '::1' is no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from fairway.model.address import IPv4, canonical, canonical_network, family_of
 from fairway.model.endpoints import Endpoints
@@ -64,11 +64,18 @@ def service_problems(service: Service) -> tuple[Problem, ...]:
     return tuple(Problem(service=service.key, field=field, message=message) for field, message in _some(found))
 
 
-def slice_problems(service: Key, slice_: EndpointSlice) -> tuple[Problem, ...]:
-    """What one of its slices says that cannot be."""
+def slice_problems(service: Key, slice_: EndpointSlice, sound: EndpointSlice | None = None) -> tuple[Problem, ...]:
+    """What one of its slices says that cannot be.
+
+    Endpoints that are the very same objects in ``sound``, in which nothing was wrong, are not looked into again.
+    """
     if HEADLESS_LABEL in (slice_.metadata.labels or ()):
         return ()
-    found = _some((*_slice_ports(slice_), *_endpoints(slice_), *_slice_weight(slice_)))
+    if sound is not None and sound.address_type == slice_.address_type:
+        known = set(map(id, sound.endpoints or ()))
+    else:
+        known = set()
+    found = _some((*_slice_ports(slice_), *_endpoints(slice_, known), *_slice_weight(slice_)))
     name = slice_.metadata.name
     return tuple(Problem(service=service, slice=name, field=field, message=message) for field, message in found)
 
@@ -199,9 +206,12 @@ def _slice_ports(slice_: EndpointSlice) -> Iterator[_Found]:
             yield f"ports[{index}].port", f"{port.port} is no port: a number from 1 to 65535"
 
 
-def _endpoints(slice_: EndpointSlice) -> Iterator[_Found]:
+def _endpoints(slice_: EndpointSlice, known: Collection[int]) -> Iterator[_Found]:
+    """``known`` are the identities of endpoints that are as they should be."""
     kind = slice_.address_type
     for index, endpoint in enumerate(slice_.endpoints or ()):
+        if id(endpoint) in known:
+            continue
         text = endpoint.addresses[0] if endpoint.addresses else ""
         if not text or (kind == IPv4 and is_usual(text)):
             continue

@@ -40,6 +40,7 @@ from fairway.proxy.followed import Followed
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
 from fairway.proxy.laststate import LastState
+from fairway.proxy.listeners import Listener
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
 from fairway.proxy.pages import (
@@ -55,7 +56,7 @@ from fairway.proxy.relayed import RelaySide
 from fairway.proxy.secrets import SecretFollower
 from fairway.proxy.start import Start
 from fairway.proxy.switching import Switching
-from fairway.proxy.sync import Listener, Sync
+from fairway.proxy.sync import Sync
 from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.proxy.usage import Sources, Usage
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
@@ -100,16 +101,18 @@ class _CheckFollower(Listener):
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         for service, check in batch.checks.items():
             self._checks.put(service, check)
+
+    def returned(self, done: Round) -> None:
         self._checks.settle(self._cache.settings)
 
 
-class _Afterwards(Listener):
-    """Does something when a round is done."""
+class _Returned(Listener):
+    """Does something when another thread has been at the kernel."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
 
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+    def returned(self, done: Round) -> None:
         self._work()
 
 
@@ -154,7 +157,7 @@ class Agent:
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
-        self._telling = Telling(configuration.node_name, self.cache.service, lambda batch: self.sync.found_in(batch))
+        self._telling = Telling(configuration.node_name, self.cache.service)
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows, relay.places)
         self._relay = relay
@@ -172,8 +175,8 @@ class Agent:
                 self._telling,
                 _CheckFollower(self.checks, self.cache),
                 self.secrets,
-                _Afterwards(relay.settled),
-                _Afterwards(self._kernel_changed),
+                _Returned(relay.settled),
+                _Returned(self._kernel_changed),
             ),
             patience=Patience(Backoff(first=0.05, most=10.0), self._clock),
         )

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import msgspec
 
 from fairway.model.endpoints import Endpoints
-from fairway.model.problems import Problem
 from fairway.model.relaying import kept
 from fairway.model.resolve import cuts_connections, filled, frontends_of, ports_of, resolve
 from fairway.model.view import ActionKind, Frontend, FrontendKey, NodeSettings, NodeView
@@ -61,9 +60,6 @@ class Batch:
     """Health-check ports that are new or say something else, and (None) those that are gone."""
     deserted: set[FrontendKey] = field(default_factory=set)
     """Those that forget, and whose Service lost a backend that had still served its old clients."""
-    problems: dict[Key, tuple[Problem, ...]] = field(default_factory=dict)
-    """All that is wrong with each Service of which something else is wrong than before; nothing, where all is well.
-    Filled in when the kernel has acknowledged the rest."""
 
     def __bool__(self) -> bool:
         return bool(self.before or self.causes or self.rebased)
@@ -128,6 +124,12 @@ class Cache:
     def frontends(self) -> Mapping[FrontendKey, Frontend]:
         return self._frontends
 
+    def frontends_of(self, service: Key) -> Iterator[Frontend]:
+        """Those that are this Service's, and not another one's that asks for them too."""
+        for key in self._held.get(service, ()):
+            if (found := self._frontends.get(key)) is not None and found.service == service:
+                yield found
+
     @property
     def services(self) -> int:
         return len(self._services)
@@ -180,12 +182,12 @@ class Cache:
         endpoints = self._endpoints.get(service)
         if endpoints is None:
             endpoints = self._endpoints[service] = Endpoints()
-        endpoints.put(key.name, slice_)
+        before = endpoints.put(key.name, slice_)
         if slice_ is None:
             self._even.pop(key, None)
             if not endpoints.slices:
                 del self._endpoints[service]
-        self.troubles.put_slice(service, key, slice_)
+        self.troubles.put_slice(service, key, slice_, before)
         if service not in self._dirty:
             self._dirty[service] = None
             self._listening.add(service)

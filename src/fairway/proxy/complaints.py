@@ -1,70 +1,132 @@
-"""What is not served as it was asked for: each thing in the log once, and by Service for whoever asks."""
+"""What is not served as it was asked for: by Service for whoever asks, and told once for as long as it lasts.
+
+objects (`Troubles`) ────────────┐
+what the mode does not do ───────┼──▶ looked at when there is time ──new──▶ log, Events
+what the kernel does not take ───┘
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fairway.model.problems import Problem
 from fairway.model.view import Frontend, FrontendKey, Key
 from fairway.modes.contract import Mode
 from fairway.proxy.cache import Batch, Cache
+from fairway.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
+NOT_SERVED, NOT_SUPPORTED, KERNEL_REFUSED = "NotServed", "NotSupported", "KernelRefused"
+"""Why, in one word: an object is wrong, the mode does not do it, the kernel did not take it."""
+
+_LOOK_EVERY, _LOOK_FOR = 0.01, 0.001
+"""Nobody waits for it, so it must not be in the way of those who do: in each so many seconds it takes so many."""
+
 
 class Complaints:
-    """``refused`` are frontends that the kernel did not take, and why: the loop's own, which changes."""
+    """Knows what was told, as of the last time that somebody had time to `look`.
 
-    def __init__(self, cache: Cache, refused: Mapping[FrontendKey, str]) -> None:
-        self._cache, self._refused = cache, refused
-        self._told: set[str] = set()
-        self._unsupported: dict[FrontendKey, tuple[Problem, ...]] = {}
+    ``refused`` are frontends that the kernel did not take, and why: the loop's own, which changes. `put` may be called
+    in another thread; everything else is the loop's.
+    """
+
+    def __init__(
+        self,
+        mode: Mode[Any, Any, Any],
+        cache: Cache,
+        refused: Mapping[FrontendKey, str],
+        clock: Clock,
+        listeners: Sequence[Callable[[str, Problem], None]],
+    ) -> None:
+        """``listeners`` are told why, and what, when something is new; more of them may come."""
+        self._mode, self._cache, self._refused = mode, cache, refused
+        self._clock, self._listeners = clock, listeners
+        self._held_up: Mapping[FrontendKey, str] = {}
+        self._known: dict[Key, dict[Problem, str]] = {}
+        self._looking: asyncio.TimerHandle | None = None
+
+    def follow(self, mode: Mode[Any, Any, Any]) -> None:
+        """What is not served depends on this mode from now on."""
+        self._mode = mode
+        self.put(self._cache.frontends.values())
+
+    def put(self, frontends: Iterable[Frontend | None]) -> None:
+        """Something else may be wrong with these than before; None says nothing."""
+        changed = self._cache.troubles.changed
+        for one in frontends:
+            if one is not None:
+                changed[one.service] = None
+
+    def hold_up(self, reasons: Mapping[FrontendKey, str]) -> None:
+        """The kernel takes none of these, and they are offered again and again; those before are not any more."""
+        if reasons or self._held_up:
+            self.put(map(self._cache.frontends.get, (*self._held_up, *reasons)))
+            self._held_up = reasons
+
+    def look_soon(self, batch: Batch | None = None) -> None:
+        """See to it that what has changed is looked at in a moment; so is what a round was about."""
+        if batch is not None:
+            self.put(batch.before.values())
+            self.put(map(self._cache.frontends.get, batch.before))
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
+
+    def close(self) -> None:
+        """Look at nothing any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def look(self) -> bool:
+        """Look at a little of what is new, and tell what is wrong; says whether there is more."""
+        troubles = self._cache.troubles
+        troubles.look()
+        if troubles.changed:
+            service, _ = troubles.changed.popitem()
+            self._compare(service)
+        return bool(troubles.changed) or troubles.waiting
 
     def problems(self) -> Mapping[Key, Sequence[Problem]]:
         """By Service, what is not served as it was asked for: wrong objects, what this mode lacks, what was refused."""
-        found: dict[Key, dict[Problem, None]] = {
-            key: dict.fromkeys(problems) for key, problems in self._cache.troubles.all().items()
-        }
-        # Copies: another thread may be noting more while this one tells.
-        unsupported, refused = tuple(self._unsupported.values()), dict(self._refused)
-        for problem in (*chain.from_iterable(unsupported), *self._refusals(refused)):
-            found.setdefault(problem.service, {})[problem] = None
-        return {key: tuple(found[key]) for key in sorted(found)}
+        while self.look():
+            pass
+        return {key: tuple(self._known[key]) for key in sorted(self._known)}
 
-    def found_in(self, batch: Batch) -> Iterator[tuple[str, Problem]]:
-        """What a round has found wrong, each with its reason in one word."""
-        yield from (("NotServed", one) for one in chain.from_iterable(batch.problems.values()))
-        lacking = (self._unsupported[key] for key in batch.before if key in self._unsupported)
-        yield from (("NotSupported", one) for one in chain.from_iterable(lacking))
-        refused = {key: self._refused[key] for key in batch.before if key in self._refused}
-        yield from (("KernelRefused", one) for one in self._refusals(refused))
+    def _look(self) -> None:
+        self._looking = None
+        until = self._clock.monotonic() + _LOOK_FOR
+        while self.look():
+            if self._clock.monotonic() >= until:
+                self.look_soon()
+                return
 
-    def about(self, mode: Mode[Any, Any, Any], frontends: Mapping[FrontendKey, Frontend | None]) -> None:
-        """What the mode does not do for these; None is a frontend that is gone."""
-        for key, frontend in frontends.items():
-            sentences = mode.unsupported(frontend) if frontend else ()
-            for sentence in sentences:
-                self.tell(sentence)
-            if frontend and sentences:
-                owner = f"Service {frontend.service}: "
-                messages = (one.removeprefix(owner) for one in sentences)
-                found = tuple(Problem(service=frontend.service, field="", message=one) for one in messages)
-                self._unsupported[key] = found
-            else:
-                self._unsupported.pop(key, None)
+    def _compare(self, service: Key) -> None:
+        before = self._known.pop(service, {})
+        now = dict(self._of(service))
+        if now:
+            self._known[service] = now
+        for problem, reason in now.items():
+            if problem not in before:
+                if reason != KERNEL_REFUSED:  # that was said at once, and what becomes of it
+                    log.warning("%s", problem)
+                for noticed in self._listeners:
+                    noticed(reason, problem)
 
-    def tell(self, message: str) -> None:
-        """In the log, once."""
-        if message not in self._told:
-            self._told.add(message)
-            log.warning("%s", message)
+    def _of(self, service: Key) -> Iterator[tuple[Problem, str]]:
+        yield from ((one, NOT_SERVED) for one in self._cache.troubles.of(service))
+        for frontend in self._cache.frontends_of(service):
+            for sentence in self._mode.unsupported(frontend):
+                message = sentence.removeprefix(f"Service {service}: ")
+                yield Problem(service=service, field="", message=message), NOT_SUPPORTED
+            if reason := self._refused.get(frontend.key):
+                yield _refusal(frontend, reason), KERNEL_REFUSED
+            elif reason := self._held_up.get(frontend.key):
+                yield _refusal(frontend, f"{reason}; trying again"), KERNEL_REFUSED
 
-    def _refusals(self, refused: Mapping[FrontendKey, str]) -> Iterator[Problem]:
-        for key, reason in refused.items():
-            frontend = self._cache.frontends.get(key)
-            if frontend is not None:
-                message = f"the kernel refused {key}: {reason}"
-                yield Problem(service=frontend.service, field=frontend.field, message=message)
+
+def _refusal(frontend: Frontend, reason: str) -> Problem:
+    message = f"the kernel refused {frontend.key}: {reason}"
+    return Problem(service=frontend.service, field=frontend.field, message=message)

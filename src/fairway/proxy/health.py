@@ -11,8 +11,8 @@ from fairway.model.address import FAMILIES
 from fairway.objects.cluster import Node
 from fairway.proxy.cache import Batch
 from fairway.proxy.canary import Canary
+from fairway.proxy.listeners import Listener
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import Listener
 from fairway.proxy.web import Answer
 from fairway.runtime.clock import Clock, rfc3339
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import msgspec
 
 from fairway.proxy.cache import Batch
+from fairway.proxy.listeners import Listener
 from fairway.proxy.pages import round_document
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import Listener
 
 log = logging.getLogger(__name__)
 

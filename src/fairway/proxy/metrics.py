@@ -27,9 +27,9 @@ from fairway.kernel.contract import ApplyFailed, Figure
 from fairway.model.address import ANY, FAMILIES, family_of
 from fairway.model.view import FrontendKey, FrontendKind, Key
 from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.listeners import Listener
 from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.requests import Requests
-from fairway.proxy.sync import Listener
 from fairway.proxy.tallies import Numbers, Spans
 from fairway.proxy.web import Answer
 from fairway.runtime.clock import Clock, parse_rfc3339
@@ -260,7 +260,7 @@ class _FrontendCounts:
         for labels, count in sorted(lonely.items()):
             family.add_metric(labels, count)
         yield family
-        troubled = len(self._cache.troubles.all())
+        troubled = len(self._cache.troubles.services())
         yield GaugeMetricFamily("fairway_proxy_troubled_services", "Services with problems", value=troubled)
         yield GaugeMetricFamily("fairway_proxy_frontends", "Frontends in the kernel", value=len(self._cache.frontends))
         yield GaugeMetricFamily("fairway_proxy_services", "Services known", value=self._cache.services)

@@ -17,8 +17,8 @@ from fairway.objects.cluster import Secret
 from fairway.objects.meta import Key
 from fairway.objects.resources import SECRETS
 from fairway.proxy.cache import Batch, Cache
+from fairway.proxy.listeners import Listener
 from fairway.proxy.receipts import Receipt, Round
-from fairway.proxy.sync import Listener
 from fairway.relay.certificates import Certificates
 
 Tell = Callable[[Key, str], None]

@@ -16,7 +16,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Generic, TypeVar
 
 import msgspec
@@ -27,6 +26,7 @@ from fairway.modes.contract import Mode, Plan
 from fairway.proxy.cache import Batch, Cache
 from fairway.proxy.complaints import Complaints
 from fairway.proxy.culprits import culprits
+from fairway.proxy.listeners import Audience, Listener
 from fairway.proxy.neighbours import Flows, Successor
 from fairway.proxy.receipts import Receipt, Receipts, Round, RoundKind
 from fairway.runtime.clock import Clock
@@ -42,9 +42,7 @@ _SHORTEST_WAIT = 0.005
 _BUDGET, _REFILL = 0.5, 0.05
 """Seconds of rounds that follow each other at once, and how much of it comes back each second: some hundred changes in
 a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
-_TAKEN_AT_ONCE, _NOTICED_AT_ONCE = 200, 50
-_QUIET = 0.01
-"""Seconds without a change after which there is time to look for what is wrong with objects that came many at once."""
+_TAKEN_AT_ONCE = 200
 
 T = TypeVar("T")
 FragmentT = TypeVar("FragmentT")
@@ -52,21 +50,12 @@ ProgramT = TypeVar("ProgramT")
 PlanT = TypeVar("PlanT", bound=Plan)
 
 
-class Listener:
-    """Who wants to know: metrics and health. Every method may be left as it is."""
+class _AllRefused(ApplyFailed):
+    """The kernel takes none of the changes, each for its reason."""
 
-    def pending(self) -> None:
-        """A change waits for the kernel."""
-
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
-        """A round was acknowledged."""
-
-    def noticed(self, batch: Batch) -> None:
-        """What is wrong with the objects of a round was looked for: see `Sync.found_in`. Those of a great one are
-        looked into in parts, beside the rounds that follow."""
-
-    def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
-        """A round was refused and will be tried again."""
+    def __init__(self, error: ApplyFailed, reasons: Mapping[FrontendKey, str]) -> None:
+        super().__init__(str(error))
+        self.reasons = reasons
 
 
 @dataclass
@@ -95,21 +84,20 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         patience: Patience,
     ) -> None:
         self._mode, self._kernel, self._cache, self._flows = mode, kernel, cache, flows
-        self._clock, self._listeners, self._patience = clock, [*listeners], patience
+        self._clock, self._audience, self._patience = clock, Audience(listeners), patience
         self._pacer = Pacer(_LONGEST_WAIT, shortest=_SHORTEST_WAIT, budget=_BUDGET, refill=_REFILL)
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0
-        self._elsewhere = False
+        self._elsewhere, self._returned = False, False
         self._disturbed = ""
         self._told = False
-        self._looking: asyncio.Task[None] | None = None
         self._successor: Successor | None = None
         self._state: _State[ProgramT] = _State(wanted=mode.empty())
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
-        self._complaints = Complaints(cache, self.refused)
-        self.problems, self.found_in = self._complaints.problems, self._complaints.found_in
+        self._complaints = Complaints(mode, cache, self.refused, clock, self._audience.noticed)
+        self.problems = self._complaints.problems
         self.receipts = Receipts()
         self.rounds: deque[Round] = deque(maxlen=_KEPT_ROUNDS)
 
@@ -123,8 +111,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if self._cache.dirty and not self._told:
             # Once a round: a first list says this for each of ten thousand objects.
             self._told = True
-            for listener in self._listeners:
-                listener.pending()
+            for pending in self._audience.pending:
+                pending()
         self._wake.set()
 
     def kernel_changed(self, by: str) -> None:
@@ -138,7 +126,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def tell(self, listener: Listener) -> None:
         """Whoever wants to know, too."""
-        self._listeners.append(listener)
+        self._audience.add(listener)
 
     def hand_over(self, to: Successor) -> None:
         """The next round makes it the mode that this follows in."""
@@ -159,8 +147,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         try:
             await self._follow()
         finally:
-            if self._looking is not None:
-                self._looking.cancel()
+            self._complaints.close()
 
     async def _follow(self) -> None:
         self._wake.set()
@@ -195,23 +182,12 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             commands = await (self._in_a_thread(self._apply_whole) if state.doubt else self._apply_changes())
             told = self._acknowledged(kind, started, commands)
             if not self.is_ready:
-                # Who waits for the first load need not wait until metrics and problems of a whole cluster are counted.
+                # Who waits for the first load need not wait until a whole cluster is counted.
                 self._ready.set()
                 await asyncio.sleep(0)
             self._tell(*told)
-            if self._disturbed:
-                by, self._disturbed = self._disturbed, ""
-                self.kernel_changed(by)
             return True
         return False
-
-    async def _look_when_quiet(self) -> None:
-        """What is left to look into since a great change, in parts, while no other change is on its way."""
-        while self._cache.troubles.waiting:
-            before = self.receipts.total
-            await asyncio.sleep(_QUIET)
-            if self.receipts.total == before:
-                self._notice(Batch(), _NOTICED_AT_ONCE)
 
     async def _hand_over(self, started: float, to: Successor) -> None:
         """Changes wait meanwhile. The mode before has all that it knows of, until the other one has it."""
@@ -230,7 +206,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         else:
             self._mode, self._kernel, state.wanted, commands = taken
             state.compiled = True
-            self._complaints.about(self._mode, self._cache.frontends)
+            self._complaints.follow(self._mode)
             self._tell(*self._acknowledged(RoundKind.SWITCH, started, commands))
         self._successor = None
         to.finished(failed)
@@ -256,7 +232,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
         When this is cancelled the other thread is waited for: it must not find the machine closed.
         """
-        self._elsewhere = True
+        self._elsewhere = self._returned = True
         running = asyncio.ensure_future(asyncio.to_thread(work))
         try:
             return await asyncio.shield(running)
@@ -290,7 +266,6 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             if known:
                 self._mode.accept(state.wanted, changes)
             else:
-                self._complaints.about(self._mode, self._cache.frontends)
                 state.wanted, state.compiled = self._mode.program(self._acceptable()), True
             commands = self._reach()
         except ApplyFailed as error:
@@ -336,11 +311,12 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             owner = frontend.service if frontend else "a Service that is gone"
             log.error("%s of %s %s: %s", key, owner, outcome, reason)
         self.refused.update(refused)
+        self._complaints.put(map(self._cache.frontends.get, refused))
 
     def _set_apart(self, changes: Mapping[FrontendKey, FragmentT | None], error: ApplyFailed) -> int:
         """Offer the changes one at a time, so that a frontend that the kernel refuses holds up no other Service.
 
-        It keeps what it had. When the kernel refuses every one, it is not about them: raises ``error``.
+        It keeps what it had. When the kernel refuses every one, it may not be about them: raises `_AllRefused`.
         """
         state = self._state
         self._mode.accept(state.wanted, self._fragments(state.pending.before))
@@ -357,15 +333,13 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
                 self._mode.accept(state.wanted, {key: fragment})
                 commands += len(plan)
         if len(refused) == len(changes):
-            raise error
+            raise _AllRefused(error, refused)
         self._note_refused(refused, "stays as it was until it changes")
         return commands
 
     def _changes(self) -> Mapping[FrontendKey, FragmentT | None]:
         """The new Fragments of what is pending."""
-        now = {key: self._cache.frontends.get(key) for key in self._state.pending.before}
-        self._complaints.about(self._mode, now)
-        return self._fragments(now)
+        return self._fragments({key: self._cache.frontends.get(key) for key in self._state.pending.before})
 
     def _fragments(self, frontends: Mapping[FrontendKey, Frontend | None]) -> dict[FrontendKey, FragmentT | None]:
         """One that cannot be compiled now, as where no port is left for its listener, stays as it was."""
@@ -393,6 +367,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """The kernel holds what is wanted."""
         state, now = self._state, self._clock.monotonic()
         batch, state.pending, state.doubt = state.pending, Batch(), ""
+        self._complaints.hold_up({})
         done = Round(
             kind=kind, at=self._clock.now(), seconds=now - started, commands=commands, frontends=len(batch.before)
         )
@@ -403,20 +378,16 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     def _tell(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         """Everybody who wants to know of a round."""
         self._flows.acknowledged(done, batch)
-        for listener in self._listeners:
-            listener.finished(done, receipts, batch)
-        # As many again as have changed: what is left from greater changes is done some day, even if it is never quiet.
-        self._notice(batch, min(2 * len(batch.causes), _NOTICED_AT_ONCE))
-        if self._cache.troubles.waiting and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.create_task(self._look_when_quiet())
-
-    def _notice(self, batch: Batch, most: int) -> None:
-        """Look for what is wrong with the objects of a round, and with those that are left from rounds before."""
-        batch.problems = self._cache.troubles.take(most)
-        for problem in chain.from_iterable(batch.problems.values()):
-            self._complaints.tell(str(problem))
-        for listener in self._listeners:
-            listener.noticed(batch)
+        for finished in self._audience.finished:
+            finished(done, receipts, batch)
+        if self._returned:
+            self._returned = False
+            for returned in self._audience.returned:
+                returned(done)
+        self._complaints.look_soon(batch)
+        if self._disturbed:
+            by, self._disturbed = self._disturbed, ""
+            self.kernel_changed(by)
 
     def _doubt(self, kind: RoundKind, reason: str) -> None:
         self._state.kind, self._state.doubt = kind, reason
@@ -425,11 +396,15 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._failures += 1
         state = self._state
         kind = state.kind if state.doubt else RoundKind.CHANGE
-        for listener in self._listeners:
-            listener.failed(kind, error)
+        for failed in self._audience.failed:
+            failed(kind, error)
         if self._failures == 1:
             log.error("the kernel keeps its old state, trying again: %s", error)
-        if not state.doubt:
+        if state.doubt:
+            reasons = error.reasons if isinstance(error, _AllRefused) else {}
+            self._complaints.hold_up({key: reasons.get(key, str(error)) for key in state.pending.before})
+            self._complaints.look_soon()
+        else:
             self._doubt(RoundKind.REPAIR, f"unknown since a failure ({error})")
         self._wake.set()
         await self._patience.wait(self._failures)

@@ -1,17 +1,17 @@
 """What is wrong with a Service becomes an Event of it: its owner need not read this node's log.
 
-    rounds ── problems that are new ──┐
+    problems that are new ────────────┐
     health-check ports that are taken ┼──▶ Recorder ──▶ events.k8s.io/v1
     Secrets that cannot be used ──────┤
     the start of this process ────────┘
 
-A problem is told once for as long as it lasts. All nodes of a cluster tell the same of an object that is wrong, so each
-has a budget: what does not fit is in the log and in `fairway status` all the same.
+A problem is told once for as long as it lasts (`fairway.proxy.complaints`). All nodes of a cluster tell the same of an
+object that is wrong, so each has a budget: what does not fit is in the log and in `fairway status` all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 
 from fairway.client.events import Bucket
@@ -21,15 +21,11 @@ from fairway.model.view import Key
 from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES, SERVICES
 from fairway.objects.service import Service
-from fairway.proxy.cache import Batch
-from fairway.proxy.sync import Listener
+from fairway.proxy.listeners import Listener
 
 COMPONENT = "fairway-proxy"
 _BURST, _REFILL_SECONDS = 50.0, 10.0
 """Of one proxy: so many at once, and then one every ten seconds."""
-
-Found = Callable[[Batch], Iterable[tuple[str, Problem]]]
-"""What a round has found wrong, each with its reason."""
 
 
 def budget(now: float) -> Bucket:
@@ -40,9 +36,8 @@ def budget(now: float) -> Bucket:
 class Telling(Listener):
     """Tells through ``recorder`` as soon as there is one; ``service`` is the object of a name, if it is there."""
 
-    def __init__(self, node: str, service: Callable[[Key], Service | None], problems: Found) -> None:
-        self._node, self._service, self._problems = node, service, problems
-        self._told: dict[Key, frozenset[Problem]] = {}
+    def __init__(self, node: str, service: Callable[[Key], Service | None]) -> None:
+        self._node, self._service = node, service
         self.recorder: Recorder | None = None
 
     @property
@@ -55,17 +50,8 @@ class Telling(Listener):
         if self.recorder is not None:
             self.recorder.record(NODES, node, "Starting", "", action="StartKubeProxy")
 
-    def noticed(self, batch: Batch) -> None:
-        found: dict[Key, dict[Problem, str]] = {key: {} for key in batch.problems}
-        for reason, problem in self._problems(batch):
-            found.setdefault(problem.service, {})[problem] = reason
-        for key, problems in found.items():
-            known = self._told.pop(key, frozenset())
-            if problems:
-                self._told[key] = frozenset(problems)
-            for problem, reason in problems.items():
-                if problem not in known:
-                    self._tell(key, reason, _sentence(problem))
+    def noticed(self, reason: str, problem: Problem) -> None:
+        self._tell(problem.service, reason, _sentence(problem))
 
     def check_port_failed(self, service: Key, sentence: str) -> None:
         """The reference's own reason: a load balancer would take this node for one without endpoints."""

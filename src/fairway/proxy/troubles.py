@@ -1,14 +1,16 @@
 """The problems of every Service: kept up to date with the cache, a line each in `fairway status`, an Event each.
 
 Service object ──┐
-its slices ──────┼──▶ problems of the Service ──▶ changed since somebody last took them
+its slices ──────┼──▶ problems of the Service ──▶ changed: somebody compares them with those before
 its endpoints ───┤
 its rivals ──────┘
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem, contested, contradictions, service_problems, slice_problems, too_many
@@ -19,41 +21,64 @@ from fairway.objects.service import Service
 _Told = tuple[Problem, ...]
 
 
+class _Slice(NamedTuple):
+    """One to look into; ``sound`` is the last one before it that was, if nothing was wrong with it."""
+
+    slice_: EndpointSlice | None
+    sound: EndpointSlice | None
+
+
 class Troubles:
     """What is wrong, by Service. Objects are looked into when somebody asks, which is not on a change's way."""
 
     def __init__(self) -> None:
-        self._new_services: dict[Key, Service | None] = {}
-        self._new_slices: dict[tuple[Key, Key], EndpointSlice | None] = {}
+        self._new_services: OrderedDict[Key, Service | None] = OrderedDict()
+        self._new_slices: OrderedDict[tuple[Key, Key], _Slice] = OrderedDict()
+        self._newest = False
         self._own: dict[Key, _Told] = {}
         self._slices: dict[Key, dict[Key, _Told]] = {}
         self._endpoints: dict[Key, _Told] = {}
         self._lost: dict[Key, dict[FrontendKey, Problem]] = {}
-        self._changed: dict[Key, None] = {}
+        self.changed: dict[Key, None] = {}
+        """Services of which something else may be wrong than before; whoever looks at one takes it away."""
 
     def put_service(self, key: Key, service: Service | None) -> None:
         """A Service is there, or has changed, or (None) is gone."""
         self._new_services[key] = service
 
-    def put_slice(self, service: Key, key: Key, slice_: EndpointSlice | None) -> None:
-        """One of its slices is there, or has changed, or (None) is gone, or is another Service's now."""
-        self._new_slices[service, key] = slice_
+    def put_slice(
+        self, service: Key, key: Key, slice_: EndpointSlice | None, before: EndpointSlice | None = None
+    ) -> None:
+        """One of its slices is there, or has changed, or (None) is gone, or is another Service's now.
+
+        ``before`` is what it was for this Service until now.
+        """
+        if (waiting := self._new_slices.get((service, key))) is not None:
+            sound = waiting.sound
+        else:
+            sound = before if key not in self._slices.get(service, ()) else None
+        self._new_slices[service, key] = _Slice(slice_, sound)
 
     @property
     def waiting(self) -> bool:
         """Whether there are objects that nobody has looked into yet."""
         return bool(self._new_services or self._new_slices)
 
-    def _look(self, most: int | None = None) -> None:
-        """The newest first."""
-        for _ in range(len(self._new_services))[:most]:
-            name, service = self._new_services.popitem()
+    def look(self) -> None:
+        """Look into one Service and one slice, if any wait.
+
+        The newest and the one that has waited longest take turns: a change is told soon while ten thousand objects of
+        a first load wait, and these are not forgotten while there is one change after the other.
+        """
+        self._newest = not self._newest
+        if self._new_services:
+            name, service = self._new_services.popitem(last=self._newest)
             self._put(self._own, name, service_problems(service) if service is not None else ())
             if service is None:
                 self._put(self._endpoints, name, ())
-        for _ in range(len(self._new_slices))[:most]:
-            (owner, key), slice_ = self._new_slices.popitem()
-            self._put_slice(owner, key, slice_problems(owner, slice_) if slice_ is not None else ())
+        if self._new_slices:
+            (owner, key), (slice_, sound) = self._new_slices.popitem(last=self._newest)
+            self._put_slice(owner, key, slice_problems(owner, slice_, sound) if slice_ is not None else ())
 
     def _put_slice(self, service: Key, key: Key, found: _Told) -> None:
         slices = self._slices.get(service, {})
@@ -65,7 +90,7 @@ class Troubles:
             del slices[key]
             if not slices:
                 del self._slices[service]
-        self._changed[service] = None
+        self.changed[service] = None
 
     def put_endpoints(self, key: Key, service: Service, endpoints: Endpoints) -> None:
         """Its slices taken together, after its frontends were resolved from them."""
@@ -86,32 +111,22 @@ class Troubles:
             if lost.get(key) == problem:
                 return
             self._lost.setdefault(service, {})[key] = problem
-        self._changed[service] = None
+        self.changed[service] = None
 
-    def _of(self, service: Key) -> _Told:
+    def services(self) -> Collection[Key]:
+        """Those with anything wrong; whatever waits is looked into first."""
+        while self.waiting:
+            self.look()
+        return {*self._own, *self._slices, *self._endpoints, *self._lost}
+
+    def of(self, service: Key) -> Iterator[Problem]:
         """All that is known to be wrong with one Service; usually nothing."""
+        yield from self._own.get(service, ())
         slices = self._slices.get(service, {})
-        return (
-            *self._own.get(service, ()),
-            *(problem for key in sorted(slices) for problem in slices[key]),
-            *self._endpoints.get(service, ()),
-            *self._lost.get(service, {}).values(),
-        )
-
-    def all(self) -> Mapping[Key, Sequence[Problem]]:
-        """The Services with anything wrong, by name."""
-        self._look()
-        keys = {*self._own, *self._slices, *self._endpoints, *self._lost}
-        return {key: self._of(key) for key in sorted(keys)}
-
-    def take(self, most: int | None = None) -> dict[Key, _Told]:
-        """The Services whose problems are not what they were at the last call; those that have none any more, too.
-
-        So many Services, and so many slices, are looked into at ``most``: see `waiting`.
-        """
-        self._look(most)
-        changed, self._changed = self._changed, {}
-        return {key: self._of(key) for key in changed}
+        for key in sorted(slices):
+            yield from slices[key]
+        yield from self._endpoints.get(service, ())
+        yield from self._lost.get(service, {}).values()
 
     def _put(self, into: dict[Key, _Told], key: Key, found: _Told) -> None:
         if into.get(key, ()) == found:
@@ -120,4 +135,4 @@ class Troubles:
             into[key] = found
         else:
             del into[key]
-        self._changed[key] = None
+        self.changed[key] = None
