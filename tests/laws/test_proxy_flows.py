@@ -15,7 +15,7 @@ from fairway.model.view import FrontendKey, NodeSettings
 from fairway.objects.meta import Key
 from fairway.objects.service import STALE_CONNECTIONS_ANNOTATION, Service
 from fairway.proxy.cache import Batch, Cache
-from fairway.proxy.flows import Node, Suspect, collect, everything, questions, suspects
+from fairway.proxy.flows import Node, Suspect, collect, everything, leave_none, questions, suspects
 from fairway.proxy.forgetting import forget
 from tests.laws.strategies import KEYS, NODE_ADDRESSES, NODE_PORTS, NODES, PORTS, PROTOCOLS, services, slices_for
 from tests.laws.test_proxy_cache import Event, Objects, happen
@@ -117,6 +117,7 @@ def test_a_change_forgets_exactly_the_flows_that_its_frontends_do_not_have_any_m
         gone = forget(tracking, suspects(batch.before, batch.deserted, now))
         assert tracking.table == stay
         assert sum(gone.values()) == len(changed)
+        assert not (leave_none(batch.before, now.frontends) and suspects(batch.before, (), now))
 
 
 @given(history=histories(), elsewhere=other_places())

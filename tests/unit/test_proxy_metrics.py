@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -52,6 +53,25 @@ def test_an_event_waits_until_its_round_and_counts_for_the_family_it_changed() -
     assert desk.value("kubeproxy_sync_partial_proxy_rules_duration_seconds_count", ip_family="IPv6") is None
     assert desk.value("kubeproxy_sync_proxy_rules_last_timestamp_seconds", ip_family="IPv4") == desk.clock.now()
     assert desk.value("fairway_proxy_programming_seconds_sum", kind="Service") == 0.5
+
+
+def test_a_scrape_sees_every_round_before_it_and_without_one_only_some_rounds_are_kept() -> None:
+    desk = Desk()
+    batches: list[weakref.ref[Batch]] = []
+    for number in range(1000):
+        cause = Cause("EndpointSlice", KEY, str(number), desk.clock.monotonic())
+        desk.metrics.event(cause)
+        batch = Batch(before={FrontendKey("10.96.0.7", "TCP", 80): None}, causes=[cause])
+        batches.append(weakref.ref(batch))
+        desk.round(RoundKind.CHANGE, batch)
+        if number in (0, 1, 700):
+            assert desk.value("kubeproxy_sync_proxy_rules_duration_seconds_count", ip_family="IPv4") == number + 1
+            assert desk.value("fairway_proxy_commands_total", round="change") == 3 * (number + 1)
+            assert desk.value("kubeproxy_sync_proxy_rules_endpoint_changes_pending") == 0
+    assert sum(one() is not None for one in batches) < 100
+    desk.round(RoundKind.START, Batch(causes=[cause] * 20_000))
+    assert [one() for one in batches if one() is not None] == [batch]
+    assert desk.value("fairway_proxy_programming_seconds_count", kind="EndpointSlice") == 21_000
 
 
 def test_a_repair_counts_only_when_it_changed_something() -> None:

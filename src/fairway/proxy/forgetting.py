@@ -27,6 +27,7 @@ from fairway.proxy.flows import (
     Suspect,
     collect,
     everything,
+    leave_none,
     questions,
     stale,
     suspects,
@@ -98,14 +99,19 @@ class Forgetting:
 
     def acknowledged(self, done: Round, batch: Batch) -> None:
         """The kernel has new rules. Where nobody knows what happened before them, every flow is looked at."""
+        alone = done.kind is RoundKind.CHANGE and not batch.deserted
+        if not (alone and leave_none(batch.before, self._cache.frontends)):
+            collect(self._waiting, self._suspects(done, batch))
+        if self._waiting:
+            self._wake.set()
+
+    def _suspects(self, done: Round, batch: Batch) -> list[Suspect]:
         now = Node(self._cache.frontends, self._cache.lingering, self._cache.settings, self._relayed)
         begins = done.kind in (RoundKind.START, RoundKind.SWITCH)
         found = suspects(batch.before, batch.deserted, now) if not begins else []
         if begins or (done.kind is RoundKind.REPAIR and done.commands):
             found += everything(now)
-        collect(self._waiting, found)
-        if self._waiting:
-            self._wake.set()
+        return found
 
     @property
     def busy(self) -> bool:
