@@ -49,8 +49,8 @@ class Inside:
         self._kernel, self._namespace = kernel, namespace
 
     @property
-    def is_slow(self) -> bool:
-        return self._kernel.is_slow
+    def at_once(self) -> int:
+        return self._kernel.at_once
 
     def read_back(self) -> Program:
         return self._namespace.run(self._kernel.read_back)

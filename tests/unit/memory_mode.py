@@ -94,7 +94,7 @@ class MemoryKernel:
     applied: list[Plan] = field(default_factory=list)
     refuses: set[FrontendKey] = field(default_factory=set)
     read_backs: int = 0
-    is_slow: bool = False
+    at_once: int = 100
 
     def read_back(self) -> Program:
         self.read_backs += 1

@@ -382,7 +382,7 @@ async def test_what_somebody_else_does_while_the_whole_is_applied_is_looked_at_a
 class SlowKernel(MemoryKernel):
     """Takes its time for every Plan: until it is let go."""
 
-    is_slow: bool = True
+    at_once: int = 0
     begun: asyncio.Queue[threading.Event] = field(default_factory=asyncio.Queue)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -591,7 +591,7 @@ async def test_only_when_another_thread_was_at_the_kernel_is_it_asked_for_what_w
         world.sync.kernel_changed("nft (pid 9)")
         await world.round()
         assert [await world.ear.returns.get()] == [RoundKind.REPAIR]
-        world.kernel.is_slow = True
+        world.kernel.at_once = 0
         world.put(CART, "10.244.1.4")
         await world.round()
         assert [await world.ear.returns.get()] == [RoundKind.CHANGE]

@@ -40,8 +40,9 @@ class Kernel(Protocol[HeldT, WorkT]):
     """The machine, for one mode. Every method raises `ApplyFailed`, and may be called in another thread."""
 
     @property
-    def is_slow(self) -> bool:
-        """Whether every change takes as long as a process does, so that nobody should wait for it."""
+    def at_once(self) -> int:
+        """How many commands of a Plan take so little time that an event loop may wait for them; 0 where each takes as
+        long as a process does."""
 
     def read_back(self) -> HeldT:
         """What the kernel holds of ours now."""

@@ -35,7 +35,7 @@ class FakeIptables:
     chains: dict[Family, dict[Place, list[str]]] = field(default_factory=_fresh)
     most: int = 0
     """How many chains may come or go in one commit."""
-    is_slow = False
+    at_once = 1000
 
     def read_back(self) -> Program:
         return read_back(NodeSettings(name=""), Options(), self.state())

@@ -43,7 +43,7 @@ class IptablesKernel:
     mode: IptablesMode
     sentry: Sentry
     tally: Tally = field(default_factory=Tally)
-    is_slow = True
+    at_once = 0
 
     def read_back(self) -> Program:
         with self.sentry.at_work():

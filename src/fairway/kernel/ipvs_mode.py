@@ -98,7 +98,7 @@ class IpvsKernel:
     _changes: int = 0
     _missed: int = 0
     """Looks in a row during which something of ours changed."""
-    is_slow = False
+    at_once = 500
 
     def read_back(self) -> Program:
         with self._work:

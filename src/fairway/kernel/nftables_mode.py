@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 _FAILURES = (KernelRefused, Interrupted, OSError)
 _GREAT = 2000
-"""Commands of a Plan of which the kernel need not write notifications: it is asked afterwards who else was there."""
+"""Commands of a Plan for which nobody waits, and of which the kernel need not write notifications: it is asked
+afterwards who else was there."""
 _SWITCHED_OFF = "this proxy was told not to own them"
 _TOO_OLD = "this kernel lets no table outlive its owner; Linux 6.9 and later do"
 _NONE_YET = "there are none yet"
@@ -38,7 +39,7 @@ class NftablesKernel:
     """Whether another thread of ours is at it."""
     _generation: int | None = None
     """The one that there is, if nobody but us has committed anything since the last `read_back`."""
-    is_slow = False
+    at_once = _GREAT
 
     def read_back(self) -> Program:
         with self._at_work():

@@ -245,17 +245,18 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
     async def _apply_changes(self) -> int:
         """Only the frontends that changed, from a Program that the kernel is known to hold.
 
-        What changes while a slow kernel is at work goes out in the next round, all of it together.
+        What changes while a slow kernel, or one with much to do, is at work goes out in the next round, all together.
         """
         state = self._state
         changes = self._changes()
         plan = self._mode.plan_changes(state.wanted, changes)
-        if plan and self._kernel.is_slow:
+        commands = len(plan)
+        if commands > self._kernel.at_once:
             await self._in_a_thread(lambda: self._kernel.apply(plan))
         elif plan:
             self._kernel.apply(plan)
         self._mode.accept(state.wanted, changes)
-        return len(plan)
+        return commands
 
     def _apply_whole(self) -> int:
         """The difference between what the kernel holds and what it should hold."""

@@ -57,8 +57,8 @@ class RelayingKernel:
         self._close_later: tuple[ListenerKey, ...] = ()
 
     @property
-    def is_slow(self) -> bool:
-        return self._carrier.is_slow
+    def at_once(self) -> int:
+        return self._carrier.at_once
 
     def port(self, key: ListenerKey) -> int:
         """Where a listener is, made on the spot if need be; raises `ApplyFailed`."""
