@@ -15,9 +15,9 @@ from fairway.runtime.clock import Clock
 # Containers made before the youngest are looked at, and how many such looks before the older ones are. Python's own
 # 700 are a handful of requests, whose objects go by themselves: nearly all of the looking finds nothing.
 _SERVER = 10_000, 20, 50
-# Where there are quiet moments, as often as it takes to be done within a millisecond when there are none. Each second
-# look is at what is left of both, so that it never gets many; all of it is looked at as rarely as in a server.
-_NEVER_QUIET = 2_000, 1, 2_500
+# Where there are quiet moments this is for a storm without any, whose changes wait for each other in any case. Each
+# second look is at what is left of both, so that it takes milliseconds; all is looked at as rarely as in a server.
+_NEVER_QUIET = 10_000, 1, 500
 
 _EACH_SECONDS = 1.0
 _QUIET_SECONDS = 0.01
