@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import count, repeat
 from typing import Any
 
@@ -36,12 +36,12 @@ place_of: Callable[[Backend], Place] = operator.attrgetter("address", "port")
 
 
 class Group:
-    """The candidates of one EndpointSlice for one Service port. Nobody changes one; ``made`` grows.
+    """The candidates of one EndpointSlice for one Service port. Nobody changes one.
 
-    ``some`` are the traits that any of them has. What `chosen` gives is made once; ``made`` has what was, by trait.
+    ``some`` are the traits that any of them has. What `chosen` gives is made once.
     """
 
-    __slots__ = ("_backends", "_doubled", "_hidden", "_traits", "made", "numbers", "settings", "slice", "some")
+    __slots__ = ("_backends", "_doubled", "_hidden", "_made", "_traits", "numbers", "settings", "slice", "some")
 
     def __init__(self, slice_: EndpointSlice, numbers: tuple[int, ...], settings: NodeSettings) -> None:
         self.slice, self.numbers, self.settings = slice_, numbers, settings
@@ -53,7 +53,8 @@ class Group:
         self._hidden: frozenset[Place] = frozenset()
         """What another slice has better."""
         self.some = 0
-        self.made: dict[int, Part[Backend]] = {}
+        self._made: tuple[tuple[int, Part[Backend]], ...] = ()
+        """What was chosen, by trait: most often one, and there may be a Group for each of many Services."""
 
     @classmethod
     def of(cls, slice_: EndpointSlice, port: PortName, settings: NodeSettings, before: Group | None) -> Group:
@@ -64,7 +65,7 @@ class Group:
             return found
         if before.numbers and before.slice.endpoints is slice_.endpoints:
             found._backends, found._traits, found._doubled = before._backends, before._traits, before._doubled
-            found.some, found.made = before.some, before.made
+            found.some, found._made = before.some, before._made
             return found
         found._take(common_ends(before.endpoints, found.endpoints, operator.is_not), before)
         return found
@@ -75,10 +76,11 @@ class Group:
 
     def chosen(self, trait: int) -> Part[Backend]:
         """The backends of those that have it, sorted by address as text and port."""
-        found = self.made.get(trait)
-        if found is None:
-            backends = [backend for backend, traits in self if traits & trait]
-            found = self.made[trait] = Part(sorted(backends, key=place_of))
+        for known, part in self._made:
+            if known == trait:
+                return part
+        found = Part(sorted([backend for backend, traits in self if traits & trait], key=place_of))
+        self._made = (*self._made, (trait, found))
         return found
 
     def __iter__(self) -> Iterator[Candidate]:
@@ -136,14 +138,14 @@ class Group:
         fresh = list(self._candidates(ends, before, left) if left else self._made_of(ends.between(self.endpoints)))
         backends, traits = zip(*fresh, strict=True) if fresh else ((), ())
         self._backends = (*before._backends[:first], *backends, *before._backends[last:])
-        self._traits = (*before._traits[:first], *traits, *before._traits[last:])
+        self._traits = _shared((*before._traits[:first], *traits, *before._traits[last:]))
         self._doubled = (before._doubled or bool(fresh)) and len(self.places()) < len(self._backends)
         self.some = _any_of([traits for _, traits in self] if self._doubled else self._traits)
-        if before.made and not (self._doubled or before._doubled):
+        if before._made and not (self._doubled or before._doubled):
             kept = set(map(_identity, left)) & set(map(_identity, fresh))
             gone = [one for one in left if _identity(one) not in kept]
             come = [one for one in fresh if _identity(one) not in kept]
-            self.made = {trait: _changed(part, trait, gone, come) for trait, part in before.made.items()}
+            self._made = tuple([(trait, _changed(part, trait, gone, come)) for trait, part in before._made])
 
     def _candidates(self, ends: Ends, before: Group, left: Sequence[_Candidate]) -> Iterator[_Candidate]:
         """Of the endpoints at neither end. ``left`` are those of the group before."""
@@ -194,6 +196,12 @@ def preference(one: Candidate) -> tuple[object, ...]:
     return *better, backend.slice, backend.node, backend.target, traits
 
 
+@lru_cache(maxsize=4096)
+def _shared(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The first of those equal to it: most endpoints have the same traits, most slices the same port."""
+    return numbers
+
+
 def _any_of(traits: Iterable[int]) -> int:
     return reduce(operator.or_, set(traits), 0)
 
@@ -224,4 +232,4 @@ def _numbers(slice_: EndpointSlice, port: PortName) -> tuple[int, ...]:
         for one in slice_.ports or ()
         if one.name is not None and (one.name, one.protocol) == port and is_port(one.port or 0)
     ]
-    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
+    return _shared(tuple(dict.fromkeys(found)))

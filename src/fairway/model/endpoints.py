@@ -46,8 +46,7 @@ class Endpoints:
     __slots__ = ("_ports", "_size", "_slices", "weights")
 
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
-        self._slices: dict[str, dict[str, EndpointSlice]] = {}
-        """By the kind of their addresses, and by name."""
+        self._slices: dict[str, EndpointSlice] = {}
         self._size = 0
         self._ports: dict[PortAt, Group | _Port] = {}
         self.weights = _NO_WEIGHTS
@@ -57,29 +56,20 @@ class Endpoints:
 
     @property
     def slices(self) -> Collection[EndpointSlice]:
-        if len(self._slices) == 1:
-            return next(iter(self._slices.values())).values()
-        return [one for some in self._slices.values() for one in some.values()]
+        return self._slices.values()
 
     def put(self, name: str, slice_: EndpointSlice | None) -> EndpointSlice | None:
         """A slice is there, or has changed, or (None) is gone. Returns what it was before, if that counted."""
-        counts = slice_ is not None and _counts(slice_)
-        known: EndpointSlice | None = None
-        for kind, some in self._slices.items():
-            before = some.get(name)
-            if before is not None:
-                known = before
-                self._size -= len(before.endpoints or ())
-                if not counts or slice_ is None or slice_.address_type != kind:
-                    del some[name]
-        if counts and slice_ is not None:
-            self._slices.setdefault(slice_.address_type, {})[name] = slice_
-            self._size += len(slice_.endpoints or ())
-        self._weigh(name, slice_ if counts else None)
+        now = slice_ if slice_ is not None and _counts(slice_) else None
+        before = self._slices.pop(name, None)
+        if now is not None:
+            self._slices[name] = now
+        self._size += len((now and now.endpoints) or ()) - len((before and before.endpoints) or ())
+        self._weigh(name, now)
         for port in self._ports.values():
             if isinstance(port, _Port):
                 port.stale.add(name)
-        return known
+        return before
 
     def _weigh(self, name: str, slice_: EndpointSlice | None) -> None:
         said = slice_.metadata.annotations if slice_ is not None else None
@@ -109,17 +99,21 @@ class Endpoints:
         that had the address before it. The reference lets the last one it happens to read win among equals; here the
         order of slices and endpoints never decides.
         """
-        slices = self._slices.get(port.family, {})
         known = self._ports.get(port)
-        if len(slices) > 1 or isinstance(known, _Port):
-            if not isinstance(known, _Port) or known.settings is not settings:
-                known = self._ports[port] = _Port(port.in_slices, settings, slices)
-            known.follow(slices)
+        if isinstance(known, _Port) and known.settings is settings:
+            known.follow(self._slices)
             return known
-        for one in slices.values():  # nearly every Service has one
-            if known is None or known.slice is not one or known.settings is not settings:
-                known = self._ports[port] = Group.of(one, port.in_slices, settings, known)
-            return known
+        there = [one for one in self._slices.values() if one.address_type == port.family]
+        if len(there) > 1:
+            several = self._ports[port] = _Port(port, settings, self._slices)
+            several.follow(self._slices)
+            return several
+        for one in there:  # nearly every Service has one
+            before = known if isinstance(known, Group) else None
+            if before is not None and before.slice is one and before.settings is settings:
+                return before
+            alone = self._ports[port] = Group.of(one, port.in_slices, settings, before)
+            return alone
         self._ports.pop(port, None)
         return NOBODY
 
@@ -134,7 +128,7 @@ class _Port:
 
     __slots__ = ("_groups", "_holders", "_names", "_ordered", "_pools", "_port", "_shared", "settings", "some", "stale")
 
-    def __init__(self, port: PortName, settings: NodeSettings, slices: Iterable[str]) -> None:
+    def __init__(self, port: PortAt, settings: NodeSettings, slices: Iterable[str]) -> None:
         self._port, self.settings = port, settings
         self.stale = set(slices)
         self.some = 0
@@ -161,7 +155,7 @@ class _Port:
         """The backends of those that have it, by slice."""
         found = self._pools.get(trait)
         if found is None:
-            found = self._pools[trait] = Parts([one.made.get(trait) or one.chosen(trait) for one in self._ordered])
+            found = self._pools[trait] = Parts([one.chosen(trait) for one in self._ordered])
         return found
 
     def follow(self, slices: Mapping[str, EndpointSlice]) -> None:
@@ -178,8 +172,8 @@ class _Port:
     def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
         """Whose groups are different now, because this slice is."""
         old, new = self._groups.pop(name, NOBODY), NOBODY
-        if slice_ is not None:
-            new = self._groups[name] = Group.of(slice_, self._port, self.settings, old)
+        if slice_ is not None and slice_.address_type == self._port.family:
+            new = self._groups[name] = Group.of(slice_, self._port.in_slices, self.settings, old)
         # Whoever else is at a place of the slice may have become the better one there.
         affected = {name, *chain.from_iterable(self._holders[place] for place in self._common(old))}
         for place in old.places_besides(new):

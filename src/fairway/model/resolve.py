@@ -109,7 +109,11 @@ _ALONE = (FrontendKind.OTHER_PORTS, FrontendKind.PING)
 
 
 def _port_of(frontend: Frontend) -> PortAt:
-    return PortAt(family_of(frontend.address), frontend.port_name, frontend.protocol)
+    return _port_at(family_of(frontend.address), frontend.port_name, frontend.protocol)
+
+
+_port_at = lru_cache(maxsize=4096)(PortAt)
+"""Most Services have ports of the same few names."""
 
 
 def _listening(service: Service, settings: NodeSettings) -> dict[FrontendKey, Frontend]:
