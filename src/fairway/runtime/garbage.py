@@ -15,14 +15,15 @@ from fairway.runtime.clock import Clock
 # Containers made before the youngest are looked at, and how many such looks before the older ones are. Python's own
 # 700 are a handful of requests, whose objects go by themselves: nearly all of the looking finds nothing.
 _SERVER = 10_000, 20, 50
-# Where there are quiet moments this is for a storm without any, whose changes wait for each other in any case. Each
-# second look is at what is left of both, so that it takes milliseconds; all is looked at as rarely as in a server.
-_NEVER_QUIET = 10_000, 1, 500
+# Where there are quiet moments this is for a storm without any. Each second look is at what is left of both, so that it
+# takes milliseconds; all is looked at as rarely as in a server.
+_NEVER_QUIET = 5_000, 1, 1_000
 
-_EACH_SECONDS = 1.0
-_QUIET_SECONDS = 0.01
+_EACH_SECONDS = 0.2
+_QUIET_SECONDS = 0.002
 _WORTH_A_LOOK = 1_000
-_LOOKS_AT_YOUNG = 50
+_LOOKS_AT_YOUNG = 500
+"""All that was made since the load is looked at so rarely because that may take a tenth of a second."""
 
 
 def settle() -> None:
@@ -44,7 +45,8 @@ async def look_when_quiet(happened: Callable[[], int], clock: Clock) -> None:
     looks = 0
     while True:
         await clock.sleep(_EACH_SECONDS)
-        if gc.get_count()[0] < _WORTH_A_LOOK:
+        # Not by the collector's own count: that of a new object in the place of one that is never looked at is zero.
+        if len(gc.get_objects(generation=0)) < _WORTH_A_LOOK:
             continue
         before = happened()
         await clock.sleep(_QUIET_SECONDS)
