@@ -48,6 +48,18 @@ def test_a_part_that_was_replaced_is_known() -> None:
     assert whole.replaced(0, ())[0] == 3
 
 
+def test_many_replacements_one_after_the_other() -> None:
+    whole, items = Parts([(1,), (2,), (3,)]), [1, 2, 3]
+    for number in range(200):
+        before, at = whole, number % 3
+        whole, items[at] = whole.replaced(at, (number,)), number
+        assert difference(before, whole) == ((before.part(at),), (whole.part(at),))
+        assert before.part(at) != whole.part(at) == (number,)
+    assert list(whole) == items
+    assert whole.parts == tuple((one,) for one in items)
+    assert whole == Parts(whole.parts)
+
+
 def test_what_is_made_of_a_part_is_made_once_and_of_a_plain_tuple_each_time() -> None:
     asked: list[tuple[int, ...]] = []
 

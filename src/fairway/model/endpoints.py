@@ -228,7 +228,7 @@ class _Port:
     def _replace(self, at: int, group: Group) -> None:
         before, self._ordered[at] = self._ordered[at], group
         for trait, pool in self._pools.items():
-            if (part := group.chosen(trait)) is not pool.parts[at]:
+            if (part := group.chosen(trait)) is not pool.part(at):
                 self._pools[trait] = pool.replaced(at, part)
         if before.some != group.some:
             self._count()

@@ -51,23 +51,43 @@ def derived_each(parts: Iterable[tuple[T, ...]], make: Callable[[tuple[T, ...]],
     return found
 
 
+_MOST_REPLACED = 64
+"""Parts that are replaced beside the others before all are put into one row again, which touches every one of them."""
+
+
 @final
 class Parts(Sequence[T], Generic[T]):
     """Reads as one tuple of all items, and equals it. Parts may be empty."""
 
-    __slots__ = ("__weakref__", "_at", "_before", "_size", "parts")
+    __slots__ = ("__weakref__", "_at", "_before", "_replaced", "_row", "_size")
 
     def __init__(self, parts: Iterable[tuple[T, ...]]) -> None:
-        self.parts = tuple(parts)
-        self._size = sum(map(len, self.parts))
+        self._row = tuple(parts)
+        self._replaced: dict[int, tuple[T, ...]] = {}
+        """What stands in other places than in the row, which is that of the `Parts` that this was made of."""
+        self._size = sum(map(len, self._row))
         self._before: ReferenceType[Parts[T]] | None = None
         self._at = 0
+
+    @property
+    def parts(self) -> tuple[tuple[T, ...], ...]:
+        if self._replaced:
+            row = list(self._row)
+            for at, part in self._replaced.items():
+                row[at] = part
+            self._row, self._replaced = tuple(row), {}
+        return self._row
+
+    def part(self, at: int) -> tuple[T, ...]:
+        """One of them, without a look at the others."""
+        return self._replaced[at] if at in self._replaced else self._row[at]
 
     def replaced(self, at: int, part: tuple[T, ...]) -> Parts[T]:
         """The same with another part in one place, which knows where: `difference` need not look for it."""
         found: Parts[T] = Parts(())
-        found.parts = (*self.parts[:at], part, *self.parts[at + 1 :])
-        found._size = self._size - len(self.parts[at]) + len(part)
+        found._row = self._row if len(self._replaced) < _MOST_REPLACED else self.parts
+        found._replaced = {**self._replaced, at: part}
+        found._size = self._size - len(self.part(at)) + len(part)
         found._before, found._at = ref(self), at
         return found
 
@@ -140,7 +160,7 @@ def difference(old: Sequence[T], new: Sequence[T]) -> Difference[T]:
     if isinstance(old, tuple) and isinstance(new, tuple):
         return _within(old, new)
     if isinstance(old, Parts) and isinstance(new, Parts) and (at := new.came_from(old)) is not None:
-        return _within(old.parts[at], new.parts[at])
+        return _within(old.part(at), new.part(at))
     before, after = parts_of(old), parts_of(new)
     ends = common_ends(before, after, operator.is_not)
     gone, come = tuple(ends.between(before)), tuple(ends.between(after))
