@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fairway.bench.process import Program
 from fairway.bench.programming import SUSTAINED_SECONDS, measure
 from fairway.bench.shape import Shape
+from fairway.cli.main import run
 from fairway.kernel import namespaces
 
 pytestmark = pytest.mark.kernel
@@ -39,3 +41,13 @@ def test_a_backend_that_is_the_only_one_leaves_and_comes_back(form: str) -> None
     assert 0 < found["sustained"]["commits"] <= found["sustained"]["changes"]
     assert found["elements"] > 30
     assert not namespaces.names(f"fairway-bench-{os.getpid()}")
+
+
+def test_several_runs_are_told_by_their_medians_and_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    shape = ("--services", "1", "--backends", "1", "--changes", "1", "--rate", "0")
+    assert run(["bench", "programming", *shape, "--repeat", "2", "--output", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["repeat"], len(found["each"])) == (2, 2)
+    for figure in ("cold_seconds", "change_seconds", "cpu_seconds_per_change"):
+        assert found[figure] in [one[figure] for one in found["each"]]
+    assert "sustained" not in found
