@@ -66,7 +66,7 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
             "--pod-interface-name-prefix: ",
         ),
         (Flags(feature_gates="NFTablesProxyMode=false"), "--feature-gates: NFTablesProxyMode cannot be false: it is"),
-        (Flags(logging_format="xml"), 'logging: unknown format "xml"; it must be text or json'),
+        (Flags(logging_format="xml"), '--logging-format: unknown format "xml"; it must be text or json'),
         (Flags(vmodule="sync"), '--vmodule: "sync" must be PATTERN=N, such as sync=4'),
         (Flags(ipvs_exclude_cidrs="here"), '--ipvs-exclude-cidrs: "here" is not a network in CIDR form'),
         (Flags(ipvs_udp_timeout="-1s"), '--ipvs-udp-timeout: "-1s" must not be negative'),
@@ -86,6 +86,11 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
         (Flags(conntrack_udp_timeout="5"), '--conntrack-udp-timeout: "5" is no duration'),
         (Flags(conntrack_udp_timeout="-5s"), '--conntrack-udp-timeout: "-5s" must not be negative'),
         (Flags(iptables_sync_period="0s"), '--iptables-sync-period: "0s" must be longer than nothing'),
+        (
+            Flags(iptables_sync_period="30s", iptables_min_sync_period="1m"),
+            '--iptables-min-sync-period: "1m" must not be longer than --iptables-sync-period, which is "30s"',
+        ),
+        (Flags(ipvs_sync_period="0s"), '--ipvs-sync-period: "0s" must be longer than nothing'),
         (Flags(oom_score_adj=-1001), "--oom-score-adj: -1001 must be from -1000 to 1000"),
         (Flags(feature_gates="A=maybe"), '--feature-gates: "A=maybe" must be NAME=true or NAME=false'),
     ],
@@ -109,10 +114,12 @@ def test_all_wrong_flags_are_told_at_once() -> None:
 
 @pytest.mark.reference("7.4 Test_checkBadConfig, Test_checkBadIPConfig")
 def test_a_file_is_told_its_problems_by_field() -> None:
-    file = document_at({"conntrack.min": -1, "mode": "magic", "nftables.syncPeriod": "soon"})
+    file = document_at({"conntrack.min": -1, "mode": "magic", "nftables.syncPeriod": "soon", "ipvs.syncPeriod": "0s"})
     with pytest.raises(ConfigurationError) as raised:
         configure(Flags(), "a", file)
-    assert [one.partition(":")[0] for one in raised.value.problems] == ["mode", "nftables.syncPeriod", "conntrack.min"]
+    assert [one.partition(":")[0] for one in raised.value.problems] == [
+        *("mode", "nftables.syncPeriod", "ipvs.syncPeriod", "conntrack.min"),
+    ]
 
 
 def test_what_has_no_effect_is_told_with_the_reason() -> None:

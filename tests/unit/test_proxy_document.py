@@ -72,6 +72,9 @@ def test_what_is_written_reads_back_as_the_same() -> None:
         ("", "expected one document, found 0"),
         (HEAD + "---\n" + HEAD, "expected one document, found 2"),
         (HEAD + "mode: {", "line "),
+        (HEAD + "mode: nftables\nmode: ipvs", "line 4: mode is there twice"),
+        (HEAD + "conntrack:\n  min: 1\n  min: 2", "line 5: min is there twice"),
+        ('{"kind": "KubeProxyConfiguration", "kind": "KubeProxyConfiguration"}', "line 1: kind is there twice"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_told_where(text: str, words: str) -> None:

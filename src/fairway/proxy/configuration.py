@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -155,7 +156,6 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
     check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
     check("iptables.variant", _variant, document.iptables.variant, "")
     check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
-    check("nftables.minSyncPeriod", _period, document.nftables.min_sync_period, 0.0)
     node_ports = check("nodePortAddresses", _node_ports, document.node_port_addresses, None)
     mode = check("mode", _mode, document.mode, "")
     check("featureGates", _gates, document.feature_gates, None)
@@ -179,10 +179,10 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         state_file=flags.state_file,
         access_log=flags.access_log,
         bind_hard=document.bind_address_hard_fail,
-        patience=2 * check("nftables.syncPeriod", _positive, document.nftables.sync_period, 30.0),
+        patience=2 * _check_periods(document, check),
         tracking=_tracking(document, check),
         oom_score=check("oomScoreAdj", lambda value: _within(value, -1000, 1000), document.oom_score_adj, 0),
-        logging=check("logging", lambda _: _logging(flags, document), document.logging, DEFAULTS.logging),
+        logging=check("logging.format", lambda _: _logging(flags, document), document.logging, DEFAULTS.logging),
         notes=(*_told(flags, file, mode), *(f"{check.names(path)}: {why}" for path, why in _notes(document, mode))),
         document=document,
     )
@@ -265,12 +265,24 @@ def _logging(flags: Flags, document: KubeProxyConfiguration) -> Logging:
     return found
 
 
+def _check_periods(document: KubeProxyConfiguration, check: _Check) -> float:
+    """Of every mode, as the reference does; returns the sync period of the nftables mode, in seconds."""
+    found = []
+    for mode, written in (("nftables", document.nftables), ("iptables", document.iptables), ("ipvs", document.ipvs)):
+        path, least = f"{mode}.syncPeriod", f"{mode}.minSyncPeriod"
+        seconds = check(path, _positive, written.sync_period, math.inf)
+        shortest = check(least, _period, written.min_sync_period, 0.0)
+        if shortest > seconds:
+            problem = f'"{written.min_sync_period}" must not be longer than {check.names(path)}'
+            check.problems.append(f'{check.names(least)}: {problem}, which is "{written.sync_period}"')
+        found.append(seconds)
+    return found[0]
+
+
 def _check_ipvs(document: KubeProxyConfiguration, check: _Check) -> None:
     written = document.ipvs
     check("ipvs.scheduler", _scheduler, written.scheduler, "")
     check("ipvs.excludeCIDRs", lambda parts: bool(_networks(",".join(parts))), written.exclude_cidrs, False)
-    check("ipvs.syncPeriod", _positive, written.sync_period, 0.0)
-    check("ipvs.minSyncPeriod", _period, written.min_sync_period, 0.0)
     check("ipvs.tcpTimeout", _period, written.tcp_timeout, 0.0)
     check("ipvs.tcpFinTimeout", _period, written.tcp_fin_timeout, 0.0)
     check("ipvs.udpTimeout", _period, written.udp_timeout, 0.0)
