@@ -140,3 +140,17 @@ def test_a_ping_needs_no_port(cluster: Cluster, text: str, address: str) -> None
 def test_a_headless_service_has_nothing_to_ping(cluster: Cluster) -> None:
     with pytest.raises(UnknownPlace, match="no cluster IP to ping"):
         find_target(cluster, "shop/database", "icmp")
+
+
+def test_a_cluster_ip_that_is_written_in_an_old_form_is_the_one_that_is_served() -> None:
+    spec = "spec: {clusterIP: 010.96.0.9, ports: [{port: 80}]}"
+    old = from_documents(read_yaml(f"kind: Service\nmetadata: {{name: old, namespace: shop}}\n{spec}"), Networks())
+    assert find_target(old, "old", None) == Target("service shop/old", "10.96.0.9", 80, "TCP")
+    assert find_target(old, "old", "icmp").address == "10.96.0.9"
+
+
+def test_a_cluster_ip_that_is_none_is_told() -> None:
+    spec = "spec: {clusterIP: 10.96.0.999, ports: [{port: 80}]}"
+    wrong = from_documents(read_yaml(f"kind: Service\nmetadata: {{name: odd, namespace: shop}}\n{spec}"), Networks())
+    with pytest.raises(UnknownPlace, match=r"Service shop/odd has no address: its cluster IP is '10.96.0.999'"):
+        find_target(wrong, "odd", None)

@@ -90,6 +90,14 @@ def test_a_service_without_fault_has_no_problems() -> None:
             ["spec.ports[1].protocol: 'X\\n' is none of SCTP, TCP, UDP"],
             1,
         ),
+        (
+            {"internalTrafficPolicy": "local", "externalTrafficPolicy": "Node"},
+            [
+                "spec.internalTrafficPolicy: 'local' must be Cluster or Local; it is Cluster",
+                "spec.externalTrafficPolicy: 'Node' must be Cluster or Local; it is Cluster",
+            ],
+            1,
+        ),
         ({"sessionAffinity": "Cookie"}, ["spec.sessionAffinity: 'Cookie' must be ClientIP or None; it is None"], 1),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json
+from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 from fairway.cli.source import DEFAULT_SOURCE, Source
 
 
@@ -32,7 +32,7 @@ def program(
     source
         Which cluster.
     output
-        text, or json with the same text in it.
+        text, with what cannot be served as it is written on stderr; or json with both.
     """
     from fairway.modes.registry import MODES, RELAYING_MODES
 
@@ -46,14 +46,19 @@ def program(
     if not cluster.nodes:
         raise CommandError("there is no Node object, so there is no kernel to tell about", EXIT_USAGE)
     if node not in cluster.nodes:
-        wrong = f"no node {node!r}" if node else "say which node"
-        raise CommandError(f"{wrong}; nodes are: {', '.join(sorted(cluster.nodes))}", EXIT_USAGE)
+        missing = f"no node {node!r}" if node else "say which node"
+        raise CommandError(f"{missing}; nodes are: {', '.join(sorted(cluster.nodes))}", EXIT_USAGE)
     mode = mode or cluster.mode(node)
     chosen = MODES[mode]
     view = cluster.view(node)
     text = chosen.render(chosen.program(view))
+    wrong = [str(one) for found in cluster.problems(node).values() for one in found]
+    wrong += [one for frontend in view.frontends.values() for one in chosen.unsupported(frontend)]
     if output == "json":
-        print_json({"node": node, "mode": mode, "frontends": [str(key) for key in view.frontends], "program": text})
+        frontends = [str(key) for key in view.frontends]
+        print_json({"node": node, "mode": mode, "frontends": frontends, "program": text, "problems": wrong})
     else:
         print(text)
+        for one in wrong:
+            tell(f"not served as it is written: {one}")
     return 0

@@ -5,12 +5,13 @@ Nothing here touches a machine, so a question about a cluster far away is answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from fairway.model.address import canonical, contains, merged
+from fairway.model.problems import Problem
 from fairway.model.resolve import resolve
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.cluster import Node, Pod
@@ -19,6 +20,7 @@ from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.networking import ServiceCIDR, service_cidrs
 from fairway.objects.service import Service
+from fairway.proxy.cache import Cache, Cause
 
 Member = Service | EndpointSlice | Node | Pod | ServiceCIDR
 _TYPES: dict[str, type[Member]] = {
@@ -104,6 +106,16 @@ class Cluster:
     def view(self, node: str) -> NodeView:
         """What that node should do."""
         return resolve(self.services.values(), self.slices, self.settings(node))
+
+    def problems(self, node: str) -> Mapping[Key, Sequence[Problem]]:
+        """By Service, what that node's proxy would not serve as it is written: its own cache is asked."""
+        cache = Cache(self.settings(node))
+        for key, service in self.services.items():
+            cache.put_service(key, service, Cause("Service", key, "", 0.0))
+        for one in (slice_ for slices in self.slices.values() for slice_ in slices):
+            cache.put_slice(one.key, one, Cause("EndpointSlice", one.key, "", 0.0))
+        cache.take()
+        return cache.troubles.all()
 
     def names(self) -> dict[str, str]:
         """A name for every address that has one: ``pod shop/cart-1``, ``node n1``, ``service shop/cart``."""

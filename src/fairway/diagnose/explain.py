@@ -85,6 +85,16 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         yield f"not for a Service ({outcome.because}): {after_pass(cluster, hop.trace.packet)}"
     else:
         yield f"{_ENDS[outcome.verdict]}: {outcome.because}"
+    yield from (f"not served as it is written: {one}" for one in problems(journey, cluster))
+
+
+def problems(journey: Journey, cluster: Cluster) -> list[str]:
+    """What is wrong with the Service that the packet is for."""
+    hop = journey.hops[-1]
+    if hop.outcome.frontend is None:
+        return []
+    service = hop.view.frontends[hop.outcome.frontend].service
+    return [str(one) for one in cluster.problems(hop.node).get(service, ())]
 
 
 def _choice_words(choice: Choice, hop: Hop, names: dict[str, str]) -> str:
@@ -109,6 +119,7 @@ def document(journey: Journey, cluster: Cluster) -> Document:
         "verdict": str(journey.outcome.verdict),
         "because": journey.outcome.because,
         "summary": list(verdict_lines(journey, cluster)),
+        "problems": problems(journey, cluster),
     }
 
 

@@ -130,7 +130,7 @@ def _pinged(cluster: Cluster, place: str, address: str | None) -> Target:
         service = _find_service(cluster, place)
         if not service.addresses:
             raise UnknownPlace(f"Service {service.key} has no cluster IP to ping")
-        return Target(f"service {service.key}", service.addresses[0], 0, ICMP)
+        return Target(f"service {service.key}", _cluster_ip(service), 0, ICMP)
     return Target(cluster.names().get(address, address), address, 0, ICMP)
 
 
@@ -176,7 +176,15 @@ def _service_target(service: Service, port: str, protocol: str | None) -> Target
         why = "it is headless" if service.headless else f"its type is {service.spec.type}"
         raise UnknownPlace(f"Service {service.key} has no cluster IP: {why}; its clients connect to what DNS answers")
     chosen = _find_port(service, port, protocol)
-    return Target(f"service {service.key}", service.addresses[0], chosen.port, chosen.protocol)
+    return Target(f"service {service.key}", _cluster_ip(service), chosen.port, chosen.protocol)
+
+
+def _cluster_ip(service: Service) -> str:
+    """The first that is one: old servers stored what nobody would accept today, and files hold anything."""
+    found = next((one for text in service.addresses if (one := canonical(text))), None)
+    if found is None:
+        raise UnknownPlace(f"Service {service.key} has no address: its cluster IP is {service.addresses[0]!r}")
+    return found
 
 
 def _find_port(service: Service, port: str, protocol: str | None) -> ServicePort:

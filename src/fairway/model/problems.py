@@ -35,6 +35,7 @@ from fairway.objects.service import (
     Service,
 )
 
+_POLICIES = ("Cluster", "Local")
 _MOST_TOLD = 20
 """Of one object: who gets more wrong than that has one cause for it."""
 
@@ -60,7 +61,8 @@ def service_problems(service: Service) -> tuple[Problem, ...]:
     """What the Service itself says that cannot be; nothing of one that is not ours to serve."""
     if PROXY_NAME_LABEL in (service.metadata.labels or ()) or not service.addresses:
         return ()
-    found = (*_addresses(service), *_ports(service), *_annotations(service), *_affinity(service), *_size(service))
+    looks = (_addresses, _ports, _annotations, _policies, _affinity, _size)
+    found = [one for look in looks for one in look(service)]
     return tuple(Problem(service=service.key, field=field, message=message) for field, message in _some(found))
 
 
@@ -180,6 +182,16 @@ def _annotations(service: Service) -> Iterator[_Found]:
     if stale and stale not in STALE_CONNECTIONS:
         allowed = " or ".join(STALE_CONNECTIONS)
         yield f"metadata.annotations[{STALE_CONNECTIONS_ANNOTATION}]", f"{_shown(stale)} must be {allowed}"
+
+
+def _policies(service: Service) -> Iterator[_Found]:
+    spec = service.spec
+    for field, text in (
+        ("spec.internalTrafficPolicy", spec.internal_traffic_policy),
+        ("spec.externalTrafficPolicy", spec.external_traffic_policy),
+    ):
+        if text and text not in _POLICIES:
+            yield field, f"{_shown(text)} must be Cluster or Local; it is Cluster"
 
 
 def _affinity(service: Service) -> Iterator[_Found]:
