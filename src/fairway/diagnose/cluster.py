@@ -115,7 +115,7 @@ class Cluster:
         for one in (slice_ for slices in self.slices.values() for slice_ in slices):
             cache.put_slice(one.key, one, Cause("EndpointSlice", one.key, "", 0.0))
         cache.take()
-        return cache.troubles.all()
+        return {key: tuple(cache.troubles.of(key)) for key in sorted(cache.troubles.services())}
 
     def names(self) -> dict[str, str]:
         """A name for every address that has one: ``pod shop/cart-1``, ``node n1``, ``service shop/cart``."""
