@@ -96,15 +96,16 @@ class Group:
         return iter([one for place, one in best.items() if place not in self._hidden])
 
     def places(self) -> set[Place]:
-        return {place_of(one) for one in self._backends if one is not None}
+        return _places(self._backends)
 
-    def places_besides(self, other: Group) -> set[Place]:
-        """Those that the other group, of the same slice at another time, has not."""
-        if self._doubled or other._doubled:
-            return self.places() - other.places()
-        ends = common_ends(other._backends, self._backends, operator.is_not)
-        here, there = ({place_of(b) for b in ends.between(one._backends) if b is not None} for one in (self, other))
-        return here - there
+    def moved_from(self, before: Group) -> tuple[set[Place], set[Place]]:
+        """The places that the group of the same slice had before and this one has not; and the other way round."""
+        if self._doubled or before._doubled:
+            old, new = before.places(), self.places()
+        else:
+            ends = common_ends(before._backends, self._backends, operator.is_not)
+            old, new = (_places(ends.between(one._backends)) for one in (before, self))
+        return old - new, new - old
 
     def find(self, place: Place) -> Candidate:
         """Who counts there; raises KeyError when nobody is."""
@@ -200,6 +201,10 @@ def preference(one: Candidate) -> tuple[object, ...]:
 def _shared(numbers: tuple[int, ...]) -> tuple[int, ...]:
     """The first of those equal to it: most endpoints have the same traits, most slices the same port."""
     return numbers
+
+
+def _places(backends: Iterable[Backend | None]) -> set[Place]:
+    return {place_of(one) for one in backends if one is not None}
 
 
 def _any_of(traits: Iterable[int]) -> int:

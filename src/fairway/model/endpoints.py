@@ -176,10 +176,11 @@ class _Port:
             new = self._groups[name] = Group.of(slice_, self._port.in_slices, self.settings, old)
         # Whoever else is at a place of the slice may have become the better one there.
         affected = {name, *chain.from_iterable(self._holders[place] for place in self._common(old))}
-        for place in old.places_besides(new):
+        gone, come = new.moved_from(old)
+        for place in gone:
             affected.update(self._leave(place, name))
         alone = (name,)  # one for all of its places: there may be a thousand
-        for place in new.places_besides(old):
+        for place in come:
             affected.update(self._enter(place, alone))
         return affected
 

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 _KEPT_ROUNDS = 20
 _LONGEST_WAIT = 0.1
 """Seconds that a change waits for others to be merged with, however long the round before took."""
-_SHORTEST_WAIT = 0.005
-_BUDGET, _REFILL = 0.5, 0.05
+_SHORTEST_WAIT = 0.01
+_BUDGET, _REFILL = 0.25, 0.05
 """Seconds of rounds that follow each other at once, and how much of it comes back each second: some hundred changes in
 a row wait for nobody, and a storm that lasts is merged, which takes half as much of the processor."""
 _TAKEN_AT_ONCE = 200
