@@ -20,6 +20,9 @@ from functools import lru_cache
 from types import TracebackType
 from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
 NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
 SUBSYSTEM_CONNTRACK = 1
 SUBSYSTEM_NFTABLES = 10
@@ -104,7 +107,7 @@ def string(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="replace")
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One message to send, and the words for it in an error."""
 
     subsystem: int
@@ -277,7 +280,7 @@ class Netfilter:
         subsystem = requests[0].subsystem
         begin = _batch_mark(_BATCH_BEGIN, subsystem)
         if generation is not None:
-            begin = begin._replace(body=be32(_BATCH_GENID, generation))
+            begin = replace(begin, body=be32(_BATCH_GENID, generation))
         parts = [begin.pack(first)]
         last = len(requests) - 1
         for index, request in enumerate(requests):

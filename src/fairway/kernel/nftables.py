@@ -284,16 +284,15 @@ def requests(plan: c.Plan) -> list[Request]:
     found: list[Request] = []
     identity = 0
     for command in plan.commands:
-        match command:
-            case c.AddElements(family, table, declared, elements):
-                found += codec.new_elements(family, table, declared, elements)
-            case c.DeleteElements(family, table, declared, elements):
-                found += codec.delete_elements(family, table, declared, elements)
-            case c.AddSet(family, table, declared):
-                identity += 1
-                found.append(codec.new_set(family, table, declared, identity))
-            case _:
-                found.append(_request(command))
+        if type(command) is c.DeleteElements:
+            found += codec.delete_elements(*command)
+        elif type(command) is c.AddElements:
+            found += codec.new_elements(*command)
+        elif type(command) is c.AddSet:
+            identity += 1
+            found.append(codec.new_set(*command, identity))
+        else:
+            found.append(_request(command))
     return found
 
 

@@ -6,7 +6,7 @@ What nft prints beyond what the kernel needs is *user data*: `fairway.kernel.nft
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -205,6 +205,8 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
 
 _NESTED_ELEMENT = 1 | NESTED
 _ELEMENT_LIST = 3 | NESTED
+_FEW = 50
+"""Elements that fit in one list, whatever they have."""
 _AT_ONCE = 800
 """Elements that are packed at a time: of most sets as many as nearly fill a message."""
 _ELEMENT_HEAD = struct.Struct("=HH")
@@ -212,14 +214,17 @@ _DATA_HEAD = struct.Struct("=HHHH")
 _PLAIN_DATA = (2, 1)
 
 
-def new_elements(family: Family, table: str, declared: Set, elements: Iterable[Element]) -> list[Request]:
+def new_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> list[Request]:
     asking = _asking(NEW_ELEMENTS, family, table, declared)
     return [asking.request(some) for some in _lists(elements, asking.packed)]
 
 
-def delete_elements(family: Family, table: str, declared: Set, elements: Iterable[Element]) -> list[Request]:
+def delete_elements(family: Family, table: str, declared: Set, elements: Sequence[Element]) -> list[Request]:
     asking = _asking(DELETE_ELEMENTS, family, table, declared)
     return [asking.request(some) for some in _lists(elements, asking.packed_keys)]
+
+
+_Pack = Callable[[Iterable[Element]], list[bytes]]
 
 
 class _Asking:
@@ -290,8 +295,15 @@ def _readable(declared: Set, item: bytes) -> Iterator[str]:
     yield printed_element(declared, element)
 
 
-def _lists(elements: Iterable[Element], pack: Callable[[Iterable[Element]], list[bytes]]) -> Iterator[bytes]:
-    """Lists that fit in one attribute each. Of a whole cluster's elements only one list is in memory at a time."""
+def _lists(elements: Sequence[Element], pack: _Pack) -> Iterable[bytes]:
+    """Lists that fit in one attribute each."""
+    if len(elements) > _FEW:
+        return _many_lists(elements, pack)
+    return (b"".join(pack(elements)),) if elements else ()
+
+
+def _many_lists(elements: Iterable[Element], pack: _Pack) -> Iterator[bytes]:
+    """Of a whole cluster's elements only one list is in memory at a time."""
     left = iter(elements)
     while some := list(islice(left, _AT_ONCE)):
         packed = pack(some)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, zip_longest
+from operator import attrgetter
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -17,8 +18,9 @@ from fairway.modes.nftables.commands import AddChain, AddElements, Command, Dele
 from fairway.modes.nftables.program import Fragment, Program
 from fairway.modes.nftables.slots import Slots, exchanged
 from fairway.modes.nftables.structure import structure
-from fairway.modes.nftables.tables import Element, Family, Set
+from fairway.modes.nftables.tables import Element, Family
 
+_FIRST = attrgetter("first")
 Changes: TypeAlias = Mapping[FrontendKey, Fragment | None]
 
 
@@ -85,11 +87,14 @@ class _Change:
     def elements(self, old: Fragment, new: Fragment) -> None:
         """Those that are not about a single backend."""
         before, after = old.elements, new.elements
-        if len(before) == len(after):
-            pairs = [(was, now) for was, now in zip(before, after, strict=True) if was is not now]
-            self.instead(old, new, [was for was, _ in pairs], [now for _, now in pairs])
-        else:
+        changed = [(was, now) for was, now in zip(before, after, strict=False) if was is not now]
+        if len(before) != len(after) or any(was.key != now.key or was.set != now.set for was, now in changed):
             self.instead(old, new, before, after)
+            return
+        for was, now in changed:
+            if was != now:
+                _note(self.leaving, old, was)
+                _note(self.coming, new, now)
 
     def instead(self, old: Fragment, new: Fragment, gone: Iterable[Element], come: Iterable[Element]) -> None:
         """Some elements of one Fragment give way to others, where these are not the same."""
@@ -106,11 +111,11 @@ class _Change:
         """Only what moves, so that a change of one backend among many costs one backend."""
         pools = _pools(old, new)
         settled = [after if before is after else self.moved(old, before, new, after) for before, after in pools]
-        return replace(new, slots=tuple([one for one in settled if len(one)]))
+        return replace(new, slots=tuple([one for one in settled if one.size]))
 
     def moved(self, old: Fragment, before: Slots, new: Fragment, wanted: Slots) -> Slots:
         """The slots of one pool, now."""
-        moves, first, size = before.moves(wanted), before.first, len(before)
+        moves, first, size = before.moves(wanted), before.first, before.size
         for number, now in moves.items():
             if number < size:
                 _note(self.leaving, old, old.slot(first + number, before[number]))
@@ -137,21 +142,18 @@ class _Change:
                     _note(self.coming, new, new.slot(number, now))
 
     def plan(self) -> Plan:
-        commands: list[Command] = [
-            DeleteElements(family, *self.place(family, name), elements)
-            for (family, name), elements in self.leaving.items()
-        ]
+        base = self.program.base
+        commands: list[Command] = []
+        for (family, name), elements in self.leaving.items():
+            table = base[family]
+            commands.append(DeleteElements(family, table.name, table.sets[name], elements))
         for family, numbers in self.numbers.items():
             for number in sorted(numbers):
                 commands += self.structure(family, number)
-        commands += [
-            AddElements(family, *self.place(family, name), elements) for (family, name), elements in self.coming.items()
-        ]
+        for (family, name), elements in self.coming.items():
+            table = base[family]
+            commands.append(AddElements(family, table.name, table.sets[name], elements))
         return Plan(tuple(commands))
-
-    def place(self, family: Family, name: str) -> tuple[str, Set]:
-        base = self.program.base[family]
-        return base.name, base.sets[name]
 
     def structure(self, family: Family, number: int) -> Iterator[Command]:
         chains, entries = structure(family, number)
@@ -160,19 +162,23 @@ class _Change:
             yield AddChain(family, table.name, chain_)
             yield from add_rules(table, chain_)
         for element in entries:
-            yield AddElements(family, *self.place(family, element.set), (element,))
+            yield AddElements(family, table.name, table.sets[element.set], (element,))
 
 
 def _alike(old: Fragment, new: Fragment) -> bool:
     """Whether the same backend makes the same slot in both."""
-    return old.slots_are_in == new.slots_are_in and (not old.identities or new.identities.agree(old.identities))
+    if not old.identities or not new.identities:
+        return not old.identities and not new.identities
+    return new.identities.agree(old.identities)
 
 
 def _pools(old: Fragment, new: Fragment) -> list[tuple[Slots, Slots]]:
     """The slots of each pool that either has, in both; one of the two may have nobody."""
+    if [*map(_FIRST, old.slots)] == [*map(_FIRST, new.slots)]:
+        return [*zip(old.slots, new.slots, strict=True)]
     pairs = [(before, new.slots_from(before.first) or Slots((), first=before.first)) for before in old.slots]
     come = [(Slots((), first=after.first), after) for after in new.slots if old.slots_from(after.first) is None]
-    return sorted([*pairs, *come], key=lambda pair: pair[0].first) if come else pairs
+    return sorted([*pairs, *come], key=lambda pair: pair[0].first)
 
 
 def _note(into: dict[tuple[Family, str], list[Element]], fragment: Fragment, element: Element) -> None:

@@ -18,7 +18,7 @@ from fairway.model.parts import Parts, derived_each, difference
 from fairway.model.view import HASH, RANDOM, Backend, Frontend, FrontendKind, NodeSettings
 from fairway.modes.nftables.identities import Identities, identities_of
 from fairway.modes.nftables.program import Fragment
-from fairway.modes.nftables.rows import Counts, Rows, rows
+from fairway.modes.nftables.rows import Counts, Row, Rows, rows
 from fairway.modes.nftables.ruleset import spans
 from fairway.modes.nftables.slots import Slots
 from fairway.modes.nftables.tables import (
@@ -42,8 +42,8 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings, before: Fragmen
     ``before`` is the one that it had under the same settings: when only its pools have changed, whatever is not about
     what is different there is the same.
     """
-    if before is not None and before.rows is not None and _is_same_but_for_pools(before.frontend, frontend):
-        return _followed(before, before.rows, frontend, settings)
+    if before is not None and before.row is not None and _is_same_but_for_pools(before.frontend, frontend):
+        return _followed(before, before.row, frontend, settings)
     where = frontend.key
     family = family_of_key(where)
     if addresses := _ADDRESSES.get(frontend.kind):
@@ -56,7 +56,7 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings, before: Fragmen
     elements = (*row.elements(key, _comment(frontend)), *_others(frontend, its, key, slots, settings))
     identities = identities_of(slots) if frontend.affinity_seconds else _NO_IDENTITIES
     hashed = frontend.balancing == HASH
-    return Fragment(frontend, family, elements, slots, identities, row.numbers, hashed, key, its)
+    return Fragment(frontend, family, elements, slots, identities, hashed, key, row)
 
 
 def _is_same_but_for_pools(old: Frontend, new: Frontend) -> bool:
@@ -74,30 +74,37 @@ def _is_same_but_for_pools(old: Frontend, new: Frontend) -> bool:
     )
 
 
-def _followed(before: Fragment, its: Rows, frontend: Frontend, settings: NodeSettings) -> Fragment:
+def _followed(before: Fragment, known: Row, frontend: Frontend, settings: NodeSettings) -> Fragment:
     """The Fragment of a frontend that is another one in its pools alone; costs what is different there."""
+    its = known.rows
     made: list[Slots] = []
     elsewhere = True  # nobody who comes or goes may be on this node
     for first, pool in its.pools:
         backends, there = frontend.pool(pool), before.slots_from(first)
         different = difference(there.pool if there is not None else (), backends)
-        elsewhere = elsewhere and not any(map(_may_be_here, chain(*different)))
+        size = there.size if there is not None else 0
+        for one in chain(*different.gone):
+            size -= one.weight
+            elsewhere = elsewhere and not one.may_be_here
+        for one in chain(*different.come):
+            size += one.weight
+            elsewhere = elsewhere and not one.may_be_here
         if there is not None and backends and not before.fixed:
-            made.append(there.followed(backends, different))
+            made.append(there.followed(backends, different, size))
         elif backends:
             made.append(_slots(frontend, first, backends))
     key, old, slots = before.key, before.elements, tuple(made)
-    known, row = its.row(_counts(before.slots)), its.row(_counts(slots))
+    row = its.row(_counts(slots))
     others = old[known.size :] if elsewhere else _others(frontend, its, key, slots, settings)
     elements = old if row is known and elsewhere else (*row.elements(key, old[0].comment), *others)
     identities = before.identities
     if frontend.affinity_seconds:
         identities = identities_of(slots) if before.fixed else identities.followed(before.slots, slots)
-    return Fragment(frontend, before.family, elements, slots, identities, row.numbers, before.fixed, key, its)
+    return Fragment(frontend, before.family, elements, slots, identities, before.fixed, key, row)
 
 
 def _counts(slots: Iterable[Slots]) -> Counts:
-    return tuple([(some.first, len(some)) for some in slots])
+    return tuple([(some.first, some.size) for some in slots])
 
 
 def _slots(frontend: Frontend, first: int, backends: Sequence[Backend]) -> Slots:

@@ -21,7 +21,7 @@ from fairway.model.packet import ICMP
 from fairway.model.view import Backend, Frontend, FrontendKey, NodeSettings, Origin
 from fairway.modes.nftables.expressions import listing
 from fairway.modes.nftables.identities import Identities, identity
-from fairway.modes.nftables.rows import Rows, suffix_of
+from fairway.modes.nftables.rows import Row, suffix_of
 from fairway.modes.nftables.ruleset import ACTIONS, DRAW, LOCAL, number_bytes
 from fairway.modes.nftables.slots import Slots
 from fairway.modes.nftables.structure import structure
@@ -38,6 +38,8 @@ from fairway.modes.nftables.tables import (
     read_frontend,
 )
 
+_NONE = frozenset[int]()
+
 
 class Fragment(msgspec.Struct, frozen=True, gc=False):
     """One frontend's share. No element belongs to two frontends: each changes without a look at the others.
@@ -52,14 +54,17 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     slots: tuple[Slots, ...]
     identities: Identities
     """With session affinity: what each backend is remembered by. Slots hold these then."""
-    numbers: frozenset[int] = frozenset()
-    """The structure this frontend needs, by the numbers that lead to it."""
     fixed: bool = False
     """Whether each slot has its backend by a rule, so that their order is not free."""
     key: bytes = b""
     """The frontend as the start of every key that is about it."""
-    rows: Rows | None = None
-    """Its table of actions; None for one that is an address alone."""
+    row: Row | None = None
+    """Its table of actions with so many slots; None for one that is an address alone."""
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The structure this frontend needs, by the numbers that lead to it."""
+        return self.row.numbers if self.row else _NONE
 
     @property
     def slots_are_in(self) -> str:

@@ -58,6 +58,8 @@ class Row:
     """The same of those that session affinity draws by."""
     numbers: frozenset[int]
     """The structure that takes."""
+    rows: Rows
+    """The table of actions that it is of."""
 
     @property
     def size(self) -> int:
@@ -96,6 +98,7 @@ class Rows:
             dispatch=tuple(_dispatch(numbers, how.restricted)),
             sticky=tuple((f"sticky-counts{suffix_of(first)}", number_bytes(one)) for first, one in sticky.items()),
             numbers=frozenset(needed - {REFUSE, THROW_AWAY}),
+            rows=self,
         )
 
     def _number(self, action: Action, drawn: dict[int, int]) -> int:

@@ -11,8 +11,7 @@ Pools are compared by what is different between them, so that a change costs wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Container, Iterable, Iterator, Sequence
 from struct import iter_unpack
 from typing import overload
 
@@ -29,7 +28,7 @@ _NO_OTHER = None, Difference[Backend]((), ())
 class Slots(Sequence[bytes]):
     """The slots of one pool. Never changed: `moved` gives others, and whoever has a long pool gives them its memory."""
 
-    __slots__ = ("_newer", "_packed", "_pool", "_since", "_size", "_where", "_width", "first")
+    __slots__ = ("_newer", "_packed", "_pool", "_since", "_where", "_width", "first", "size")
 
     def __init__(
         self,
@@ -49,19 +48,19 @@ class Slots(Sequence[bytes]):
         self._since: tuple[Sequence[Backend] | None, Difference[Backend]] = _NO_OTHER
         self._where: dict[bytes, int] | None = None
         if size is not None:
-            self._size = size
+            self.size = size
         elif packed is not None:
-            self._size = len(packed) // self._width
+            self.size = len(packed) // self._width
         else:
             # Weights are given to whole pools, which have no parts then.
-            self._size = len(pool) if type(pool) is Parts else _weight((pool,))
+            self.size = len(pool) if type(pool) is Parts else sum([one.weight for one in pool])
 
     @property
     def pool(self) -> Sequence[Backend]:
         return self._pool
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __iter__(self) -> Iterator[bytes]:
         return (one for (one,) in iter_unpack(f"{self._width}s", bytes(self._bytes())))
@@ -75,7 +74,7 @@ class Slots(Sequence[bytes]):
     def __getitem__(self, index: int | slice) -> bytes | tuple[bytes, ...]:
         if isinstance(index, slice):
             return tuple(self)[index]
-        if not 0 <= index < self._size:
+        if not 0 <= index < self.size:
             raise IndexError(index)
         return bytes(self._bytes()[index * self._width : (index + 1) * self._width])
 
@@ -93,11 +92,11 @@ class Slots(Sequence[bytes]):
         if type(self._pool) is Parts:
             self._index()
 
-    def followed(self, pool: Sequence[Backend], different: Difference[Backend]) -> Slots:
-        """Those of another pool in its own order, when it is known what is different."""
+    def followed(self, pool: Sequence[Backend], different: Difference[Backend], size: int) -> Slots:
+        """So many of another pool in its own order, when it is known what is different."""
         if pool is self._pool:
             return self
-        found = Slots(pool, first=self.first, size=self._size - _weight(different.gone) + _weight(different.come))
+        found = Slots(pool, first=self.first, size=size)
         found._since = self._pool, different
         return found
 
@@ -106,7 +105,7 @@ class Slots(Sequence[bytes]):
         pool = wanted._pool
         if pool is self._pool:
             return {}
-        if wanted._size == len(pool) and self._size == len(self._pool):
+        if wanted.size == len(pool) and self.size == len(self._pool):
             since, different = wanted._since
             return self._moves_of_one_each(different if since is self._pool else difference(self._pool, pool))
         before = list(self)
@@ -121,7 +120,7 @@ class Slots(Sequence[bytes]):
         width = max(self._width, wanted._width)  # an empty pool has no family
         if type(pool) is not Parts:
             return Slots(pool, bytes(_put(bytearray(packed), width, moves)), first=self.first)
-        undo = {number: self[number] if number < self._size else None for number in moves}
+        undo = {number: self[number] if number < self.size else None for number in moves}
         # copying 100,000 slots would take longer than all else: whoever asks for those before has them made again
         packed = packed if isinstance(packed, bytearray) else bytearray(packed)
         found = Slots(pool, _put(packed, width, moves), first=self.first)
@@ -133,21 +132,22 @@ class Slots(Sequence[bytes]):
 
     def _moves_of_one_each(self, different: Difference[Backend]) -> Moves:
         """The same where everybody has one slot: nobody who stays is looked at."""
-        gone, coming = exchanged(different)
-        free = sorted(map(self._index().__getitem__ if type(self._pool) is Parts else self._find, gone))
-        size = self._size - len(free) + len(coming)
-        holes = set(free)
-        last = (self[number] for number in range(size, self._size) if number not in holes)
-        fill = chain(last, coming)
-        places = chain((number for number in free if number < size), range(self._size, size))
-        found: Moves = {number: next(fill) for number in places}
-        found.update(dict.fromkeys(range(size, self._size)))
+        gone, come = exchanged(different)
+        before, size = self.size, self.size - len(gone) + len(come)
+        if not gone:
+            return dict(zip(range(before, size), come, strict=True))
+        where = self._index().__getitem__ if type(self._pool) is Parts else self._find
+        free = dict.fromkeys(sorted(map(where, gone)))
+        last = [self[number] for number in range(size, before) if number not in free]
+        places = [*[number for number in free if number < size], *range(before, size)]
+        found: Moves = dict(zip(places, [*last, *come], strict=True))
+        found.update(dict.fromkeys(range(size, before)))
         return found
 
     def _bytes(self) -> bytes | bytearray:
         if self._packed is None:
             if self._newer is None:
-                self._packed = _packed(self._pool, self._size)
+                self._packed = _packed(self._pool, self.size)
             else:
                 newer, undo = self._newer
                 self._packed, self._newer = _put(bytearray(newer._bytes()), self._width, undo), None
@@ -191,21 +191,22 @@ def _packed(pool: Sequence[Backend], size: int) -> bytes:
     return b"".join([backend_bytes(one.address, one.port) * one.weight for one in pool])
 
 
-def _weight(parts: Iterable[Iterable[Backend]]) -> int:
-    return sum([one.weight for part in parts for one in part])
-
-
 def exchanged(different: Difference[Backend]) -> tuple[list[bytes], list[bytes]]:
     """Who is in one of two pools alone, in the old one and in the new one, whatever they weigh."""
-    gone, come = _places(different.gone), _places(different.come)
-    return [backend_bytes(*one) for one in gone if one not in come], [
-        backend_bytes(*one) for one in come if one not in gone
+    gone, come = different
+    left = {(one.address, one.port) for part in gone for one in part} if come else ()
+    both = {at for part in come for one in part if (at := (one.address, one.port)) in left} if left else ()
+    return _bytes_of(gone, both) if gone else [], _bytes_of(come, both) if come else []
+
+
+def _bytes_of(parts: Iterable[Iterable[Backend]], but: Container[tuple[str, int]]) -> list[bytes]:
+    """Everybody's, in order, but for those who are at these places; nobody is in two parts."""
+    return [
+        backend_bytes(one.address, one.port)
+        for part in parts
+        for one in part
+        if not but or (one.address, one.port) not in but
     ]
-
-
-def _places(parts: Iterable[Iterable[Backend]]) -> dict[tuple[str, int], None]:
-    """Address and port of everybody, in order; nobody is in two parts."""
-    return {(one.address, one.port): None for part in parts for one in part}
 
 
 def near(backends: Sequence[bytes], before: Sequence[bytes]) -> tuple[bytes, ...]:

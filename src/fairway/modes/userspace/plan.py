@@ -5,9 +5,10 @@ listen ──▶ the carrier's rules ──▶ close          nobody is ever led
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from fairway.model.view import FrontendKey
 from fairway.modes.contract import Mode, Plan
@@ -17,8 +18,7 @@ Changes = Mapping[FrontendKey, Fragment | None]
 Carrier = Mode[Any, Any, Any]
 
 
-@dataclass(frozen=True)
-class UserspacePlan:
+class UserspacePlan(msgspec.Struct, frozen=True):
     """``listen`` are listeners that are new or do something else now; ``close``, those that nobody is led to."""
 
     carried: Plan
@@ -50,7 +50,7 @@ def plan_changes(carrier: Carrier, program: Program, changes: Changes) -> Usersp
     """With some Fragments replaced, or gone."""
     listen: list[Listening] = []
     close: list[ListenerKey] = []
-    for key, new in _relayed(program, changes):
+    for key, new in _relayed(program, changes).items():
         wanted = {one.key: one for one in new}
         listen += [one for one in new if program.listeners.get(one.key) != one]
         close += [one.key for one in program.of(key) if one.key not in wanted]
@@ -60,7 +60,7 @@ def plan_changes(carrier: Carrier, program: Program, changes: Changes) -> Usersp
 
 def accept(carrier: Carrier, program: Program, changes: Changes) -> None:
     """Record that the changes have been applied."""
-    for key, new in _relayed(program, changes):
+    for key, new in _relayed(program, changes).items():
         for one in list(program.of(key)):
             del program.listeners[one.key]
         program.listeners.update((one.key, one) for one in new)
@@ -71,9 +71,7 @@ def _carried(changes: Changes) -> dict[FrontendKey, Any]:
     return {key: fragment.carried if fragment else None for key, fragment in changes.items()}
 
 
-def _relayed(program: Program, changes: Changes) -> Iterator[tuple[FrontendKey, tuple[Listening, ...]]]:
-    """Those that may have had listeners, or have them now."""
-    for key, fragment in changes.items():
-        new = fragment.listeners if fragment else ()
-        if new or program.listeners:
-            yield key, new
+def _relayed(program: Program, changes: Changes) -> dict[FrontendKey, tuple[Listening, ...]]:
+    """The listeners of those that may have had some, or have them now."""
+    found = {key: fragment.listeners if fragment else () for key, fragment in changes.items()}
+    return found if program.listeners or any(found.values()) else {}

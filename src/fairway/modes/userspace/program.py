@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fairway.model.address import IPv4, IPv6, family_of
 from fairway.model.view import (
     HASH,
@@ -96,8 +98,7 @@ class Listening(Struct):
         return ", ".join(told)
 
 
-@dataclass(frozen=True)
-class Fragment:
+class Fragment(msgspec.Struct, frozen=True):
     """One frontend's share: the carrier's Fragment, and the listeners its pools need; none when it is not relayed."""
 
     carried: Any
