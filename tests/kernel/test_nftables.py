@@ -152,6 +152,21 @@ def test_a_watcher_that_is_deaf_to_us_loses_nothing_during_a_full_load(
         watcher.close()
 
 
+def test_a_watcher_loses_nothing_while_somebody_loads_thousands_of_rules(
+    namespace: NetworkNamespace, kernel: Nftables
+) -> None:
+    kernel.apply(MODE.plan(MODE.empty(), program()))
+    watcher = namespace.run(lambda: Watcher(os.getpid()))
+    try:
+        rules = "ip daddr 192.0.2.1 accept\n" * 3000
+        run(["nft", "-f", "-"], namespace=namespace, input=f"table ip somebody {{\nchain c {{\n{rules}}}\n}}\n")
+        run(["nft", "flush", "map", "ip", "fairway", "slots"], namespace=namespace)
+        assert [one.generation.program for one in _next(watcher)] == ["nft"]
+        assert not watcher.lost
+    finally:
+        watcher.close()
+
+
 def test_a_watcher_that_was_away_knows_that_it_may_have_missed_somebody_and_hears_again(
     namespace: NetworkNamespace, kernel: Nftables
 ) -> None:

@@ -108,6 +108,8 @@ def test_from_each_mode_of_the_kernel_to_each_other_and_nobody_notices(world: Wo
             clients.go_round()
             assert [one.still_works() for one in talks] == [True, True, True]
         assert running.get("/proxyMode") == (200, "nftables")
+        # What comes and goes by our own tools is nobody else's change.
+        assert {one["kind"] for one in running.status()["rounds"]} <= {"start", "change", "node", "switch"}
     assert (clients.lost, clients.failed) == ([], [])
     assert clients.arrived > 0
 

@@ -43,7 +43,7 @@ _BPF_LOAD_WORD, _BPF_JUMP_IF_EQUAL, _BPF_RETURN = 0x20, 0x15, 0x06
 _PORT_OFFSET = 12
 _EXT_ACK_TEXT, _EXT_ACK_OFFSET = 1, 2
 _RECEIVE_BYTES = 1 << 17
-_MINIMUM_BUFFER = 1 << 20
+_MINIMUM_BUFFER, _NEWS_BUFFER = 1 << 20, 1 << 22
 _AT_ONCE = 400
 """Requests in one send: their refusals must fit into the kernel's ordinary receive buffer."""
 
@@ -217,6 +217,8 @@ class Netfilter:
             seconds, fraction = divmod(self.timeout, 1)
             limit = struct.pack("@ll", int(seconds), int(fraction * 1e6))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            if self.groups:
+                self._room_for_news()
             self.join()
         except OSError:
             self._socket.close()
@@ -357,6 +359,13 @@ class Netfilter:
         first = self._sequence
         self._sequence = (first + count) & 0x7FFFFFFF or 1
         return first
+
+    def _room_for_news(self) -> None:
+        """The kernel takes of it what waits, and no more: its ordinary buffer is full after a few hundred rules."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _NEWS_BUFFER)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEWS_BUFFER)
 
     def _room_for(self, size: int, requests: int) -> None:
         # one sendmsg must fit in the send buffer, and a refusal for every request in the receive buffer
