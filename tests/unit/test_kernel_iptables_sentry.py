@@ -6,8 +6,9 @@ import select
 
 import pytest
 
+from fairway.kernel.attributes import text
 from fairway.kernel.iptables_sentry import Sizes, touches_ours
-from fairway.kernel.nfnetlink import Reply, text
+from fairway.kernel.nfnetlink import Reply
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_ELEMENTS, NEW_RULE
 
 

@@ -17,18 +17,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
 
-from fairway.kernel.nfnetlink import (
-    SUBSYSTEM_CONNTRACK,
-    Interrupted,
-    KernelRefused,
-    Netfilter,
-    Reply,
-    Request,
-    attribute,
-    attributes,
-    nested,
-    number,
-)
+from fairway.kernel.attributes import attribute, attributes, nested, number
+from fairway.kernel.nfnetlink import SUBSYSTEM_CONNTRACK, Interrupted, KernelRefused, Netfilter, Reply, Request
 
 _GET, _DELETE = 1, 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25

@@ -12,18 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from fairway.kernel.nfnetlink import (
-    KernelRefused,
-    Netfilter,
-    Refusal,
-    Request,
-    attribute,
-    attributes,
-    each_attribute,
-    nested,
-    string,
-    text,
-)
+from fairway.kernel.attributes import attribute, attributes, each_attribute, nested, string, text
+from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Refusal, Request
 from fairway.modes.ipvs.parts import Entry, IpSet, entry_words
 
 _SUBSYSTEM = 6

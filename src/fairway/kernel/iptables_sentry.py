@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fairway.kernel.nfnetlink import Reply, attributes, string
+from fairway.kernel.attributes import attributes, string
+from fairway.kernel.nfnetlink import Reply
 from fairway.kernel.nftables import Generation, Nftables, Watcher
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
 from fairway.kernel.rounds import Rounds

@@ -17,17 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
-from fairway.kernel.nfnetlink import (
-    NETLINK_GENERIC,
-    KernelRefused,
-    Netfilter,
-    Request,
-    attribute,
-    attributes,
-    nested,
-    string,
-    text,
-)
+from fairway.kernel.attributes import attribute, attributes, nested, string, text
+from fairway.kernel.nfnetlink import NETLINK_GENERIC, KernelRefused, Netfilter, Request
 from fairway.modes.ipvs.parts import HASHED, Marked, Real, Scheduling, Server, Virtual, family_word
 
 _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2

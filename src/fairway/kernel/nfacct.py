@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from fairway.kernel.nfnetlink import F_CREATE, F_EXCL, KernelRefused, Netfilter, Request, attributes, number, text
+from fairway.kernel.attributes import attributes, number, text
+from fairway.kernel.nfnetlink import F_CREATE, F_EXCL, KernelRefused, Netfilter, Request
 
 _SUBSYSTEM, _NEW, _GET = 7, 0, 1
 _NAME, _PACKETS = 1, 2

@@ -1,4 +1,4 @@
-"""Netfilter's netlink: attributes, messages, batches, dumps and notifications, with errors that say what was asked.
+"""Netfilter's netlink: messages, batches, dumps and notifications, with errors that say what was asked.
 
     nlmsghdr (16) │ nfgenmsg (4) │ attribute │ attribute …        one message
     BATCH_BEGIN · message · message · … · BATCH_END               one transaction: everything happens, or nothing
@@ -23,14 +23,14 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from fairway.kernel.attributes import attributes, be32, string
+
 NETLINK_NETFILTER, NETLINK_GENERIC = 12, 16
 SUBSYSTEM_CONNTRACK = 1
 SUBSYSTEM_NFTABLES = 10
 
 F_REQUEST, F_ACK, F_ECHO, F_DUMP = 0x1, 0x4, 0x8, 0x300
 F_EXCL, F_CREATE, F_APPEND = 0x200, 0x400, 0x800
-NESTED = 0x8000
-KIND = 0x3FFF
 
 _MSG_ERROR, _MSG_DONE = 2, 3
 ERROR, DONE = -_MSG_ERROR, -_MSG_DONE
@@ -48,63 +48,10 @@ _AT_ONCE = 400
 """Requests in one send: their refusals must fit into the kernel's ordinary receive buffer."""
 
 HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _MESSAGE = struct.Struct("=IHHIIBBH")
 """The header, and netfilter's own behind it."""
 BODY = _MESSAGE.size
 """Where the attributes of a message start."""
-
-_PAD = (b"", b"\0\0\0", b"\0\0", b"\0")
-
-
-def attribute(kind: int, data: bytes) -> bytes:
-    """One attribute, padded to four bytes. ValueError when it is longer than the 64 KiB its length field can say."""
-    size = len(data) + 4
-    if size > 0xFFFF:
-        raise ValueError(f"netlink attribute {kind & KIND} has {size} bytes; one attribute holds at most 65535")
-    return _ATTRIBUTE.pack(size, kind) + data + _PAD[size & 3]
-
-
-def nested(kind: int, *parts: bytes) -> bytes:
-    return attribute(kind | NESTED, b"".join(parts))
-
-
-def text(kind: int, value: str) -> bytes:
-    return attribute(kind, value.encode() + b"\0")
-
-
-def be32(kind: int, value: int) -> bytes:
-    return attribute(kind, value.to_bytes(4, "big"))
-
-
-def be64(kind: int, value: int) -> bytes:
-    return attribute(kind, value.to_bytes(8, "big"))
-
-
-def attributes(data: bytes | memoryview) -> dict[int, bytes]:
-    """The attributes of a message or of a nested attribute by kind; the last of a kind wins."""
-    return dict(each_attribute(data))
-
-
-def each_attribute(data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
-    """Attributes in order, kinds without the flags, data without the padding."""
-    view = bytes(data)
-    position, end = 0, len(view)
-    while position + 4 <= end:
-        size, kind = _ATTRIBUTE.unpack_from(view, position)
-        if size < 4 or position + size > end:
-            raise ValueError(f"netlink attribute at byte {position} says {size} bytes; {end - position} are left")
-        yield kind & KIND, view[position + 4 : position + size]
-        position += (size + 3) & ~3
-
-
-def number(data: bytes) -> int:
-    """A number in network order, of any width."""
-    return int.from_bytes(data, "big")
-
-
-def string(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

@@ -14,19 +14,8 @@ from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from fairway.kernel import nftables_codec as codec
-from fairway.kernel.nfnetlink import (
-    F_CREATE,
-    Interrupted,
-    KernelRefused,
-    Netfilter,
-    Refusal,
-    Reply,
-    Request,
-    attributes,
-    number,
-    string,
-    text,
-)
+from fairway.kernel.attributes import attributes, number, string, text
+from fairway.kernel.nfnetlink import F_CREATE, Interrupted, KernelRefused, Netfilter, Refusal, Reply, Request
 from fairway.kernel.sockets import holder
 from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Family, Rule, Set, Table

@@ -15,14 +15,9 @@ from msgspec.structs import replace
 
 from fairway.kernel import nftables_expressions as expressions
 from fairway.kernel import nftables_userdata as userdata
-from fairway.kernel.nfnetlink import (
-    F_APPEND,
-    F_CREATE,
-    F_EXCL,
+from fairway.kernel.attributes import (
     KIND,
     NESTED,
-    SUBSYSTEM_NFTABLES,
-    Request,
     attribute,
     attributes,
     be32,
@@ -32,6 +27,7 @@ from fairway.kernel.nfnetlink import (
     string,
     text,
 )
+from fairway.kernel.nfnetlink import F_APPEND, F_CREATE, F_EXCL, SUBSYSTEM_NFTABLES, Request
 from fairway.modes.nftables.expressions import Jump, words
 from fairway.modes.nftables.tables import (
     IDENTITY,

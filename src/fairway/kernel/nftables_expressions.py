@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fairway.kernel.nfnetlink import attribute, attributes, be32, each_attribute, nested, number, string, text
+from fairway.kernel.attributes import attribute, attributes, be32, each_attribute, nested, number, string, text
 from fairway.modes.nftables import expressions as e
 
 _LIST_ELEMENT = 1

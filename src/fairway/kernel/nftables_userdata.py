@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from fairway.kernel.nfnetlink import string
+from fairway.kernel.attributes import string
 from fairway.modes.nftables.tables import IDENTITY, NUMBER, VERDICT_DATA, Set
 
 _HOST_ORDER, _NETWORK_ORDER = 1, 2

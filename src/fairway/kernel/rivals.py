@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Iterator
 
 from fairway.kernel import nftables_codec as codec
+from fairway.kernel.attributes import text
 from fairway.kernel.command import CommandFailed, run
-from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Request, text
+from fairway.kernel.nfnetlink import KernelRefused, Netfilter, Request
 from fairway.kernel.xtables import legacy_tables
 from fairway.modes.xtables import FAMILIES, KUBE_SERVICES, Family
 
