@@ -14,14 +14,27 @@ from fairway.model.view import (
     FrontendKind,
     Key,
     NodeSettings,
+    ObjectReference,
     Origin,
     Pool,
 )
 
+
+def pod(namespace: str, name: str) -> ObjectReference:
+    return ObjectReference(kind="Pod", namespace=namespace, name=name)
+
+
 FORWARD = Action(kind=ActionKind.FORWARD, because="internalTrafficPolicy=Cluster")
 LOCAL = Action(kind=ActionKind.FORWARD, pool=Pool.LOCAL)
 REFUSE = Action(kind=ActionKind.REJECT)
-HERE = Backend(address="10.244.1.2", port=80, node="node-1", local=True, slice="web-a", target="Pod shop/web-1")
+HERE = Backend(
+    address="10.244.1.2",
+    port=80,
+    node="node-1",
+    local=True,
+    slice="web-a",
+    behind=pod("shop", "web-1"),
+)
 THERE = Backend(address="10.244.2.2", port=80, node="node-2", slice="web-a")
 
 
@@ -61,7 +74,12 @@ def test_origins_name_the_object_and_the_field() -> None:
 
 
 def test_an_origin_is_one_line_whatever_the_names_hold() -> None:
-    hostile = Backend(address="10.0.0.1", port=80, slice="a\n}\nflush ruleset", target="Pod x/\x1b[31m\u2028y")
+    hostile = Backend(
+        address="10.0.0.1",
+        port=80,
+        slice="a\n}\nflush ruleset",
+        behind=pod("x", "\x1b[31m\u2028y"),
+    )
     text = str(frontend().origin_of(hostile))
     assert text == "EndpointSlice shop/a?}?flush ruleset endpoints (Pod x/?[31m?y)"
     assert len(text.splitlines()) == 1

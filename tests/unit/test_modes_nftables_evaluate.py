@@ -5,11 +5,26 @@ from __future__ import annotations
 import pytest
 
 from fairway.model.packet import Packet, Verdict
-from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
+from fairway.model.view import (
+    Action,
+    ActionKind,
+    Backend,
+    Frontend,
+    FrontendKind,
+    Key,
+    NodeSettings,
+    NodeView,
+    ObjectReference,
+)
 from fairway.modes.nftables import NftablesMode, Program
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import listing
 from fairway.modes.nftables.tables import Rule
+
+
+def pod(namespace: str, name: str) -> ObjectReference:
+    return ObjectReference(kind="Pod", namespace=namespace, name=name)
+
 
 MODE = NftablesMode()
 SETTINGS = NodeSettings(
@@ -25,8 +40,20 @@ FRONTEND = Frontend(
     port_name="http",
     field="spec.ports[0]",
     cluster=(
-        Backend(address="10.244.1.2", port=8080, local=True, slice="web-1", target="Pod shop/web-1"),
-        Backend(address="10.244.2.2", port=8080, node="node-2", slice="web-1", target="Pod shop/web-2"),
+        Backend(
+            address="10.244.1.2",
+            port=8080,
+            local=True,
+            slice="web-1",
+            behind=pod("shop", "web-1"),
+        ),
+        Backend(
+            address="10.244.2.2",
+            port=8080,
+            node="node-2",
+            slice="web-1",
+            behind=pod("shop", "web-2"),
+        ),
     ),
     pod=STAY,
     node=STAY,

@@ -171,7 +171,7 @@ class Group:
             if address is None or family_of(address) != family:
                 yield from repeat((None, 0), len(numbers))
                 continue
-            node, target = endpoint.node_name or "", endpoint.target_ref
+            node = endpoint.node_name or ""
             local = node == here and node != ""
             traits = traits_of(endpoint, local, settings)
             for number in numbers:
@@ -181,7 +181,7 @@ class Group:
                     node=node,
                     local=local,
                     slice=name,
-                    target=f"{target.kind} {target.namespace}/{target.name}" if target else "",
+                    behind=endpoint.target_ref,
                 )
                 yield backend, traits
 

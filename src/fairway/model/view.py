@@ -18,6 +18,7 @@ from typing import NamedTuple, dataclass_transform
 import msgspec
 
 from fairway.model.address import IPv4, family_of, is_loopback
+from fairway.objects.endpointslice import ObjectReference
 from fairway.objects.meta import Key
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Key",
     "NodeSettings",
     "NodeView",
+    "ObjectReference",
     "Origin",
     "Pool",
     "Relaying",
@@ -98,7 +100,8 @@ class Backend(Struct):
     """An endpoint that can answer.
 
     ``node`` is empty when the EndpointSlice does not say where it runs; ``local`` is true only when it says *here*.
-    ``weight`` is how many parts of the pool's connections it gets, of as many as all weights of the pool together.
+    ``behind`` is what the EndpointSlice names as its target, most often a Pod. ``weight`` is how many parts of the
+    pool's connections it gets, of as many as all weights of the pool together.
     """
 
     address: str
@@ -106,8 +109,16 @@ class Backend(Struct):
     node: str = ""
     local: bool = False
     slice: str = ""
-    target: str = ""
+    behind: ObjectReference | None = None
     weight: int = 1
+
+    @property
+    def target(self) -> str:
+        """``Pod shop/web-1``; what is no object has only a kind."""
+        one = self.behind
+        if one is None:
+            return ""
+        return f"{one.kind} {one.namespace}/{one.name}" if one.name else one.kind
 
     @property
     def may_be_here(self) -> bool:

@@ -55,7 +55,7 @@ class Rule(NamedTuple):
             return contains((self.network,), backend.address)
         if self.node is not None:
             return self.node.fits(backend.node)
-        return self.pod is not None and self.pod.fits(backend.target.rpartition("/")[2])
+        return self.pod is not None and self.pod.fits(backend.behind.name if backend.behind else "")
 
 
 class Weights(NamedTuple):

@@ -24,6 +24,7 @@ from fairway.model.view import (
     Backend,
     FrontendKey,
     Key,
+    ObjectReference,
     Pool,
     Relaying,
     Struct,
@@ -32,6 +33,7 @@ from fairway.model.view import (
 ADDRESSES = {IPv4: "169.254.77.77", IPv6: "fd66:6169:7277:6179::1"}
 """Where the listeners are, on the loopback interface: link-local and unique local addresses, which no other machine
 routes to this one."""
+_RELAY = ObjectReference(kind="the relay")
 
 
 class ListenerKey(NamedTuple):
@@ -69,7 +71,7 @@ class Listening(Struct):
     @property
     def backend(self) -> Backend:
         """The listener, as the only one that the carrier's rules lead to."""
-        return Backend(address=self.address, port=self.port, node="relay", slice="", target="the relay")
+        return Backend(address=self.address, port=self.port, node="relay", behind=_RELAY)
 
     def words(self) -> str:
         """What it does beyond passing bytes on, in the order in which it is done."""
