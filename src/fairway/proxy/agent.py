@@ -39,7 +39,7 @@ from fairway.proxy.door import Door
 from fairway.proxy.followed import Followed
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
-from fairway.proxy.laststate import LastState
+from fairway.proxy.laststate import LastState, Remembered
 from fairway.proxy.listeners import Listener
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
@@ -196,6 +196,7 @@ class Agent:
         self._running = False
         self._followed: Followed | None = None
         self._remembered: float | None = None
+        self._kept = -1
 
     async def run(self, client: Client, on_ready: Callable[[], None], last: LastState | None = None) -> None:
         """Follow the API until cancelled; ``on_ready`` is called when the kernel has acknowledged the first whole.
@@ -269,13 +270,19 @@ class Agent:
             log.info("the API server has answered: what was remembered is replaced")
 
     async def _keep(self, last: LastState, followed: Followed) -> None:
-        """Save what is known, a minute apart, when it has changed."""
-        kept = -1
-        while True:
-            if (events := self.sync.receipts.total) != kept:
-                kept = events
-                await asyncio.to_thread(last.save, followed.state(last.cluster, self._clock.now()))
-            await self._clock.sleep(SAVE_SECONDS)
+        """Save what is known, a minute apart, when it has changed, and once more in the end."""
+        try:
+            while True:
+                if self.sync.receipts.total != self._kept:
+                    await asyncio.to_thread(last.save, self._state(last, followed))
+                await self._clock.sleep(SAVE_SECONDS)
+        finally:
+            if self.sync.receipts.total != self._kept:
+                last.save(self._state(last, followed))
+
+    def _state(self, last: LastState, followed: Followed) -> Remembered:
+        self._kept = self.sync.receipts.total
+        return followed.state(last.cluster, self._clock.now())
 
     def status(self) -> dict[str, Any]:
         """What `fairway lab status` and people ask for."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,6 +26,8 @@ class KeptFile(Generic[ValueT]):
     type_: type[ValueT]
     what: str
     _complained: bool = False
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    """The last value may come while another thread still writes the one before."""
 
     def load(self) -> ValueT | None:
         """What was saved; None when there is nothing that can be used."""
@@ -43,7 +46,8 @@ class KeptFile(Generic[ValueT]):
         if self.path is None:
             return
         try:
-            _write_whole(self.path, msgspec.json.encode(value))
+            with self._writing:
+                _write_whole(self.path, msgspec.json.encode(value))
         except OSError as error:
             if not self._complained:
                 log.warning("%s cannot be kept in %s: %s", self.what, self.path, error.strerror)
