@@ -8,9 +8,9 @@ its rivals ──────┘
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Collection, Hashable, Iterator
+from typing import Generic, TypeVar
 
 from fairway.model.endpoints import Endpoints
 from fairway.model.problems import Problem, contested, contradictions, service_problems, slice_problems, too_many
@@ -18,23 +18,48 @@ from fairway.model.view import Frontend, FrontendKey, Key
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
 
+NameT = TypeVar("NameT", bound=Hashable)
+ObjectT = TypeVar("ObjectT")
 _Told = tuple[Problem, ...]
 
 
-class _Slice(NamedTuple):
-    """One to look into; ``sound`` is the last one before it that was, if nothing was wrong with it."""
+class _Waiting(Generic[NameT, ObjectT]):
+    """Objects by name, each once. The newest and the one that waits longest take turns: a change is told soon while
+    ten thousand objects of a first load wait, and these are not forgotten while there is one change after the other.
+    """
 
-    slice_: EndpointSlice | None
-    sound: EndpointSlice | None
+    def __init__(self) -> None:
+        self._objects: dict[NameT, ObjectT] = {}
+        self._order: deque[NameT] = deque()
+        self._newest = False
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._objects
+
+    def put(self, name: NameT, one: ObjectT) -> None:
+        """It waits, in the place of one of that name, if any does."""
+        if name not in self._objects:
+            self._order.append(name)
+        self._objects[name] = one
+
+    def take(self) -> tuple[NameT, ObjectT]:
+        """The one whose turn it is."""
+        self._newest = not self._newest
+        name = self._order.pop() if self._newest else self._order.popleft()
+        return name, self._objects.pop(name)
 
 
 class Troubles:
     """What is wrong, by Service. Objects are looked into when somebody asks, which is not on a change's way."""
 
     def __init__(self) -> None:
-        self._new_services: OrderedDict[Key, Service | None] = OrderedDict()
-        self._new_slices: OrderedDict[tuple[Key, Key], _Slice] = OrderedDict()
-        self._newest = False
+        self._new_services: _Waiting[Key, Service | None] = _Waiting()
+        self._new_slices: _Waiting[tuple[Key, Key], EndpointSlice | None] = _Waiting()
+        self._sound: dict[tuple[Key, Key], EndpointSlice] = {}
+        """Of slices that wait, what was looked into last, if nothing was wrong with it."""
         self._own: dict[Key, _Told] = {}
         self._slices: dict[Key, dict[Key, _Told]] = {}
         self._endpoints: dict[Key, _Told] = {}
@@ -44,7 +69,7 @@ class Troubles:
 
     def put_service(self, key: Key, service: Service | None) -> None:
         """A Service is there, or has changed, or (None) is gone."""
-        self._new_services[key] = service
+        self._new_services.put(key, service)
 
     def put_slice(
         self, service: Key, key: Key, slice_: EndpointSlice | None, before: EndpointSlice | None = None
@@ -53,11 +78,10 @@ class Troubles:
 
         ``before`` is what it was for this Service until now.
         """
-        if (waiting := self._new_slices.get((service, key))) is not None:
-            sound = waiting.sound
-        else:
-            sound = before if key not in self._slices.get(service, ()) else None
-        self._new_slices[service, key] = _Slice(slice_, sound)
+        name = service, key
+        if before is not None and name not in self._new_slices and key not in self._slices.get(service, ()):
+            self._sound[name] = before
+        self._new_slices.put(name, slice_)
 
     @property
     def waiting(self) -> bool:
@@ -65,19 +89,16 @@ class Troubles:
         return bool(self._new_services or self._new_slices)
 
     def look(self) -> None:
-        """Look into one Service and one slice, if any wait.
-
-        The newest and the one that has waited longest take turns: a change is told soon while ten thousand objects of
-        a first load wait, and these are not forgotten while there is one change after the other.
-        """
-        self._newest = not self._newest
+        """Look into one Service and one slice, if any wait."""
         if self._new_services:
-            name, service = self._new_services.popitem(last=self._newest)
-            self._put(self._own, name, service_problems(service) if service is not None else ())
+            key, service = self._new_services.take()
+            self._put(self._own, key, service_problems(service) if service is not None else ())
             if service is None:
-                self._put(self._endpoints, name, ())
+                self._put(self._endpoints, key, ())
         if self._new_slices:
-            (owner, key), (slice_, sound) = self._new_slices.popitem(last=self._newest)
+            name, slice_ = self._new_slices.take()
+            owner, key = name
+            sound = self._sound.pop(name, None)
             self._put_slice(owner, key, slice_problems(owner, slice_, sound) if slice_ is not None else ())
 
     def _put_slice(self, service: Key, key: Key, found: _Told) -> None:
