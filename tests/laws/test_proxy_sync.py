@@ -36,6 +36,7 @@ class Memory:
     """The machine in memory, as the loop sees a kernel; and a table of flows that is always empty."""
 
     at_once = 2000
+    busy = False
 
     def __init__(self) -> None:
         self.machine = FakeNftables()
@@ -83,11 +84,13 @@ async def follow(rounds: Sequence[Sequence[Event]]) -> tuple[Memory, Program, Ob
     sync = Sync(MODE, memory, cache, memory, clock=clock, listeners=(ear,), patience=Patience(Backoff(), clock))
     task = asyncio.create_task(sync.run())
     await ear.one()
-    for some in rounds:
+    for number, some in enumerate(rounds):
         for event in some:
             happen(cache, objects, event)
         if cache.dirty:
             sync.changed()
+            if number % 2:
+                sync.follow_now()
             await ear.one()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from fairway.client.asgi import AsgiTransport
@@ -119,6 +120,23 @@ async def test_it_lists_then_watches_from_the_lists_revision() -> None:
         await watch.event("ADDED", service("b", 6))
         assert [await it.told.get(), await it.told.get()] == [("a", "", "3"), ("b", "", "6")]
         assert set(it.informer.cache) == {A, B}
+
+
+@pytest.mark.parametrize("silence", [0.0, 5.0], ids=["a list", "a stream"])
+async def test_a_pause_comes_when_all_of_what_came_together_was_told(silence: float) -> None:
+    async with following(silence) as it:
+        it.informer.pausing(lambda: it.told.put_nowait(("pause", "", "")))
+        if silence:
+            watch = await streamed(it)
+            await watch.begin()
+            await watch.event("BOOKMARK", END)
+            assert await it.told.get() == ("pause", "", "")
+        else:
+            await it.list(service_list(5))
+            watch = await it.watch("5")
+        documents = [{"type": "ADDED", "object": service(name, version)} for name, version in (("a", 31), ("b", 32))]
+        await watch.write(b"".join(msgspec.json.encode(one) + b"\n" for one in documents))
+        assert [(await it.told.get())[0] for _ in range(3)] == ["a", "b", "pause"]
 
 
 async def test_a_watch_that_breaks_off_goes_on_from_the_revision_reached() -> None:

@@ -62,6 +62,10 @@ class Gate:
     def __post_init__(self) -> None:
         self.open.set()
 
+    @property
+    def busy(self) -> bool:
+        return not self.open.is_set()
+
     def acknowledged(self, done: Round, batch: Batch) -> None:
         self.told.append((done.kind, set(batch.before), set(self.held)))
 
@@ -595,6 +599,60 @@ async def test_only_when_another_thread_was_at_the_kernel_is_it_asked_for_what_w
         world.put(CART, "10.244.1.4")
         await world.round()
         assert [await world.ear.returns.get()] == [RoundKind.CHANGE]
+
+
+async def test_a_small_change_is_followed_in_the_turn_in_which_all_of_it_was_told() -> None:
+    world = World()
+    async with world.running():
+        world.put(CART, "10.244.1.2")
+        world.put(DNS, "10.244.1.2")
+        world.sync.follow_now()
+        assert {key(CART), key(DNS)} <= world.kernel.held.keys()
+        done, receipts = world.ear.rounds.get_nowait()
+        assert (done.kind, len(receipts)) == (RoundKind.CHANGE, 4)
+        world.sync.follow_now()
+        world.put(CART, "10.244.1.3")
+        assert (await world.round())[0].frontends == 1
+        assert len(world.sync.rounds) == 3
+        assert world.kernel.read_backs == 1
+
+
+async def test_a_change_that_is_refused_at_once_is_tried_again_as_any_other() -> None:
+    world = World()
+    async with world.running():
+        world.kernel.refusals = ["no room"]
+        world.put(CART, "10.244.1.2")
+        world.sync.follow_now()
+        world.put(DNS, "10.244.1.2")
+        world.sync.follow_now()
+        assert world.kernel.held == {}
+        assert await world.failure() == "no room"
+        world.clock.advance(await world.clock.sleeper())
+        assert (await world.round())[0].kind is RoundKind.REPAIR
+        assert world.kernel.held == world.sync.program
+
+
+@pytest.mark.parametrize("why", ["others", "node", "flows", "many"])
+async def test_what_is_more_than_a_small_change_waits_for_its_turn(why: str) -> None:
+    world = World()
+    world.put(DNS, "10.244.1.2")
+    async with world.running():
+        held = dict(world.kernel.held)
+        world.put(CART, "10.244.1.2")
+        if why == "others":
+            world.sync.kernel_changed("nft (pid 7)")
+        if why == "node":
+            world.cache.put_settings(NodeSettings(name="node-a", zone="east"))
+        if why == "flows":
+            world.flows.open.clear()
+        if why == "many":
+            world.kernel.at_once = 1
+        world.sync.follow_now()
+        assert world.kernel.held == held
+        world.flows.open.set()
+        await world.round()
+        assert world.kernel.held == world.sync.program
+        assert key(CART) in world.kernel.held
 
 
 def test_a_listener_is_called_only_for_what_it_does_something_about() -> None:

@@ -175,6 +175,7 @@ class Informer(Generic[T]):
         self._silence: float | None = None
         self._client = client
         self._on_change = on_change
+        self._on_pause: Callable[[], None] = lambda: None
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
@@ -208,6 +209,11 @@ class Informer(Generic[T]):
         A server that refuses, or is silent for so many seconds before it has told everything, is asked for a list.
         """
         self._silence = silence
+        return self
+
+    def pausing(self, on_pause: Callable[[], None]) -> Informer[T]:
+        """Call this each time that everything has been told which one look at a watch has found."""
+        self._on_pause = on_pause
         return self
 
     def saving(self, field_selector: str) -> Informer[T]:
@@ -289,6 +295,7 @@ class Informer(Generic[T]):
                         else:
                             self._note(event)
                             _collect(held, event)
+                    self._on_pause()
                     # Who does not know the request is silent after the last object; so is a quiet cluster afterwards.
                     patience.reschedule(None if whole else asyncio.get_running_loop().time() + silence)
         except TimeoutError:
@@ -312,6 +319,7 @@ class Informer(Generic[T]):
                     self._recovered()
                     for event in events:
                         self._apply(event)
+                    self._on_pause()
             finally:
                 steady.cancel()
         return progressed

@@ -205,7 +205,12 @@ class Agent:
         """
         name = self.configuration.node_name
         followed = self._followed = Followed.of(
-            client, name, services=self._service_changed, slices=self._slice_changed, nodes=self._node_changed
+            client,
+            name,
+            services=self._service_changed,
+            slices=self._slice_changed,
+            nodes=self._node_changed,
+            pause=self.sync.follow_now,
         )
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:

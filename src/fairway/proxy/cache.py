@@ -143,9 +143,9 @@ class Cache:
         return len(self._service_of)
 
     @property
-    def dirty(self) -> bool:
-        """Whether `take` would have something to look at."""
-        return bool(self._dirty) or self._rebased
+    def dirty(self) -> int:
+        """How many Services `take` would look at; at least one when the node's settings changed."""
+        return len(self._dirty) or self._rebased
 
     def put_service(self, key: Key, service: Service | None, cause: Cause) -> None:
         """A Service is there, or has changed, or (None) is gone.

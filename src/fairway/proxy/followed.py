@@ -7,7 +7,7 @@ Node            its own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fairway.client.http import Client, Unreadable
@@ -39,8 +39,10 @@ class Followed:
         services: OnChange[Service],
         slices: OnChange[EndpointSlice],
         nodes: OnChange[Node],
+        pause: Callable[[], None] = lambda: None,
     ) -> Followed:
-        """Informers of this node's that call these; they begin when they are run."""
+        """Informers of this node's that call these; they begin when they are run. After events of Services
+        or slices comes a ``pause``."""
         return cls(
             # A headless Service has no address to serve; one that gets a label goes, as if it had been deleted.
             Informer(
@@ -50,13 +52,16 @@ class Followed:
                 label_selector=f"!{PROXY_NAME_LABEL}",
             )
             .saving("spec.clusterIP!=None")  # servers know the field since 1.31
-            .stream(),
+            .stream()
+            .pausing(pause),
             Informer(
                 client,
                 ENDPOINT_SLICES.read_as(SlimSlice).shrunk(compact_slice),
                 on_change=slices,
                 label_selector=f"!{HEADLESS_LABEL}",
-            ).stream(),
+            )
+            .stream()
+            .pausing(pause),
             Informer(client, NODES, on_change=nodes, field_selector=f"metadata.name={node}"),
         )
 

@@ -29,6 +29,10 @@ class Successor(Protocol):
 class Flows(Protocol):
     """Connection tracking, which follows the rules."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether there are frontends that may not change now."""
+
     def acknowledged(self, done: Round, batch: Batch) -> None:
         """The kernel has new rules."""
 
