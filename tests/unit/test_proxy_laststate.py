@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from fairway.client.kubeconfig import Connection
 from fairway.objects.cluster import Node
 from fairway.objects.compact import SlimEndpoint, SlimSlice
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
-from fairway.proxy.laststate import LastState, Remembered, cluster_of
+from fairway.proxy.laststate import SAVE_SECONDS, LastState, Remembered, cluster_of, keep
+from fairway.runtime.clock import FakeClock
 
 STATE = Remembered(
     cluster="here",
@@ -68,3 +73,28 @@ def test_another_server_authority_or_node_is_another_cluster() -> None:
     }
     assert len(names) == 4
     assert cluster_of(replace(one, token="new"), "node-1") in names
+
+
+def test_it_is_kept_when_something_has_changed_and_once_more_in_the_end(tmp_path: Path) -> None:
+    last, clock, changes = LastState(tmp_path / "node-1.json", "here"), FakeClock(), [3]
+
+    def saved() -> float:
+        found = last.load()
+        return found.saved_at if found else 0.0
+
+    async def scenario() -> list[float]:
+        state = partial(structs.replace, STATE)
+        keeping = asyncio.create_task(keep(last, lambda: changes[0], lambda now: state(saved_at=now), clock))
+        await clock.sleeper()
+        found = [saved()]
+        clock.advance(SAVE_SECONDS)
+        await clock.sleeper()
+        found.append(saved())
+        changes[0] = 4
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        return [*found, saved()]
+
+    began = clock.now()
+    assert asyncio.run(scenario()) == pytest.approx([began, began, began + SAVE_SECONDS])

@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -39,7 +40,7 @@ from fairway.proxy.door import Door
 from fairway.proxy.followed import Followed
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
-from fairway.proxy.laststate import LastState, Remembered
+from fairway.proxy.laststate import LastState, keep
 from fairway.proxy.listeners import Listener
 from fairway.proxy.metrics import Metrics
 from fairway.proxy.node import doubts, settings_of
@@ -69,7 +70,6 @@ TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
 REBIND_SECONDS = 5.0
 SILENCE_SECONDS = 3.0
 """So long may the API keep silent at the start until what is remembered counts."""
-SAVE_SECONDS = 60.0
 CONFIGZ_GROUP = "kubeproxy.config.k8s.io"
 _SHOWN_RECEIPTS = 20
 
@@ -196,7 +196,6 @@ class Agent:
         self._running = False
         self._followed: Followed | None = None
         self._remembered: float | None = None
-        self._kept = -1
 
     async def run(self, client: Client, on_ready: Callable[[], None], last: LastState | None = None) -> None:
         """Follow the API until cancelled; ``on_ready`` is called when the kernel has acknowledged the first whole.
@@ -242,7 +241,8 @@ class Agent:
                 group.create_task(self.usage.run())
             if last is not None:
                 await known
-                await self._keep(last, followed)
+                state = partial(followed.state, last.cluster)
+                await keep(last, lambda: self.sync.receipts.total, state, self._clock)
 
     async def _tell(self, client: Client) -> None:
         """Write Events for as long as this process runs."""
@@ -273,21 +273,6 @@ class Agent:
         if not known.cancelled():
             self._remembered = None
             log.info("the API server has answered: what was remembered is replaced")
-
-    async def _keep(self, last: LastState, followed: Followed) -> None:
-        """Save what is known, a minute apart, when it has changed, and once more in the end."""
-        try:
-            while True:
-                if self.sync.receipts.total != self._kept:
-                    await asyncio.to_thread(last.save, self._state(last, followed))
-                await self._clock.sleep(SAVE_SECONDS)
-        finally:
-            if self.sync.receipts.total != self._kept:
-                last.save(self._state(last, followed))
-
-    def _state(self, last: LastState, followed: Followed) -> Remembered:
-        self._kept = self.sync.receipts.total
-        return followed.state(last.cluster, self._clock.now())
 
     def status(self) -> dict[str, Any]:
         """What `fairway lab status` and people ask for."""

@@ -1,14 +1,16 @@
 """The last known state on disk, so that a node that boots while the API is away has its Services.
 
-informers ──every minute, if something changed──▶ file ──at the start, when the API does not answer──▶ informers
+informers ──each minute and in the end, if something changed──▶ file ──at a start, when the API is silent──▶ informers
 
 What was remembered is replaced as soon as the API answers: the differences come out as changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,10 +20,12 @@ from fairway.objects.cluster import Node
 from fairway.objects.compact import SlimSlice
 from fairway.objects.service import Service
 from fairway.proxy.keptfile import KeptFile
+from fairway.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
 DIRECTORY = Path("/var/lib/fairway/proxy")
+SAVE_SECONDS = 60.0
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,3 +60,17 @@ class LastState(KeptFile[Remembered]):
             log.info("%s is of another cluster or node, and is not used", self.path)
             return None
         return found
+
+
+async def keep(last: LastState, changes: Callable[[], int], state: Callable[[float], Remembered], clock: Clock) -> None:
+    """Save the ``state`` of now, a minute apart, when there are more ``changes``; once more when it is cancelled."""
+    kept = -1
+    try:
+        while True:
+            if (there := changes()) != kept:
+                kept = there
+                await asyncio.to_thread(last.save, state(clock.now()))
+            await clock.sleep(SAVE_SECONDS)
+    finally:
+        if changes() != kept:
+            last.save(state(clock.now()))
