@@ -148,7 +148,11 @@ def adopt(held: Program, wanted: Program) -> Program:
 def _adopted(there: Mapping[bytes, Element], fragment: Fragment, slots: Slots) -> Slots:
     before = list(_in_slots(there, fragment, slots.first))
     wanted = list(slots)
-    return slots if before == wanted else Slots(slots.pool, b"".join(near(wanted, before)), first=slots.first)
+    if before == wanted:
+        return slots
+    found = Slots(slots.pool, b"".join(near(wanted, before)), first=slots.first)
+    found.prepare()
+    return found
 
 
 def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) -> Iterator[bytes]:

@@ -60,17 +60,14 @@ class Row:
     """The structure that takes."""
     rows: Rows
     """The table of actions that it is of."""
-
-    @property
-    def size(self) -> int:
-        return len(self.dispatch) + len(self.sticky)
+    size: int
+    """How many elements it is."""
 
     def elements(self, key: bytes, comment: str) -> list[Element]:
-        """Of a frontend, the one with the comment first; as many as the size says."""
-        return [
-            *[Element(name, key, data, comment) for name, data in self.dispatch],
-            *[Element(name, key, data) for name, data in self.sticky],
-        ]
+        """Of a frontend; the comment is on the first one at least."""
+        found = [Element(name, key, data, comment) for name, data in self.dispatch]
+        found += [Element(name, key, data) for name, data in self.sticky] if self.sticky else ()
+        return found
 
 
 class Rows:
@@ -94,12 +91,10 @@ class Rows:
         numbers = {client: self._number(action, drawn) for client, action in zip(_CLIENTS, self._actions, strict=True)}
         sticky = drawn if how.affinity else {}
         needed = {*numbers.values(), *(DRAW + one for one in sticky.values())}
-        return Row(
-            dispatch=tuple(_dispatch(numbers, how.restricted)),
-            sticky=tuple((f"sticky-counts{suffix_of(first)}", number_bytes(one)) for first, one in sticky.items()),
-            numbers=frozenset(needed - {REFUSE, THROW_AWAY}),
-            rows=self,
-        )
+        dispatch = tuple(_dispatch(numbers, how.restricted))
+        draws = tuple((f"sticky-counts{suffix_of(first)}", number_bytes(one)) for first, one in sticky.items())
+        structure = frozenset(needed - {REFUSE, THROW_AWAY})
+        return Row(dispatch, draws, structure, self, len(dispatch) + len(draws))
 
     def _number(self, action: Action, drawn: dict[int, int]) -> int:
         match action.kind:
