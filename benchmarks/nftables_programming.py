@@ -4,7 +4,10 @@
 
 Runs in a network namespace of its own and leaves nothing behind. Prints one JSON document; times in seconds unless
 the name says microseconds. A change is a backend that leaves or comes back: compiled, planned, applied, acknowledged,
-accepted. As from a proxy's cache, the backends that stay are the very same objects before and after.
+accepted. As from a proxy's cache, the backends that stay are the very same objects before and after. Applying makes the
+messages again; what it takes beyond that is the kernel's, and the wait for its word. With ``--apart`` the processor's
+caches hold something else when a change comes, as in a proxy that sleeps between events: all of Python takes twice as
+long then.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ _STAY = Action(kind=ActionKind.FORWARD)
 _HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
 _SLICE = 100
 """Backends of one EndpointSlice at most."""
+_CACHED = bytearray(2 << 20), bytearray(2 << 20)
+"""As much as a core's own cache holds, twice."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,7 +101,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {name: round(ordered[index] * 1e6, 1) for name, index in picks.items()}
 
 
-def measure(opened: Opened, services: int, backends: int, changes: int) -> dict[str, Any]:
+def measure(opened: Opened, services: int, backends: int, changes: int, apart: bool) -> dict[str, Any]:
     mode, kernel = opened.mode, opened.kernel
     frontends = [frontend(number, backends) for number in range(services)]
     gc.collect()
@@ -122,7 +127,7 @@ def measure(opened: Opened, services: int, backends: int, changes: int) -> dict[
             "total": round(compiling + planning + applying, 3),
         },
         "adopt": {"read": round(reading, 3), "compare": round(comparing, 3), "drift": len(drift)},
-        "one_change_us": change(opened, program, frontends, changes),
+        "one_change_us": change(opened, program, frontends, changes, apart),
     }
 
 
@@ -131,7 +136,7 @@ def encoded(plan: Any) -> list[Request]:
     return list(requests(plan.carried))
 
 
-def change(opened: Opened, program: Any, frontends: Sequence[Frontend], changes: int) -> dict[str, Any]:
+def change(opened: Opened, program: Any, frontends: Sequence[Frontend], changes: int, apart: bool) -> dict[str, Any]:
     """One backend leaves, then returns, each time at another Service and in another place."""
     mode, kernel = opened.mode, opened.kernel
     now = list(frontends)
@@ -142,6 +147,8 @@ def change(opened: Opened, program: Any, frontends: Sequence[Frontend], changes:
         there = parts_of(frontends[service].cluster)[which]
         some = Part((*there[:at], *there[at + 1 :])) if number % 2 == 0 else there
         wanted = now[service] = changed(now[service], which, some)
+        if apart:
+            _CACHED[0][:] = _CACHED[1]
         compiling, fragment = timed(mode.compile, wanted, SETTINGS, program)
         fragments = {wanted.key: fragment}
         planning, plan = timed(mode.plan_changes, program, fragments)
@@ -159,11 +166,12 @@ def main() -> None:
     parser.add_argument("--services", type=int, default=10_000)
     parser.add_argument("--backends", type=int, default=10, help="of each Service")
     parser.add_argument("--changes", type=int, default=1_000)
+    parser.add_argument("--apart", action="store_true", help="use up the processor's caches between two changes")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         namespace = stack.enter_context(namespaces.created(f"fw-bench-{os.getpid()}"))
         opened = namespace.run(lambda: stack.enter_context(open_mode("nftables")))
-        found = measure(opened, arguments.services, arguments.backends, arguments.changes)
+        found = measure(opened, arguments.services, arguments.backends, arguments.changes, arguments.apart)
     print(json.dumps({"kernel": platform.release(), "python": platform.python_version(), **found}, indent=2))
 
 
