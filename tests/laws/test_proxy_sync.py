@@ -88,9 +88,11 @@ async def follow(rounds: Sequence[Sequence[Event]]) -> tuple[Memory, Program, Ob
         for event in some:
             happen(cache, objects, event)
         if cache.dirty:
-            sync.changed()
             if number % 2:
+                sync.note()
                 sync.follow_now()
+            else:
+                sync.changed()
             await ear.one()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -617,6 +617,26 @@ async def test_a_small_change_is_followed_in_the_turn_in_which_all_of_it_was_tol
         assert world.kernel.read_backs == 1
 
 
+async def test_what_is_noted_while_another_thread_is_at_the_kernel_is_followed_afterwards() -> None:
+    kernel = SlowKernel()
+    world = World(kernel=kernel)
+    loop = asyncio.create_task(world.sync.run())
+    await world.round()
+    world.put(CART, "10.244.1.3")
+    busy = await kernel.at_work()
+    gone = Cause("Service", CART.key, "9", world.clock.monotonic())
+    world.cache.put_service(CART.key, None, gone)
+    world.sync.note()
+    world.sync.follow_now()
+    busy.set()
+    await world.round()
+    (await kernel.at_work()).set()
+    assert [one.resource_version for one in (await world.round())[1]] == ["9"]
+    assert kernel.held == {}
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
 async def test_a_change_that_is_refused_at_once_is_tried_again_as_any_other() -> None:
     world = World()
     async with world.running():

@@ -212,7 +212,7 @@ class Informer(Generic[T]):
         return self
 
     def pausing(self, on_pause: Callable[[], None]) -> Informer[T]:
-        """Call this each time that everything has been told which one look at a watch has found."""
+        """Call this each time that all was told of what came together: a list, or what one look at a watch found."""
         self._on_pause = on_pause
         return self
 
@@ -340,6 +340,7 @@ class Informer(Generic[T]):
     def _hold(self, items: Iterable[T], resource_version: str) -> None:
         """The server has told everything there is."""
         self._announce(self._reflection.replace(items, resource_version))
+        self._on_pause()
         self._recovered()
         self._synced.set()
         self._answered.set()

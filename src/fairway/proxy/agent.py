@@ -404,13 +404,13 @@ class Agent:
         cause = self._cause("Service", key, new or old)
         self.cache.put_service(key, new, cause)
         self.metrics.event(cause)
-        self.sync.changed()
+        self.sync.note()
 
     def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         cause = self._cause("EndpointSlice", key, new or old)
         if self.cache.put_slice(key, new, cause):
             self.metrics.event(cause)
-            self.sync.changed()
+            self.sync.note()
 
     def _node_changed(self, key: Key, old: Node | None, new: Node | None) -> None:
         if key.name == self.configuration.node_name:

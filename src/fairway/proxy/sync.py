@@ -89,20 +89,24 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def changed(self) -> None:
         """The cache has something to take."""
-        if self._cache.dirty and not self._told:
+        self.note()
+        self._wake.set()
+
+    def note(self) -> None:
+        """The same, for whoever calls `follow_now` when all of what came together was told."""
+        if not self._told and self._cache.dirty:
             # Once a round: a first list says this for each of ten thousand objects.
             self._told = True
             for pending in self._audience.pending:
                 pending()
-        self._wake.set()
 
     def follow_now(self) -> None:
-        """Follow in this very turn of the event loop instead of the next, if that is a matter of one small change.
-
-        For whoever has told all that there is to tell: what comes after that is another round.
-        """
-        waits = self._waits and self._wake.is_set() and self._refusal is None
-        if waits and not self._pacer.wait(self._clock.monotonic()):
+        """Follow in this very turn of the event loop, if that is a matter of one small change; if not, in the next."""
+        if not self._told:
+            return
+        if self._refusal is not None or not self._waits or self._pacer.wait(self._clock.monotonic()):
+            self._wake.set()
+        else:
             started = self._begin()
             try:
                 if not self._small_round(started):
