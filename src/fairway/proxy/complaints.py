@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 NOT_SERVED, NOT_SUPPORTED, KERNEL_REFUSED = "NotServed", "NotSupported", "KernelRefused"
 """Why, in one word: an object is wrong, the mode does not do it, the kernel did not take it."""
 
-_LOOK_EVERY, _LOOK_FOR = 0.01, 0.001
+_LOOK_EVERY, _LOOK_FOR = 0.002, 0.0002
 """Nobody waits for it, so it must not be in the way of those who do: in each so many seconds it takes so many."""
 
 
