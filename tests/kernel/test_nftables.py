@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from fairway.kernel import namespaces
-from fairway.kernel.command import run
+from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.features import nftables_features
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import KernelRefused
@@ -189,3 +191,11 @@ def _next(watcher: Watcher) -> list[Intrusion]:
     while select.select([watcher], [], [], 0)[0]:
         found += watcher.wait(0)
     return found
+
+
+def test_who_may_not_is_told_once_and_what_would_help() -> None:
+    program = "from fairway.kernel.nftables_mode import open_nftables as o; o().__enter__()"
+    with pytest.raises(CommandFailed) as failed:
+        run(["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", sys.executable, "-c", program])
+    _, _, told = failed.value.stderr.partition("this machine cannot do the nftables mode:\n")
+    assert re.fullmatch(r".*Operation not permitted; run it as root, or with CAP_NET_ADMIN\n", told)

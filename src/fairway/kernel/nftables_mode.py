@@ -121,7 +121,8 @@ class NftablesKernel:
 @contextmanager
 def open_nftables(own: bool = True) -> Iterator[Opened]:
     """Raises `Unsuitable`. With ``own`` nobody else can change the tables until the block ends, if the kernel can."""
-    if lacks := [feature.because for feature in nftables_features() if not feature.works]:
+    # What both families lack is told once.
+    if lacks := dict.fromkeys(feature.because for feature in nftables_features() if not feature.works):
         raise Unsuitable("\n".join(["this machine cannot do the nftables mode:", *lacks]))
     with ExitStack() as stack:
         nftables = stack.enter_context(Nftables())
