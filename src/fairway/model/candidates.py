@@ -61,7 +61,7 @@ class Group:
         """``before`` is that of the same slice and port as it was, if anybody knows it."""
         found = cls(slice_, _numbers(slice_, port), settings)
         if before is None or not before._is_like(found):
-            found._take(Ends(0, 0), NOBODY)
+            found._begin()
             return found
         if before.numbers and before.slice.endpoints is slice_.endpoints:
             found._backends, found._traits, found._doubled = before._backends, before._traits, before._doubled
@@ -79,7 +79,11 @@ class Group:
         for known, part in self._made:
             if known == trait:
                 return part
-        found = Part(sorted([backend for backend, traits in self if traits & trait], key=place_of))
+        candidates = self if self._doubled or self._hidden else zip(self._backends, self._traits, strict=True)
+        chosen = [backend for backend, traits in candidates if traits & trait and backend is not None]
+        if len(chosen) > 1:
+            chosen.sort(key=place_of)
+        found = Part(chosen)
         self._made = (*self._made, (trait, found))
         return found
 
@@ -87,8 +91,6 @@ class Group:
         """Those that count, one for each place."""
         known = zip(self._backends, self._traits, strict=True)
         candidates = [(backend, traits) for backend, traits in known if backend is not None]
-        if not self._doubled and not self._hidden:
-            return iter(candidates)
         best: dict[Place, Candidate] = {}
         for one in candidates:
             place = place_of(one[0])
@@ -131,6 +133,18 @@ class Group:
         same_slice = one.metadata.name == another.metadata.name and one.address_type == another.address_type
         return same_slice and self.numbers == other.numbers and self.settings is other.settings
 
+    def _begin(self) -> None:
+        """Read every endpoint: nobody knows of a group before."""
+        fresh = list(self._made_of(self.endpoints))
+        if fresh:
+            self._backends, traits = zip(*fresh, strict=True)
+            self._traits = _shared(traits)
+            self._note_doubles()
+
+    def _note_doubles(self) -> None:
+        self._doubled = len(self._backends) > 1 and len(self.places()) < len(self._backends)
+        self.some = _any_of([traits for _, traits in self] if self._doubled else self._traits)
+
     def _take(self, ends: Ends, before: Group) -> None:
         """What both have at the ends is as before, and so is what was there before in another place."""
         each = len(self.numbers)
@@ -140,8 +154,10 @@ class Group:
         backends, traits = zip(*fresh, strict=True) if fresh else ((), ())
         self._backends = (*before._backends[:first], *backends, *before._backends[last:])
         self._traits = _shared((*before._traits[:first], *traits, *before._traits[last:]))
-        self._doubled = (before._doubled or bool(fresh)) and len(self.places()) < len(self._backends)
-        self.some = _any_of([traits for _, traits in self] if self._doubled else self._traits)
+        if fresh or before._doubled:
+            self._note_doubles()
+        else:
+            self.some = _any_of(self._traits)
         if before._made and not (self._doubled or before._doubled):
             kept = set(map(_identity, left)) & set(map(_identity, fresh))
             gone = [one for one in left if _identity(one) not in kept]

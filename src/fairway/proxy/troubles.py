@@ -115,7 +115,9 @@ class Troubles:
 
     def put_endpoints(self, key: Key, service: Service, endpoints: Endpoints) -> None:
         """Its slices taken together, after its frontends were resolved from them."""
-        found = contradictions(key, endpoints) + too_many(service, endpoints.size)
+        found = too_many(service, endpoints.size)
+        if len(endpoints.slices) > 1:
+            found = contradictions(key, endpoints) + found
         if found or key in self._endpoints:
             self._put(self._endpoints, key, found)
 
