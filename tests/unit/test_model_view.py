@@ -19,11 +19,6 @@ from fairway.model.view import (
     Pool,
 )
 
-
-def pod(namespace: str, name: str) -> ObjectReference:
-    return ObjectReference(kind="Pod", namespace=namespace, name=name)
-
-
 FORWARD = Action(kind=ActionKind.FORWARD, because="internalTrafficPolicy=Cluster")
 LOCAL = Action(kind=ActionKind.FORWARD, pool=Pool.LOCAL)
 REFUSE = Action(kind=ActionKind.REJECT)
@@ -33,7 +28,7 @@ HERE = Backend(
     node="node-1",
     local=True,
     slice="web-a",
-    behind=pod("shop", "web-1"),
+    behind=ObjectReference(kind="Pod", namespace="shop", name="web-1"),
 )
 THERE = Backend(address="10.244.2.2", port=80, node="node-2", slice="web-a")
 
@@ -78,7 +73,7 @@ def test_an_origin_is_one_line_whatever_the_names_hold() -> None:
         address="10.0.0.1",
         port=80,
         slice="a\n}\nflush ruleset",
-        behind=pod("x", "\x1b[31m\u2028y"),
+        behind=ObjectReference(kind="Pod", namespace="x", name="\x1b[31m\u2028y"),
     )
     text = str(frontend().origin_of(hostile))
     assert text == "EndpointSlice shop/a?}?flush ruleset endpoints (Pod x/?[31m?y)"

@@ -19,11 +19,6 @@ from fairway.modes.nftables.compile import compile_frontend
 from fairway.modes.nftables.ruleset import BY_CLIENT, BY_SOURCE, LOCAL, REFUSE, THROW_AWAY, base
 from fairway.modes.nftables.tables import printed_element
 
-
-def pod(namespace: str, name: str) -> ObjectReference:
-    return ObjectReference(kind="Pod", namespace=namespace, name=name)
-
-
 SETTINGS = NodeSettings(name="node-1", addresses=("192.168.0.2", "127.0.0.1"))
 HERE = Backend(
     address="10.244.1.2",
@@ -31,7 +26,7 @@ HERE = Backend(
     node="node-1",
     local=True,
     slice="web-1",
-    behind=pod("shop", "web-1"),
+    behind=ObjectReference(kind="Pod", namespace="shop", name="web-1"),
 )
 THERE = Backend(address="10.244.2.2", port=8080, node="node-2", slice="web-1")
 UNKNOWN = Backend(address="172.16.0.9", port=8080, slice="web-1")

@@ -21,11 +21,6 @@ from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import listing
 from fairway.modes.nftables.tables import Rule
 
-
-def pod(namespace: str, name: str) -> ObjectReference:
-    return ObjectReference(kind="Pod", namespace=namespace, name=name)
-
-
 MODE = NftablesMode()
 SETTINGS = NodeSettings(
     name="node-1", addresses=("192.168.0.2",), pod_networks=("10.244.0.0/16",), service_networks=("10.96.0.0/16",)
@@ -45,14 +40,14 @@ FRONTEND = Frontend(
             port=8080,
             local=True,
             slice="web-1",
-            behind=pod("shop", "web-1"),
+            behind=ObjectReference(kind="Pod", namespace="shop", name="web-1"),
         ),
         Backend(
             address="10.244.2.2",
             port=8080,
             node="node-2",
             slice="web-1",
-            behind=pod("shop", "web-2"),
+            behind=ObjectReference(kind="Pod", namespace="shop", name="web-2"),
         ),
     ),
     pod=STAY,
