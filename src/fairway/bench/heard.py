@@ -4,8 +4,8 @@ nftables    the kernel says every commit to whoever listens
 others      the proxy says every round that the kernel has acknowledged (``fairway proxy --receipts-fd``)
 
 Who sleeps until the word comes takes 10 to 30 us to wake, which would be counted as the proxy's. So whoever waits here
-stays awake for the first milliseconds, where there is another processor for the proxy; where there is one for both, the
-proxy needs it.
+stays awake for the first milliseconds, where there is another processor for the proxy, and stands back for everybody
+else there; where there is one for both, the proxy needs it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import json
 import os
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from fairway.kernel.nfnetlink import Netfilter
@@ -53,14 +55,24 @@ class HasFileno(Protocol):
 def readable_at(source: HasFileno | int, seconds: float, *, awake: bool | None = None) -> float | None:
     """When there is something to read, by ``time.perf_counter``; None when there is not within that time.
 
-    Unless it is said, `processors_to_spare` decides whether to stay ``awake`` while waiting.
+    Unless it is said, `several_processors` decides whether to stay ``awake`` while waiting.
     """
     if awake is None:
-        awake = processors_to_spare()
+        awake = several_processors()
+    if awake:
+        with _standing_back():
+            found = _readable_at(source, min(seconds, _AWAKE_SECONDS), asleep=False)
+        if found is not None or seconds <= _AWAKE_SECONDS:
+            return found
+        seconds -= _AWAKE_SECONDS
+    return _readable_at(source, seconds, asleep=True)
+
+
+def _readable_at(source: HasFileno | int, seconds: float, *, asleep: bool) -> float | None:
     now = time.perf_counter()
-    asleep, end = now + _AWAKE_SECONDS if awake else now, now + seconds
+    end = now + seconds
     while True:
-        there, _, _ = select.select([source], [], [], 0 if now < asleep else max(0.0, end - now))
+        there, _, _ = select.select([source], [], [], max(0.0, end - now) if asleep else 0)
         now = time.perf_counter()
         if there:
             return now
@@ -68,12 +80,24 @@ def readable_at(source: HasFileno | int, seconds: float, *, awake: bool | None =
             return None
 
 
-def processors_to_spare() -> bool:
-    """Whether this process may keep one to itself: the proxy needs one, and the kernel another for what a load leaves.
+@contextmanager
+def _standing_back() -> Iterator[None]:
+    """Whoever else wants the processor has it at once: it counts as one with nothing to do.
 
-    Of two processors, an awake listener had the kernel's workers take turns with the proxy, 3 to 5 ms at a time.
+    Otherwise the kernel's workers, which have much to put away after a load, would take turns with the proxy on the
+    other processor, milliseconds at a time.
     """
-    return len(os.sched_getaffinity(0)) > 2
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
+def several_processors() -> bool:
+    """Whether this process and the proxy can run at the same time."""
+    return len(os.sched_getaffinity(0)) > 1
 
 
 class Commits:
