@@ -21,6 +21,7 @@ def test_a_run_has_every_figure_and_leaves_no_namespace() -> None:
     assert (found["mode"], found["services"], found["backends"], found["changes"]) == ("nftables", 3, 2, 4)
     assert 0 < found["change_seconds"]["p50"] <= found["change_seconds"]["p99"] <= found["change_seconds"]["max"]
     assert found["cold_seconds"] > 0
+    assert found["first_change_seconds"] > 0
     assert found["cpu_seconds_per_change"] >= 0
     assert found["rss_bytes"] > 10 << 20
     kept = found["sustained"]
@@ -48,6 +49,6 @@ def test_several_runs_are_told_by_their_medians_and_one_by_one(capsys: pytest.Ca
     assert run(["bench", "programming", *shape, "--repeat", "2", "--output", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["repeat"], len(found["each"])) == (2, 2)
-    for figure in ("cold_seconds", "change_seconds", "cpu_seconds_per_change"):
+    for figure in ("cold_seconds", "first_change_seconds", "change_seconds", "cpu_seconds_per_change"):
         assert found[figure] in [one[figure] for one in found["each"]]
     assert "sustained" not in found

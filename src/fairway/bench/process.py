@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from fairway.relay.process import stop_all
 
 _COLD_SECONDS = 300.0
 _END_SECONDS = 10.0
+_QUIET_SECONDS, _QUIET_SHARE, _MOST_LOOKS = 0.25, 0.05, 40
+"""Who has used no more than this share of a processor for so long is done with what it had to do."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 # The clock of a process's time on processors: its number, negated, and what kind of clock (clock_getcpuclockid(3)).
 _CPUCLOCK_SCHED = 2
@@ -132,6 +134,21 @@ class ProxyProcess:
         if not there or not os.read(self._ready, 100):
             raise BenchFailed(f"the proxy did not get ready:\n{self.last_words()}")
         return time.perf_counter() - self.begun
+
+    def wait_until_quiet(self) -> float:
+        """Wait until it has done what a load leaves to do, or for ten seconds; returns `cpu_seconds` of then.
+
+        Raises `BenchFailed` when it has ended.
+        """
+        before = self.cpu_seconds()
+        for _ in range(_MOST_LOOKS):
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_QUIET_SECONDS)
+            self.check_alive()
+            before, used = (now := self.cpu_seconds()), now - before
+            if used < _QUIET_SHARE * _QUIET_SECONDS:
+                break
+        return before
 
     def check_alive(self) -> None:
         """Raises `BenchFailed` with what it said when it has ended."""

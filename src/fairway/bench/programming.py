@@ -53,13 +53,12 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
         rss = proxy.rss_bytes()
         word = _commits(namespace, stack) if tells else Rounds(proxy.receipts)
         # All of them beforehand, so that the next one can follow at once.
-        first, *others = enumerate(list(shape.changes(changes)), FIRST_REVISION)
-        seconds = list(_changes(word, server, [first]))
-        # What the proxy still had to do of the load is done now, and is no change's.
-        settled = proxy.cpu_seconds()
-        seconds += _changes(word, server, others)
-        cpu_of_changes = (proxy.cpu_seconds() - settled) / len(others) if others else settled - cpu
-        later = shape.changes(rate * SUSTAINED_SECONDS, after=changes)
+        first, *others = enumerate(list(shape.changes(changes + 1)), FIRST_REVISION)
+        (at_once,) = _changes(word, server, [first])
+        settled = proxy.wait_until_quiet()
+        seconds = list(_changes(word, server, others))
+        cpu_of_changes = (proxy.cpu_seconds() - settled) / changes
+        later = shape.changes(rate * SUSTAINED_SECONDS, after=changes + 1)
         return {
             "mode": program.mode,
             "proxy": str(program),
@@ -68,6 +67,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
             "changes": changes,
             "cold_seconds": round(cold, 3),
             "cold_cpu_seconds": round(cpu, 3),
+            "first_change_seconds": round(at_once, 6),
             "change_seconds": percentiles(seconds),
             "cpu_seconds_per_change": round(cpu_of_changes, 6),
             **({"sustained": sustain(server, proxy, word, later, rate)} if rate else {}),

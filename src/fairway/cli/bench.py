@@ -18,7 +18,8 @@ app.command(datapath)
 app.command(relay)
 
 
-_EACH = ("cold_seconds", "change_seconds", "cpu_seconds_per_change")
+_EACH_ANSWERED = ("cold_seconds", "change_seconds", "cpu_seconds_per_change")
+_EACH = ("first_change_seconds", *_EACH_ANSWERED)
 """What is told of every single run."""
 
 
@@ -87,7 +88,7 @@ def programming(
     with measuring():
         runs = in_turns(ours, repeat, lambda one: measure(shape, changes, one, rate), _EACH)
         others = wanted if command else []
-        answers = in_turns(others, repeat, lambda one: answering.measure(shape, changes, one, tell), _EACH)
+        answers = in_turns(others, repeat, lambda one: answering.measure(shape, changes, one, tell), _EACH_ANSWERED)
     if output == "json":
         told = [{**one, "answering": answers} if answers else one for one in runs]
         print_json(told if told[1:] else told[0])
@@ -105,6 +106,7 @@ def _show(found: dict[str, Any]) -> None:
     print(f"{shape}: {found['elements']} elements")
     cold, cpu = found["cold_seconds"], found["cold_cpu_seconds"]
     print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
+    print(f"the first change, at once      {found['first_change_seconds'] * 1000:.2f} ms")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
     print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
     _show_each(found)
