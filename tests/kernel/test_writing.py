@@ -19,8 +19,9 @@ pytestmark = pytest.mark.kernel
 
 TOOL = "iptables-nft-restore"
 GATE = """#!/bin/sh
-# The real tool, but where there is a gate it tells that it is there, and waits until it is let through.
-if [ -e {gate} ]; then echo here > {begun}; read -r word < {gate}; fi
+# The real tool, but where there is a gate it tells that it has been told all, and waits until it is let through: who
+# is killed before the last word has said nothing.
+if [ -e {gate} ]; then cat > {told}; echo here > {begun}; read -r word < {gate}; exec < {told}; fi
 exec {real} "$@"
 """
 SECOND_VIP = "10.96.7.8"
@@ -34,7 +35,9 @@ class Gate:
         self.tools.mkdir()
         self._gate, self._begun = directory / "gate", directory / "begun"
         script = self.tools / TOOL
-        script.write_text(GATE.format(gate=self._gate, begun=self._begun, real=shutil.which(TOOL)))
+        script.write_text(
+            GATE.format(gate=self._gate, begun=self._begun, told=directory / "told", real=shutil.which(TOOL))
+        )
         script.chmod(0o755)
 
     def close(self) -> None:
@@ -43,7 +46,7 @@ class Gate:
         os.mkfifo(self._gate)
 
     def wait(self) -> None:
-        """Until the tool stands before it."""
+        """Until the tool stands before it, with all that it has to write."""
         begun = os.open(self._begun, os.O_RDONLY | os.O_NONBLOCK)
         try:
             assert select.select([begun], [], [], PATIENCE)[0], "the tool was not started"
