@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.bench.answering import Say
-from fairway.bench.machine import machine
+from fairway.bench.machine import Machine
 from fairway.bench.path import RESET, Path, laid
 from fairway.bench.process import BenchFailed, Program
 from fairway.bench.programming import percentiles
@@ -56,6 +56,7 @@ def measure(programs: Sequence[Program], sizes: Sequence[int], traffic: Traffic,
 
     Raises `BenchFailed`, and OSError without the rights it needs.
     """
+    machine = Machine()
     with ExitStack() as stack:
         found: list[_Measured] = []
         for program in programs:
@@ -74,7 +75,7 @@ def measure(programs: Sequence[Program], sizes: Sequence[int], traffic: Traffic,
         "connections": traffic.connections,
         "proxies": [_of_proxy(one, [m for m in found if m.path.program == one]) for one in programs],
         "throughput_by": tool,
-        "machine": machine(),
+        "machine": machine.told(),
     }
 
 

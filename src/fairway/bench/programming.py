@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from fairway.bench.heard import Commits, Rounds, Word
-from fairway.bench.machine import machine
+from fairway.bench.machine import Machine
 from fairway.bench.process import BenchFailed, Program, ProxyProcess
 from fairway.bench.server import ListServer
 from fairway.bench.shape import FIRST_REVISION, Shape
@@ -38,6 +38,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
 
     Raises `BenchFailed`, OSError without the rights it needs.
     """
+    machine = Machine()
     with ExitStack() as stack:
         namespace = stack.enter_context(namespaces.created(f"fairway-bench-{os.getpid()}"))
         with Links(namespace) as links:
@@ -73,7 +74,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
             **({"sustained": sustain(server, proxy, word, later, rate)} if rate else {}),
             "rss_bytes": rss,
             "elements": _held(namespace, program.mode),
-            "machine": machine(),
+            "machine": machine.told(),
         }
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairway.bench.datapath import own_stream
-from fairway.bench.machine import machine
+from fairway.bench.machine import Machine
 from fairway.bench.path import RESET, Path, laid
 from fairway.bench.process import BenchFailed, Program, cpu_seconds, rss_bytes
 from fairway.bench.programming import percentiles
@@ -53,6 +53,7 @@ def measure(connections: int, held: int, seconds: float, say: Say) -> Report:
             f"{held} connections through one relay need {held * _EACH + _OWN_DESCRIPTORS} file descriptors, and this "
             f"machine allows a process {most * _EACH + _OWN_DESCRIPTORS} (ulimit -Hn): at most {most} connections"
         )
+    machine = Machine()
     with ExitStack() as stack:
         say("two nodes, one with the nftables mode, one with the relay …")
         shape = Shape(1, 1)
@@ -76,7 +77,7 @@ def measure(connections: int, held: int, seconds: float, say: Say) -> Report:
         if held:
             say(f"{held} connections at one time …")
             found["held"] = _hold(relay, held)
-    return {**found, "machine": machine()}
+    return {**found, "machine": machine.told()}
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from fairway.bench.machine import sentence
 from fairway.cli.bench_api import api
 from fairway.cli.bench_datapath import datapath
 from fairway.cli.bench_proxies import measuring, programs
@@ -115,8 +116,7 @@ def _show(found: dict[str, Any]) -> None:
         pace = f"{kept['changes_per_second']} changes/s"
         print(f"{pace:<30} {share:.0f} % of a processor, {behind:.1f} ms behind at the end, {kept['commits']} commits")
     print(f"memory                         {found['rss_bytes'] / 2**20:.0f} MiB")
-    on = found["machine"]
-    print(f"on kernel {on['kernel']}, {on['processors']} processors, load {on['load']}, Python {on['python']}")
+    print(sentence(found["machine"]))
 
 
 def _show_answering(found: dict[str, Any]) -> None:

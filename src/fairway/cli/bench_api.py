@@ -104,17 +104,17 @@ def _measure(storage: str, flags: tuple[str, ...], shape: Shape) -> Report:
     from fairway.bench.api import ENDPOINTS_A_SLICE, measure
     from fairway.bench.api_connection import AnswerError
     from fairway.bench.api_server import ServerFailed
-    from fairway.bench.machine import machine
+    from fairway.bench.machine import Machine
 
     _allow_connections(shape.watchers)
     asked = {"storage": storage, **msgspec.to_builtins(shape), "endpoints": shape.services * ENDPOINTS_A_SLICE}
-    before = machine()
+    machine = Machine()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             found = runner.run(measure(shape, flags, tell))
         except (AnswerError, ServerFailed) as error:
             raise CommandError(str(error)) from None
-    return {"machine": before, "shape": asked, **found}
+    return {"machine": machine.told(), "shape": asked, **found}
 
 
 def _allow_connections(watchers: int) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from fairway.bench.machine import sentence
 from fairway.cli.bench_proxies import measuring, programs
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
@@ -92,5 +93,4 @@ def _show(found: dict[str, Any]) -> None:
         print()
     if found["throughput_by"]:
         print(f"streams by {found['throughput_by']}")
-    on = found["machine"]
-    print(f"on {on['model']}, {on['processors']} processors, load {on['load']}, kernel {on['kernel']}")
+    print(sentence(found["machine"]))

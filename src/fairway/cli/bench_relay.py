@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from fairway.bench.machine import sentence
 from fairway.cli.bench_proxies import measuring
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 
@@ -68,5 +69,4 @@ def _show(found: dict[str, Any]) -> None:
         print(f"processor time     {held['cpu_seconds_per_connection'] * 1e6:.0f} µs to make and answer each")
         print(f"file descriptors   {held['descriptors_per_connection']:g} each")
         print(f"a request on each  {times['p50'] * 1e6:.0f} µs p50, {times['p99'] * 1e6:.0f} µs p99")
-    on = found["machine"]
-    print(f"on {on['model']}, {on['processors']} processors, load {on['load']}, kernel {on['kernel']}")
+    print(sentence(found["machine"]))
