@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fairway.bench.heard import Rounds, readable_at, several_processors
+from fairway.bench.heard import Rounds, readable_at
 
 
 @pytest.fixture
@@ -45,16 +45,6 @@ def test_who_hears_nothing_gives_up_in_time_awake_or_asleep(pipe: tuple[int, int
     assert readable_at(source, 0.02, awake=awake) is None
     assert time.perf_counter() - before >= 0.02
     assert os.sched_getscheduler(0) == policy
-
-
-def test_who_waits_stays_awake_only_where_the_proxy_has_another_processor() -> None:
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert not several_processors()
-    finally:
-        os.sched_setaffinity(0, before)
-    assert several_processors() is (len(before) > 1)
 
 
 def test_a_change_is_acknowledged_by_the_round_that_has_its_revision(pipe: tuple[int, int]) -> None:

@@ -3,9 +3,9 @@
 nftables    the kernel says every commit to whoever listens
 others      the proxy says every round that the kernel has acknowledged (``fairway proxy --receipts-fd``)
 
-Who sleeps until the word comes takes 10 to 30 us to wake, which would be counted as the proxy's. So whoever waits here
-stays awake for the first milliseconds, where there is another processor for the proxy, and stands back for everybody
-else there; where there is one for both, the proxy needs it.
+Who sleeps until the word comes takes 10 to 30 us to wake, which would be counted as the proxy's. So whoever waits for
+the kernel's may stay awake for the first milliseconds, and stands back for everybody else on its processor; where that
+is the proxy's, too, the proxy needs it. The proxy's own word is for modes that take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -52,13 +52,8 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
-def readable_at(source: HasFileno | int, seconds: float, *, awake: bool | None = None) -> float | None:
-    """When there is something to read, by ``time.perf_counter``; None when there is not within that time.
-
-    Unless it is said, `several_processors` decides whether to stay ``awake`` while waiting.
-    """
-    if awake is None:
-        awake = several_processors()
+def readable_at(source: HasFileno | int, seconds: float, *, awake: bool) -> float | None:
+    """When there is something to read, by ``time.perf_counter``; None when there is not within that time."""
     if awake:
         with _standing_back():
             found = _readable_at(source, min(seconds, _AWAKE_SECONDS), asleep=False)
@@ -85,9 +80,12 @@ def _standing_back() -> Iterator[None]:
     """Whoever else wants the processor has it at once: it counts as one with nothing to do.
 
     Otherwise the kernel's workers, which have much to put away after a load, would take turns with the proxy on the
-    other processor, milliseconds at a time.
+    other processor, milliseconds at a time. Who was started ahead of all others (``chrt``) stays there.
     """
     policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    if policy != os.SCHED_OTHER:
+        yield
+        return
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     try:
         yield
@@ -95,16 +93,12 @@ def _standing_back() -> Iterator[None]:
         os.sched_setscheduler(0, policy, priority)
 
 
-def several_processors() -> bool:
-    """Whether this process and the proxy can run at the same time."""
-    return len(os.sched_getaffinity(0)) > 1
-
-
 class Commits:
     """The kernel's own word, which does not say what it is about: there must be one change at a time."""
 
-    def __init__(self, netlink: Netfilter, tables: Nftables) -> None:
-        self._netlink, self._tables = netlink, tables
+    def __init__(self, netlink: Netfilter, tables: Nftables, *, awake: bool) -> None:
+        """``awake``: whether the proxy has another processor than whoever waits."""
+        self._netlink, self._tables, self._awake = netlink, tables, awake
 
     @property
     def commits(self) -> int:
@@ -112,7 +106,7 @@ class Commits:
 
     def acknowledged(self, revision: int, seconds: float) -> float | None:
         give_up = time.perf_counter() + seconds
-        while (moment := readable_at(self._netlink, give_up - time.perf_counter())) is not None:
+        while (moment := readable_at(self._netlink, give_up - time.perf_counter(), awake=self._awake)) is not None:
             if self.anything(0):
                 return moment
         return None
@@ -137,13 +131,18 @@ class Rounds:
 
     def acknowledged(self, revision: int, seconds: float) -> float | None:
         give_up = time.perf_counter() + seconds
-        while (moment := readable_at(self._pipe, give_up - time.perf_counter())) is not None and self._read():
+        while (
+            moment := readable_at(self._pipe, give_up - time.perf_counter(), awake=False)
+        ) is not None and self._read():
             if self._revision >= revision:
                 return moment
         return None
 
     def anything(self, seconds: float) -> bool:
-        return readable_at(self._pipe, seconds, awake=False) is not None and self._read()
+        return self._readable_at(seconds) is not None and self._read()
+
+    def _readable_at(self, seconds: float) -> float | None:
+        return readable_at(self._pipe, seconds, awake=False)
 
     def _read(self) -> bool:
         """What is there; False at the end, when the proxy is gone."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from fairway.bench.apart import apart
 from fairway.bench.heard import Commits, Rounds, Word
 from fairway.bench.machine import Machine
 from fairway.bench.process import BenchFailed, Program, ProxyProcess
@@ -52,7 +53,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
         proxy = stack.enter_context(ProxyProcess.started(program, namespace, port, receipts=not tells))
         cold, cpu = proxy.wait_until_ready(), proxy.cpu_seconds()
         rss = proxy.rss_bytes()
-        word = _commits(namespace, stack) if tells else Rounds(proxy.receipts)
+        word = _commits(namespace, proxy, stack) if tells else Rounds(proxy.receipts)
         # All of them beforehand, so that the next one can follow at once.
         first, *others = enumerate(list(shape.changes(changes + 1)), FIRST_REVISION)
         (at_once,) = _changes(word, server, [first])
@@ -92,9 +93,10 @@ def _held(namespace: NetworkNamespace, mode: str) -> int:
     return namespace.run(count)
 
 
-def _commits(namespace: NetworkNamespace, stack: ExitStack) -> Word:
+def _commits(namespace: NetworkNamespace, proxy: ProxyProcess, stack: ExitStack) -> Word:
+    awake = stack.enter_context(apart(proxy.process.pid))
     netlink = stack.enter_context(namespace.run(lambda: Netfilter(groups=(_NFTABLES_GROUP,))))
-    return Commits(netlink, stack.enter_context(namespace.run(Nftables)))
+    return Commits(netlink, stack.enter_context(namespace.run(Nftables)), awake=awake)
 
 
 def _changes(word: Word, server: ListServer, events: Iterable[tuple[int, bytes]]) -> Iterator[float]:
