@@ -119,6 +119,23 @@ def test_the_kernel_under_test_has_all_the_features_and_asking_leaves_nothing(na
     assert run(["nft", "list", "ruleset"], namespace=namespace) == ""
 
 
+@pytest.mark.parametrize(
+    "off", ["add table ip fairway { flags dormant; }", "add chain ip fairway prerouting { policy drop; }"]
+)
+def test_what_somebody_switches_off_is_switched_on_again(
+    off: str, namespace: NetworkNamespace, kernel: Nftables
+) -> None:
+    wanted = program()
+    kernel.apply(MODE.plan(MODE.empty(), wanted))
+    run(["nft", off], namespace=namespace)
+    held = Program(kernel.read(), SETTINGS)
+    assert held.tables() != wanted.tables()
+    kernel.apply(MODE.plan(held, wanted))
+    assert kernel.read() == wanted.tables()
+    assert "dormant" not in (listed := run(["nft", "list", "ruleset"], namespace=namespace))
+    assert "policy drop" not in listed
+
+
 def test_the_watcher_names_who_changed_our_table_and_hears_nothing_of_others(
     namespace: NetworkNamespace, kernel: Nftables
 ) -> None:

@@ -33,7 +33,15 @@ STATUS: dict[str, Any] = {
         {"service": "shop/web", "endpointSlice": "web-1", "field": None, "message": "and 3 more of the kind"},
     ],
     "rounds": [
-        {"kind": "start", "at": "2026-01-01T00:00:00.000000Z", "seconds": 0.0123, "commands": 8, "frontends": 4}
+        {"kind": "start", "at": "2026-01-01T00:00:00.000000Z", "seconds": 0.0123, "commands": 8, "frontends": 4},
+        {
+            "kind": "repair",
+            "at": "2026-01-01T00:00:00.500000Z",
+            "seconds": 0.009,
+            "commands": 2,
+            "frontends": 0,
+            "by": "nft (pid 123)",
+        },
     ],
     "receipts": [
         {
@@ -89,6 +97,7 @@ def test_everything_is_said_in_words(proxy: Proxy, capsys: pytest.CaptureFixture
         "  tables owned: the kernel lets nobody else change them\n"
         "last rounds:\n"
         "  2026-01-01T00:00:00.000000Z  start     12.30 ms  8 commands, 4 frontends\n"
+        "  2026-01-01T00:00:00.500000Z  repair     9.00 ms  2 commands, 0 frontends, after nft (pid 123)\n"
         "last receipts:\n"
         "  2026-01-01T00:00:01.000000Z     0.40 ms  EndpointSlice shop/web-1 at 12\n"
         "problems:\n"

@@ -33,10 +33,10 @@ class Desk:
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
 
-    def round(self, kind: RoundKind, batch: Batch, commands: int = 3) -> None:
+    def round(self, kind: RoundKind, batch: Batch, commands: int = 3, by: str = "") -> None:
         now = self.clock.now()
         receipts = Receipts().add(batch.causes, at=now, monotonic=self.clock.monotonic(), commands=commands)
-        done = Round(kind=kind, at=now, seconds=0.002, commands=commands, frontends=len(batch.before))
+        done = Round(kind=kind, at=now, seconds=0.002, commands=commands, frontends=len(batch.before), by=by)
         self.metrics.finished(done, receipts, batch)
 
 
@@ -74,12 +74,24 @@ def test_a_scrape_sees_every_round_before_it_and_without_one_only_some_rounds_ar
     assert desk.value("fairway_proxy_programming_seconds_count", kind="EndpointSlice") == 21_000
 
 
-def test_a_repair_counts_only_when_it_changed_something() -> None:
+def test_a_repair_counts_for_who_made_it_necessary_when_it_changed_something() -> None:
     desk = Desk()
-    desk.round(RoundKind.REPAIR, Batch(), commands=0)
-    desk.round(RoundKind.REPAIR, Batch(), commands=4)
-    assert desk.value("fairway_proxy_repairs_total") == 1
-    assert desk.value("kubeproxy_sync_full_proxy_rules_duration_seconds_count", ip_family="IPv6") == 2
+    desk.round(RoundKind.REPAIR, Batch(), commands=0, by="nft (pid 123)")
+    desk.round(RoundKind.REPAIR, Batch(), commands=4, by="firewalld (pid 7)")
+    desk.round(RoundKind.REPAIR, Batch(), commands=4, by="firewalld (pid 8)")
+    desk.round(RoundKind.REPAIR, Batch(), commands=4)  # after a failure of our own
+    assert desk.value("fairway_proxy_repairs_total", program="firewalld") == 2
+    assert desk.value("fairway_proxy_repairs_total", program="nft") is None
+    assert desk.value("kubeproxy_sync_full_proxy_rules_duration_seconds_count", ip_family="IPv6") == 4
+
+
+def test_programs_that_call_themselves_ever_differently_are_not_a_metric_each() -> None:
+    desk = Desk()
+    for number in range(50):
+        desk.round(RoundKind.REPAIR, Batch(), by=f"nft-{number} (pid {number})")
+    assert desk.value("fairway_proxy_repairs_total", program="nft-0") == 1
+    assert desk.value("fairway_proxy_repairs_total", program="nft-49") is None
+    assert desk.value("fairway_proxy_repairs_total", program="others") == 30
 
 
 @pytest.mark.reference("7.4 TestLastChangeTriggerTime")

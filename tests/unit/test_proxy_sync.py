@@ -218,8 +218,12 @@ async def test_what_somebody_else_removed_is_put_back_and_the_log_says_who(caplo
         world.sync.kernel_changed("nft (pid 123)")
         done, _ = await world.round()
         assert done.kind is RoundKind.REPAIR
+        assert done.by == "nft (pid 123)"
         assert done.commands == 1
         assert world.kernel.held == wanted
+        world.put(CART, "10.244.1.3")
+        done, _ = await world.round()
+        assert (done.kind, done.by) == (RoundKind.CHANGE, "")
         assert "changed by nft (pid 123): put back with 1 commands" in caplog.text
 
 

@@ -149,7 +149,8 @@ def _section(title: str, lines: Iterator[str] | list[str]) -> Iterator[str]:
 
 def _round(one: Mapping[str, Any]) -> str:
     changed = f"{one['commands']} commands, {one['frontends']} frontends"
-    return f"{one['at']}  {one['kind']:<6}  {_milliseconds(one['seconds']):>10}  {changed}"
+    by = f", after {one['by']}" if one.get("by") else ""
+    return f"{one['at']}  {one['kind']:<6}  {_milliseconds(one['seconds']):>10}  {changed}{by}"
 
 
 def _receipt(one: Mapping[str, Any]) -> str:

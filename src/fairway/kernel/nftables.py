@@ -23,7 +23,7 @@ from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Famil
 _GROUP = 7
 """NFNLGRP_NFTABLES"""
 _ATTEMPTS = 5
-_OWNER, _PERSIST = 0x2, 0x4
+_DORMANT, _OWNER, _PERSIST = 0x1, 0x2, 0x4
 _PROBE = "fairway-probe"
 _TABLE_COMMENT = "Kubernetes Services, by Fairway. Services and backends are the elements; the rules never change."
 
@@ -38,6 +38,8 @@ class Standing(NamedTuple):
     persistent: bool
     owner: int
     """The port of a netlink socket; 0: nobody's."""
+    dormant: bool = False
+    """Whether it is switched off."""
 
 
 class Owned(KernelRefused):
@@ -189,7 +191,7 @@ class Nftables:
             if refused.code in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
                 return None
             raise
-        return Standing(bool(flags & _PERSIST), owner)
+        return Standing(bool(flags & _PERSIST), owner, bool(flags & _DORMANT))
 
     def _read_table(self, family: Family) -> Table | None:
         standing = self._standing(family)
@@ -198,7 +200,7 @@ class Nftables:
         chains = self._read_chains(family)
         sets = dict(self._read_sets(family))
         elements = {name: {one.key: one for one in self._read_elements(family, sets[name])} for name in sets}
-        return Table(family, chains, sets, elements, self.table, standing.persistent)
+        return Table(family, chains, sets, elements, self.table, standing.persistent, standing.dormant)
 
     def _read_chains(self, family: Family) -> dict[str, Chain]:
         rules: dict[str, list[Rule]] = {}

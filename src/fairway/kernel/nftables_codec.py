@@ -57,6 +57,7 @@ _SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x1, 0x4, 0x8, 0x80
 _SET_DYNAMIC = 0x10 | 0x20  # timeouts, and packets that add elements
 _SET_EXPRESSION, _ELEMENT_EXPRESSION, _COUNTER, _COUNTER_PACKETS = 17, 7, "counter", 2
 _VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
+_DROP, _ACCEPT = 0, 1
 _INTERVAL_END = 1
 _LIST_BYTES = 60_000
 """Bytes of elements in one message: a list is one attribute, and an attribute ends at 64 KiB."""
@@ -91,7 +92,7 @@ def new_chain(family: Family, table: str, chain: Chain) -> Request:
     if chain.hook:
         kind, hook, priority = chain.hook
         where = nested(4, be32(1, _HOOKS.index(hook)), be32(2, priority & 0xFFFFFFFF))
-        parts += [where, be32(5, 1), text(7, kind)]
+        parts += [where, be32(5, _DROP if chain.drops else _ACCEPT), text(7, kind)]
     says = f"add chain {family} {table} {chain.name}"
     return request(NEW_CHAIN, family, b"".join(parts), says, F_CREATE | F_EXCL)
 
@@ -173,7 +174,8 @@ def read_chain(body: bytes) -> tuple[str, Chain]:
         where = attributes(at[4])
         priority = number(where[2])
         hook = Hook(string(at[7]), _HOOKS[number(where[1])], priority - (1 << 32) if priority >> 31 else priority)
-    return string(at[1]), Chain(string(at[3]), (), hook)
+    drops = 5 in at and number(at[5]) == _DROP
+    return string(at[1]), Chain(string(at[3]), (), hook, drops)
 
 
 def read_rule(body: bytes) -> tuple[str, str, Rule]:

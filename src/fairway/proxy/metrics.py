@@ -44,6 +44,8 @@ _FAILURES = {
 """What the reference calls a round that failed, by mode."""
 _RECEIPT_BUCKETS = tuple(0.0001 * 2**power for power in range(18))
 _FAMILY = "ip_family"
+_MOST_PROGRAMS = 20
+"""That are named in the metric of foreign changes."""
 _NOTED = 100
 """Rounds and receipts that wait to be added up: many at once cost a third of what each by itself does."""
 
@@ -158,7 +160,9 @@ class Metrics(Listener):
             _RECEIPT_BUCKETS,
         )
         self._commands = self._count(f"{own}_commands", "Commands applied", "round")
-        self._repairs = self._count(f"{own}_repairs", "Foreign changes that were put back")
+        self._repairs = self._count(
+            f"{own}_repairs", "Foreign changes that were put back, by whose they were", "program"
+        )
         self._stale = Counter(
             f"{own}_stale_flows_total", "Stale flows removed", ["ip_family", "protocol"], registry=self.registry
         )
@@ -200,11 +204,16 @@ class Metrics(Listener):
                 if moment >= self._started:
                     self._programming.observe(family, max(0.0, done.at - moment))
         self._commands.add(done.kind, done.commands)
-        if done.kind is RoundKind.REPAIR and done.commands:
-            self._repairs.add("")
+        if done.by and done.commands:
+            self._repair(done.by.partition(" (")[0])
         for one in receipts:
             self._receipts.observe(one.kind, one.seconds)
             self._pending[one.kind].add("", -1)
+
+    def _repair(self, program: str) -> None:
+        """Whoever may write to nf_tables may also call its processes as it likes."""
+        known = self._repairs.values
+        self._repairs.add(program if program in known or len(known) < _MOST_PROGRAMS else "others")
 
     def failed(self, kind: RoundKind, error: ApplyFailed) -> None:
         for family in FAMILIES:

@@ -62,6 +62,7 @@ def round_document(one: Round) -> dict[str, Any]:
         "seconds": round(one.seconds, 6),
         "commands": one.commands,
         "frontends": one.frontends,
+        **({"by": one.by} if one.by else {}),
     }
 
 

@@ -25,7 +25,8 @@ class Round(Struct):
     """One acknowledged conversation with the kernel.
 
     ``commands`` is the length of the Plan: elements, rules, chains. ``seconds`` is from the first look at what changed
-    until the acknowledgement. ``at`` is in seconds since 1970.
+    until the acknowledgement. ``at`` is in seconds since 1970. ``by`` names who made a repair necessary, such as
+    ``nft (pid 123)``; it is empty when that was nobody else.
     """
 
     kind: RoundKind
@@ -33,9 +34,11 @@ class Round(Struct):
     seconds: float
     commands: int
     frontends: int
+    by: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.commands} commands for {self.frontends} frontends in {self.seconds * 1000:.1f} ms"
+        done = f"{self.commands} commands for {self.frontends} frontends in {self.seconds * 1000:.1f} ms"
+        return f"{self.kind}: {done}{f', after {self.by}' if self.by else ''}"
 
 
 class Receipt(NamedTuple):

@@ -121,7 +121,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             # Before or after the kernel was read in the other thread? Nobody knows, so it is read again.
             self._disturbed = by
         elif not self._wanted.doubt:
-            self._wanted.suspect(RoundKind.REPAIR, f"changed by {by}")
+            self._wanted.suspect(RoundKind.REPAIR, f"changed by {by}", by)
         self._wake.set()
 
     def tell(self, listener: Listener) -> None:
@@ -281,10 +281,15 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
 
     def _acknowledged(self, kind: RoundKind, started: float, commands: int) -> tuple[Round, list[Receipt], Batch]:
         """The kernel holds what is wanted."""
-        batch, now = self._wanted.acknowledged(), self._clock.monotonic()
+        by, batch, now = self._wanted.by, self._wanted.acknowledged(), self._clock.monotonic()
         self._complaints.hold_up({})
         done = Round(
-            kind=kind, at=self._clock.now(), seconds=now - started, commands=commands, frontends=len(batch.before)
+            kind=kind,
+            at=self._clock.now(),
+            seconds=now - started,
+            commands=commands,
+            frontends=len(batch.before),
+            by=by,
         )
         self.rounds.append(done)
         log.debug("%s", done)

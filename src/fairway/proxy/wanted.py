@@ -68,6 +68,8 @@ class Wanted(Generic[ProgramT, FragmentT, PlanT]):
         self.kind = RoundKind.START
         self.doubt = "this process has just started"
         """Why the kernel may hold something else than ``program`` without what is pending; empty when it does not."""
+        self.by = ""
+        """Who else made it so."""
         self._compiled = False
         self._planned: Planned[FragmentT, PlanT] | None = None
 
@@ -87,9 +89,9 @@ class Wanted(Generic[ProgramT, FragmentT, PlanT]):
         if batch:
             self._planned = None
 
-    def suspect(self, kind: RoundKind, reason: str) -> None:
+    def suspect(self, kind: RoundKind, reason: str, by: str = "") -> None:
         """The whole is to be compared, for that reason."""
-        self.kind, self.doubt = kind, reason
+        self.kind, self.doubt, self.by = kind, reason, by
 
     @property
     def next_kind(self) -> RoundKind:
@@ -98,7 +100,7 @@ class Wanted(Generic[ProgramT, FragmentT, PlanT]):
 
     def acknowledged(self) -> Batch:
         """The kernel holds the program; returns what was pending."""
-        batch, self.pending, self.doubt, self._planned = self.pending, Batch(), "", None
+        batch, self.pending, self.doubt, self.by, self._planned = self.pending, Batch(), "", "", None
         return batch
 
     def planned(self) -> Planned[FragmentT, PlanT]:

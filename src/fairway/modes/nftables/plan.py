@@ -76,12 +76,15 @@ def _plan_table(old: Table | None, new: Table | None) -> Iterator[Command]:
 
 
 def _same_shape(old: Table, new: Table) -> bool:
-    """Whether what both have is declared alike; a set, a chain's hook or a table's end cannot be changed in place."""
-    if new.persistent and not old.persistent:
+    """Whether what both have is declared alike; a set, a chain's hook or a table's end cannot be changed in place.
+
+    Nor is what somebody else has switched off, table or policy, switched on again where it is.
+    """
+    if old.dormant or (new.persistent and not old.persistent):
         return False
     sets = all(old.sets[name] == new.sets[name] for name in old.sets.keys() & new.sets.keys())
-    chains = all(old.chains[name].hook == new.chains[name].hook for name in old.chains.keys() & new.chains.keys())
-    return sets and chains
+    pairs = [(old.chains[name], new.chains[name]) for name in old.chains.keys() & new.chains.keys()]
+    return sets and all(one.hook == other.hook and one.drops == other.drops for one, other in pairs)
 
 
 @dataclass

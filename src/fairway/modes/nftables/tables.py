@@ -98,6 +98,8 @@ class Chain(NamedTuple):
     name: str
     rules: tuple[Rule, ...] = ()
     hook: Hook | None = None
+    drops: bool = False
+    """Whether packets that no rule has decided about are dropped: only ever somebody else's doing."""
 
     def declaration(self) -> list[str]:
         if self.hook is None:
@@ -106,7 +108,7 @@ class Chain(NamedTuple):
         priority = _PRIORITIES.get((kind, number), str(number))
         if hook == "output" and number == -100:
             priority = "-100"  # nft has no name for this priority in this hook
-        return [f"type {kind} hook {hook} priority {priority}; policy accept;"]
+        return [f"type {kind} hook {hook} priority {priority}; policy {'drop' if self.drops else 'accept'};"]
 
 
 Data: TypeAlias = "bytes | Jump | None"
@@ -135,6 +137,8 @@ class Table(NamedTuple):
     name: str = TABLE
     persistent: bool = False
     """Whether it can have an owner, whom it outlives; the kernel lets nobody change this later."""
+    dormant: bool = False
+    """Whether no packet comes by its chains: only ever somebody else's doing."""
 
     @property
     def key_words(self) -> dict[str, int]:
