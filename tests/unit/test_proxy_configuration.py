@@ -55,7 +55,7 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
         (Flags(detect_local_mode="Magic"), '--detect-local-mode: unknown mode "Magic"; it must be ClusterCIDR or'),
         (
             Flags(detect_local_mode="BridgeInterface"),
-            "--pod-bridge-interface: must be said in this --detect-local-mode",
+            "--pod-bridge-interface: must be said for this way of telling pods",
         ),
         (
             Flags(detect_local_mode="InterfaceNamePrefix", pod_interface_name_prefix="a-name-that-is-too-long"),
@@ -71,7 +71,11 @@ def test_bind_addresses(text: str, expected: Bind | None) -> None:
         (Flags(ipvs_exclude_cidrs="here"), '--ipvs-exclude-cidrs: "here" is not a network in CIDR form'),
         (Flags(ipvs_udp_timeout="-1s"), '--ipvs-udp-timeout: "-1s" must not be negative'),
         (Flags(iptables_masquerade_bit=32), "--iptables-masquerade-bit: 32 must be from 0 to 31"),
-        (Flags(healthz_port=70000), '--healthz-bind-address: "70000" is no port'),
+        (Flags(healthz_port=70000), "--healthz-port: 70000 must be from 0 to 65535"),
+        (Flags(metrics_port=-1), "--metrics-port: -1 must be from 0 to 65535"),
+        (Flags(config_sync_period="0s"), '--config-sync-period: "0s" must be longer than nothing'),
+        (Flags(kube_api_burst=-1), "--kube-api-burst: -1 must be from 0 to"),
+        (Flags(log_flush_frequency="x"), '--log-flush-frequency: "x" is no duration'),
         (Flags(hostname_override="a b"), '--hostname-override: "a b" is no node name'),
         (Flags(hostname_override="-a"), "--hostname-override: "),
         (Flags(cluster_cidr="10.244.0.0"), '--cluster-cidr: "10.244.0.0" is not a network in CIDR form'),

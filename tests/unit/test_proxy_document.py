@@ -47,7 +47,6 @@ def test_a_file_of_kubeadm_means_the_defaults_and_what_it_says() -> None:
     assert dict(changed_fields(document)) == {
         "clientConnection.kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf",
         "clusterCIDR": "10.244.0.0/16",
-        "logging.options": {"json": {"infoBufferSize": "0"}},
     }
     found = configure(Flags(hostname_override="node-1"), "machine", document)
     assert (found.node_name, found.pod_networks, found.notes) == ("node-1", ("10.244.0.0/16",), ())
@@ -71,6 +70,8 @@ def test_what_is_written_reads_back_as_the_same() -> None:
         (HEAD + "mode: [nftables]", "mode: expected str"),
         ("", "expected one document, found 0"),
         (HEAD + "---\n" + HEAD, "expected one document, found 2"),
+        (HEAD + "logging: {vmodule: [5]}", "logging.vmodule[...]: expected object, got int"),
+        (HEAD + "logging: {vmodule: [{filePattern: sync}]}", "missing required field verbosity"),
         (HEAD + "mode: {", "line "),
         (HEAD + "mode: nftables\nmode: ipvs", "line 4: mode is there twice"),
         (HEAD + "conntrack:\n  min: 1\n  min: 2", "line 5: min is there twice"),

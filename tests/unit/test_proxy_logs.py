@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from fairway.proxy.document import Module
 from fairway.proxy.logs import Chosen, JsonLines
 
 
@@ -21,13 +22,13 @@ def record(level: int, module: str = "sync", message: str = "a round") -> loggin
         (0, (), logging.INFO, True),
         (0, (), logging.DEBUG, False),
         (2, (), logging.DEBUG, True),
-        (0, ({"filePattern": "s*", "verbosity": 4},), logging.DEBUG, True),
-        (2, ({"filePattern": "sync", "verbosity": 0},), logging.DEBUG, False),
-        (0, ({"filePattern": "agent", "verbosity": 4},), logging.DEBUG, False),
+        (0, (Module(file_pattern="s*", verbosity=4),), logging.DEBUG, True),
+        (2, (Module(file_pattern="sync", verbosity=0),), logging.DEBUG, False),
+        (0, (Module(file_pattern="agent", verbosity=4),), logging.DEBUG, False),
     ],
 )
 def test_what_is_worth_a_line(
-    verbosity: int, modules: tuple[dict[str, object], ...], level: int, expected: bool
+    verbosity: int, modules: tuple[Module, ...], level: int, expected: bool
 ) -> None:
     assert Chosen(verbosity, modules).filter(record(level)) is expected
 

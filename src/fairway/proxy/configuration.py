@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = {
     "iptables.minSyncPeriod": "changes go to the kernel at once",
     "iptables.syncPeriod": "the rules are compared when somebody changes them, not by time",
     "logging.flushFrequency": "each line is written at once",
+    "logging.options": "each line is written at once, to standard error",
     "nftables.masqueradeBit": "no mark is set on packets: connection tracking remembers what to masquerade",
     "nftables.minSyncPeriod": "changes go to the kernel at once",
     "portRange": "it belongs to the userspace mode, which is no more",
@@ -187,6 +188,7 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
         document=document,
     )
     _check_ipvs(document, check)
+    _check_others(document, check)
     if check.problems:
         raise ConfigurationError(check.problems)
     return found
@@ -237,7 +239,7 @@ def _pod_interface(local_mode: str, document: KubeProxyConfiguration, check: _Ch
 
 def _interface(text: str) -> str:
     if not text:
-        raise ValueError("must be said in this --detect-local-mode, such as cni0")
+        raise ValueError("must be said for this way of telling pods from others, such as cni0")
     if len(text.encode()) > _LONGEST_INTERFACE or any(
         one in "/:*" or not one.isprintable() or one == " " for one in text
     ):
@@ -288,6 +290,14 @@ def _check_ipvs(document: KubeProxyConfiguration, check: _Check) -> None:
     check("ipvs.udpTimeout", _period, written.udp_timeout, 0.0)
 
 
+def _check_others(document: KubeProxyConfiguration, check: _Check) -> None:
+    """What has no effect here, and would not be taken by the reference."""
+    check("configSyncPeriod", _positive, document.config_sync_period, 0.0)
+    check("clientConnection.burst", lambda value: _within(value, 0, _TOO_GREAT), document.client_connection.burst, 0)
+    check("logging.verbosity", lambda value: _within(value, 0, _TOO_GREAT), document.logging.verbosity, 0)
+    check("logging.flushFrequency", _period, document.logging.flush_frequency, 0.0)
+
+
 def _scheduler(text: str) -> str:
     if not text:
         return text
@@ -317,7 +327,7 @@ def _within(value: int, least: int, most: int) -> int:
     return value
 
 
-def _period(text: str) -> float:
+def _period(text: str | int) -> float:
     seconds = duration(text)
     if seconds < 0:
         raise ValueError(f'"{text}" must not be negative')

@@ -25,7 +25,7 @@ KIND = "KubeProxyConfiguration"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
 _UNKNOWN = re.compile(r"contains unknown field (?P<name>\S+)")
-_ZERO_IS_DEFAULT = ("syncPeriod", "minSyncPeriod", "configSyncPeriod", "qps", "burst", "flushFrequency")
+_ZERO_IS_DEFAULT = ("syncPeriod", "minSyncPeriod", "configSyncPeriod", "qps", "burst", "flushFrequency", "infoBufferSize")
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -96,13 +96,20 @@ class ConntrackDocument(_Part, frozen=True, kw_only=True):
     udp_stream_timeout: str = "0s"
 
 
+class Module(_Part, frozen=True, kw_only=True):
+    """Of the program: what is logged there up to that verbosity is written."""
+
+    file_pattern: str
+    verbosity: int
+
+
 class Logging(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Of all components; ``flush_frequency`` is a duration, or nanoseconds as a number."""
 
     format: str = "text"
     flush_frequency: str | int = "5s"
     verbosity: int = 0
-    vmodule: tuple[Any, ...] = ()
+    vmodule: tuple[Module, ...] = ()
     options: dict[str, Any] = {}
 
 
@@ -211,11 +218,10 @@ def _said(written: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Without what says nothing: kubeadm writes null, an empty text and a period of zero for "the default"."""
     found = {}
     for name, value in written.items():
-        if value is None or value == "" or value == []:
+        said = _said(value) if isinstance(value, dict) and name != "featureGates" else value
+        if said is None or said in ("", [], {}) or (name in _ZERO_IS_DEFAULT and said in ("0s", "0", 0)):
             continue
-        if name in _ZERO_IS_DEFAULT and value in ("0s", "0", 0):
-            continue
-        found[name] = _said(value) if isinstance(value, dict) and name != "featureGates" else value
+        found[name] = said
     return found
 
 

@@ -108,6 +108,14 @@ class Flags:
     """Modules of the proxy that say more: PATTERN=N,PATTERN=N, such as sync=4."""
     log_flush_frequency: str = "5s"
     """Taken for kube-proxy's sake: each line is written at once."""
+    log_json_info_buffer_size: str = "0"
+    """Taken for kube-proxy's sake: each line is written at once."""
+    log_json_split_stream: bool = False
+    """Taken for kube-proxy's sake: the log goes to standard error."""
+    log_text_info_buffer_size: str = "0"
+    """As --log-json-info-buffer-size."""
+    log_text_split_stream: bool = False
+    """As --log-json-split-stream."""
     show_hidden_metrics_for_version: str = ""
     """Taken for kube-proxy's sake: no metric is hidden."""
     canary_address: str = "169.254.80.79"
@@ -165,6 +173,10 @@ _PATHS = {
     "logging_format": "logging.format",
     "vmodule": "logging.vmodule",
     "log_flush_frequency": "logging.flushFrequency",
+    "log_json_info_buffer_size": "logging.options.json.infoBufferSize",
+    "log_json_split_stream": "logging.options.json.splitStream",
+    "log_text_info_buffer_size": "logging.options.text.infoBufferSize",
+    "log_text_split_stream": "logging.options.text.splitStream",
     "show_hidden_metrics_for_version": "showHiddenMetricsForVersion",
     "iptables_sync_period": "nftables.syncPeriod",
     "iptables_min_sync_period": "nftables.minSyncPeriod",
@@ -180,7 +192,7 @@ _PATHS = {
     "kube_api_content_type": "clientConnection.contentType",
     "profiling": "enableProfiling",
 }
-LOGGING = frozenset({"logging_format", "vmodule", "log_flush_frequency"})
+LOGGING = frozenset(name for name, path in _PATHS.items() if path.startswith("logging."))
 BESIDE_A_FILE = LOGGING | {"hostname_override"}
 """Those that count even when there is a file, as with kube-proxy (kubeadm's DaemonSet relies on the name)."""
 _OLD_PORTS = {"healthz_port": "healthzBindAddress", "metrics_port": "metricsBindAddress"}
@@ -193,6 +205,8 @@ def document_of(flags: Flags) -> KubeProxyConfiguration:
     for name, path in _OLD_PORTS.items():
         port = getattr(flags, name)
         if port is not None:
+            if not 0 <= port <= 65535:
+                raise ValueError(f"--{name.replace('_', '-')}: {port} must be from 0 to 65535")
             values[path] = _with_port(
                 values.get(path, getattr(flags, f"{name.removesuffix('port')}bind_address")), port
             )
@@ -209,7 +223,7 @@ def logging_of(flags: Flags, document: KubeProxyConfiguration) -> Logging:
         flush_frequency=own.flush_frequency if "flushFrequency" in said else written.flush_frequency,
         verbosity=written.verbosity,
         vmodule=own.vmodule if "vmodule" in said else written.vmodule,
-        options=written.options,
+        options=own.options or written.options,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from fairway.proxy.document import Logging
+from fairway.proxy.document import Logging, Module
 
 _ROUNDS, _EVERYTHING = 2, 4
 
@@ -37,10 +37,10 @@ _TEXT = "%(asctime)s %(levelname).1s %(message)s"
 class Chosen(logging.Filter):
     """Lets through what is worth a line; ``modules`` are the items of ``logging.vmodule``."""
 
-    def __init__(self, verbosity: int, modules: Sequence[Any] = ()) -> None:
+    def __init__(self, verbosity: int, modules: Sequence[Module] = ()) -> None:
         super().__init__()
         self._verbosity = verbosity
-        self._modules = [(str(one["filePattern"]), int(one["verbosity"])) for one in modules]
+        self._modules = [(one.file_pattern, one.verbosity) for one in modules]
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.INFO:
