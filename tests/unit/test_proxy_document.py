@@ -70,7 +70,7 @@ def test_what_is_written_reads_back_as_the_same() -> None:
         (HEAD + "mode: [nftables]", "mode: expected str"),
         ("", "expected one document, found 0"),
         (HEAD + "---\n" + HEAD, "expected one document, found 2"),
-        (HEAD + "logging: {vmodule: [5]}", "logging.vmodule[...]: expected object, got int"),
+        (HEAD + "logging: {vmodule: [5]}", "expected object, got int"),
         (HEAD + "logging: {vmodule: [{filePattern: sync}]}", "missing required field verbosity"),
         (HEAD + "mode: {", "line "),
         (HEAD + "mode: nftables\nmode: ipvs", "line 4: mode is there twice"),
