@@ -27,9 +27,7 @@ def record(level: int, module: str = "sync", message: str = "a round") -> loggin
         (0, (Module(file_pattern="agent", verbosity=4),), logging.DEBUG, False),
     ],
 )
-def test_what_is_worth_a_line(
-    verbosity: int, modules: tuple[Module, ...], level: int, expected: bool
-) -> None:
+def test_what_is_worth_a_line(verbosity: int, modules: tuple[Module, ...], level: int, expected: bool) -> None:
     assert Chosen(verbosity, modules).filter(record(level)) is expected
 
 

@@ -25,7 +25,15 @@ KIND = "KubeProxyConfiguration"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|μs|ns)", re.ASCII)
 _UNKNOWN = re.compile(r"contains unknown field (?P<name>\S+)")
-_ZERO_IS_DEFAULT = ("syncPeriod", "minSyncPeriod", "configSyncPeriod", "qps", "burst", "flushFrequency", "infoBufferSize")
+_ZERO_IS_DEFAULT = (
+    "syncPeriod",
+    "minSyncPeriod",
+    "configSyncPeriod",
+    "qps",
+    "burst",
+    "flushFrequency",
+    "infoBufferSize",
+)
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -103,6 +111,16 @@ class Module(_Part, frozen=True, kw_only=True):
     verbosity: int
 
 
+class Stream(_Part, frozen=True, kw_only=True):
+    info_buffer_size: str | int = "0"
+    split_stream: bool = False
+
+
+class LogOptions(_Part, frozen=True, kw_only=True):
+    json: Stream = Stream()
+    text: Stream = Stream()
+
+
 class Logging(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Of all components; ``flush_frequency`` is a duration, or nanoseconds as a number."""
 
@@ -110,7 +128,7 @@ class Logging(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
     flush_frequency: str | int = "5s"
     verbosity: int = 0
     vmodule: tuple[Module, ...] = ()
-    options: dict[str, Any] = {}
+    options: LogOptions = LogOptions()
 
 
 class KubeProxyConfiguration(_Part, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fairway.proxy.document import KubeProxyConfiguration, Logging, document_at
+from fairway.proxy.document import KubeProxyConfiguration, Logging, LogOptions, document_at
 
 PRIMARY = "primary"
 HEALTHZ_PORT, METRICS_PORT = 10256, 10249
@@ -223,7 +223,7 @@ def logging_of(flags: Flags, document: KubeProxyConfiguration) -> Logging:
         flush_frequency=own.flush_frequency if "flushFrequency" in said else written.flush_frequency,
         verbosity=written.verbosity,
         vmodule=own.vmodule if "vmodule" in said else written.vmodule,
-        options=own.options or written.options,
+        options=own.options if own.options != LogOptions() else written.options,
     )
 
 
