@@ -73,7 +73,7 @@ def test_a_restart_that_adopts_the_kernels_order_of_slots_has_nothing_to_do(chan
     MODE.accept(program, _changed(program, wanted))
     restarted = MODE.adopt(Program(program.tables(), program.settings), wanted)
     plan = MODE.plan(Program(program.tables(), program.settings), restarted)
-    assert not [line for line in plan.render().splitlines() if " slots " in line or " frontends " in line]
+    assert not [line for line in plan.render().splitlines() if "slots " in line or " frontends " in line]
 
 
 def _changed(program: Program, wanted: Program) -> dict[FrontendKey, Fragment | None]:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fairway.model.parts import difference
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables.commands import AddChain, AddElements, Command, DeleteElements, Plan, add_rules
+from fairway.modes.nftables.identities import Identities
 from fairway.modes.nftables.program import Fragment, Program
 from fairway.modes.nftables.slots import Slots, exchanged
 from fairway.modes.nftables.structure import structure
@@ -67,7 +68,7 @@ class _Change:
             return new
         if old.elements is not new.elements:
             self.elements(old, new)
-        if not _alike(old, new):
+        if old.identities != new.identities:
             self.instead(old, new, old.all_slots(), new.all_slots())
             self.instead(old, new, old.remembered(), new.remembered())
             return new
@@ -75,8 +76,8 @@ class _Change:
             self.places(old, new)
             self.instead(old, new, old.remembered(), new.remembered())
             return new
-        if old.identities:
-            self.remembered(old, new)
+        if old.identities is not None:
+            self.remembered(old, new, old.identities)
         return self.slots(old, new)
 
     def all(self, fragment: Fragment, into: dict[tuple[Family, str], list[Element]]) -> None:
@@ -123,14 +124,14 @@ class _Change:
                 _note(self.coming, new, new.slot(first + number, now))
         return before.moved(wanted, moves)
 
-    def remembered(self, old: Fragment, new: Fragment) -> None:
-        """What clients remember backends by; nobody who stays has another number now."""
+    def remembered(self, old: Fragment, new: Fragment, its: Identities) -> None:
+        """What clients remember backends by, which is the same in both."""
         for before, after in _pools(old, new):
             gone, come = exchanged(difference(before.pool, after.pool))
             for one in gone:
-                _note(self.leaving, old, old.remembered_as(before.first, one))
+                _note(self.leaving, old, old.remembered_as(before.first, one, its))
             for one in come:
-                _note(self.coming, new, new.remembered_as(after.first, one))
+                _note(self.coming, new, new.remembered_as(after.first, one, its))
 
     def places(self, old: Fragment, new: Fragment) -> None:
         """Only those that hold another backend, of slots whose order is not free."""
@@ -163,13 +164,6 @@ class _Change:
             yield from add_rules(table, chain_)
         for element in entries:
             yield AddElements(family, table.name, table.sets[element.set], (element,))
-
-
-def _alike(old: Fragment, new: Fragment) -> bool:
-    """Whether the same backend makes the same slot in both."""
-    if not old.identities or not new.identities:
-        return not old.identities and not new.identities
-    return new.identities.agree(old.identities)
 
 
 def _pools(old: Fragment, new: Fragment) -> list[tuple[Slots, Slots]]:

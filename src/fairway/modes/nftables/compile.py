@@ -16,7 +16,7 @@ from itertools import chain
 from fairway.model.hashing import table
 from fairway.model.parts import Parts, derived_each, difference
 from fairway.model.view import HASH, RANDOM, Backend, Frontend, FrontendKind, NodeSettings
-from fairway.modes.nftables.identities import Identities, identities_of
+from fairway.modes.nftables.identities import identities_of
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.rows import Counts, Row, Rows, rows
 from fairway.modes.nftables.ruleset import spans
@@ -33,7 +33,6 @@ from fairway.modes.nftables.tables import (
 _UNPRINTED = re.compile(r"[^\w./:-]|_")
 _ADDRESSES = {FrontendKind.OTHER_PORTS: "cluster-ips", FrontendKind.PING: "pinged"}
 """Frontends that are an address alone, and the set it is in."""
-_NO_IDENTITIES = Identities({})
 
 
 def compile_frontend(frontend: Frontend, settings: NodeSettings, before: Fragment | None = None) -> Fragment:
@@ -48,13 +47,13 @@ def compile_frontend(frontend: Frontend, settings: NodeSettings, before: Fragmen
     family = family_of_key(where)
     if addresses := _ADDRESSES.get(frontend.kind):
         address = Element(addresses, address_bytes(frontend.address), None, _comment(frontend))
-        return Fragment(frontend, family, (address,), (), _NO_IDENTITIES)
+        return Fragment(frontend, family, (address,), (), None)
     key, its = frontend_bytes(where), rows(frontend)
     pools = ((first, frontend.pool(pool)) for first, pool in its.pools)
     slots = tuple([_slots(frontend, first, backends) for first, backends in pools if backends])
     row = its.row(_counts(slots))
     elements = (*row.elements(key, _comment(frontend)), *_others(frontend, its, key, slots, settings))
-    identities = identities_of(slots) if frontend.affinity_seconds else _NO_IDENTITIES
+    identities = identities_of(slots) if frontend.affinity_seconds else None
     hashed = frontend.balancing == HASH
     return Fragment(frontend, family, elements, slots, identities, hashed, key, row)
 
@@ -98,7 +97,7 @@ def _followed(before: Fragment, known: Row, frontend: Frontend, settings: NodeSe
     others = old[known.size :] if elsewhere else _others(frontend, its, key, slots, settings)
     elements = old if row is known and elsewhere else (*row.elements(key, old[0].comment), *others)
     identities = before.identities
-    if frontend.affinity_seconds:
+    if identities is not None:
         identities = identities_of(slots) if before.fixed else identities.followed(before.slots, slots)
     return Fragment(frontend, before.family, elements, slots, identities, before.fixed, key, row)
 

@@ -159,8 +159,9 @@ def _adopted(there: Mapping[bytes, Element], fragment: Fragment, slots: Slots) -
 
 
 def _in_slots(there: Mapping[bytes, Element], fragment: Fragment, first: int) -> Iterator[bytes]:
+    known = fragment.held_by_slots()
     for number in count(first):
         element = there.get(fragment.slot(number, b"").key)
         if element is None or not isinstance(element.data, bytes):
             return
-        yield fragment.backend_of_slot(element.data)
+        yield known.get(element.data, element.data)

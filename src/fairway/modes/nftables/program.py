@@ -52,7 +52,7 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     family: Family
     elements: tuple[Element, ...]
     slots: tuple[Slots, ...]
-    identities: Identities
+    identities: Identities | None
     """With session affinity: what each backend is remembered by. Slots hold these then."""
     fixed: bool = False
     """Whether each slot has its backend by a rule, so that their order is not free."""
@@ -69,7 +69,7 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     @property
     def slots_are_in(self) -> str:
         """The name of the map."""
-        return "sticky-slots" if self.identities else "slots"
+        return "slots" if self.identities is None else "sticky-slots"
 
     def slots_from(self, first: int) -> Slots | None:
         """The pool whose slots begin with that number."""
@@ -79,34 +79,33 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
         return None
 
     def slot(self, number: int, data: bytes) -> Element:
-        if not self.identities:
-            return Element("slots", self.key + number_bytes(number), data)
-        held = number_bytes(self.identities.get(data, 0))
+        """One of them, which holds that backend."""
+        held = data if self.identities is None else number_bytes(self.identities[data])
         return Element(self.slots_are_in, self.key + number_bytes(number), held)
 
-    def backend_of_slot(self, data: bytes) -> bytes:
-        """The backend's bytes for what a slot holds; as they are when no backend here has that identity."""
-        if not self.identities:
-            return data
-        number = int.from_bytes(data, sys.byteorder)
-        return next((one for one, its in self.identities.items() if its == number), data)
+    def held_by_slots(self) -> dict[bytes, bytes]:
+        """The backends by what slots hold in their place; empty where slots hold the backends themselves."""
+        its = self.identities
+        return {} if its is None else {number_bytes(its[one]): one for slots in self.slots for one in slots}
 
     def all_slots(self) -> Iterator[Element]:
-        name, key = self.slots_are_in, self.key
+        name, key, its = self.slots_are_in, self.key, self.identities
         for slots in self.slots:
             for index, data in enumerate(slots, slots.first):
-                held = number_bytes(self.identities.get(data, 0)) if self.identities else data
+                held = data if its is None else number_bytes(its[data])
                 yield Element(name, key + number_bytes(index), held)
 
     def remembered(self) -> Iterator[Element]:
         """With session affinity: the backends by what clients remember of them."""
-        for slots in self.slots if self.identities else ():
+        if (its := self.identities) is None:
+            return
+        for slots in self.slots:
             for backend in dict.fromkeys(slots):
-                yield self.remembered_as(slots.first, backend)
+                yield self.remembered_as(slots.first, backend, its)
 
-    def remembered_as(self, first: int, backend: bytes) -> Element:
+    def remembered_as(self, first: int, backend: bytes, its: Identities) -> Element:
         """One of them, in the pool whose slots begin with that number."""
-        key = self.key + number_bytes(self.identities[backend])
+        key = self.key + number_bytes(its[backend])
         return Element(f"sticky-backends{suffix_of(first)}", key, backend)
 
     def find(self, name: str, key: bytes) -> Element | None:
@@ -115,9 +114,14 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
             there = chained(self.elements, self.remembered())
             return next((one for one in there if one.set == name and one.key == key), None)
         number = int.from_bytes(key[-4:], sys.byteorder)
+        backend = self.in_slot(number)
+        return self.slot(number, backend) if backend is not None else None
+
+    def in_slot(self, number: int) -> bytes | None:
+        """The backend in the slot with this number; None when there is no such slot."""
         first = LOCAL if number >= LOCAL else 0
         backends = self.slots_from(first) or ()
-        return self.slot(number, backends[number - first]) if number - first < len(backends) else None
+        return backends[number - first] if number - first < len(backends) else None
 
     def backend(self, data: bytes) -> Backend | None:
         """The backend that a slot's bytes are for."""
@@ -127,9 +131,11 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     def origin(self, element: Element) -> Origin:
         """The object field that an element is there for: a backend's EndpointSlice, or the Service's own field."""
         backend = None
-        if isinstance(element.data, bytes) and element.set.startswith(("slots", "sticky-slots", "sticky-backends")):
-            slot = element.set == self.slots_are_in
-            backend = self.backend(self.backend_of_slot(element.data) if slot else element.data)
+        if element.set == self.slots_are_in:
+            held = self.in_slot(int.from_bytes(element.key[-4:], sys.byteorder))
+            backend = self.backend(held) if held is not None else None
+        elif isinstance(element.data, bytes) and element.set.startswith("sticky-backends"):
+            backend = self.backend(element.data)
         return self.frontend.origin_of(backend) if backend else self.frontend.origin
 
 
@@ -191,7 +197,7 @@ class Program:
             into = found[fragment.family]
             for element in fragment.elements:
                 into[element.set].append(element)
-            for element in fragment.remembered() if fragment.identities else ():
+            for element in fragment.remembered() if fragment.identities is not None else ():
                 into[element.set].append(element)
             if fragment.slots:
                 slots.setdefault((fragment.family, fragment.slots_are_in), []).append(fragment)
@@ -245,8 +251,8 @@ class Program:
     def identity(self, frontend: FrontendKey, backend: bytes) -> bytes:
         """What a backend of a frontend, perhaps one that has left, is remembered by."""
         fragment = self.fragments.get(frontend)
-        known = fragment.identities.get(backend) if fragment else None
-        return number_bytes(identity(backend) if known is None else known)
+        its = fragment.identities if fragment else None
+        return number_bytes(identity(backend) if its is None else its[backend])
 
     def origin(self, family: Family, element: Element) -> Origin | None:
         """The object field that caused an element; None for one that comes from the node's settings."""
