@@ -108,8 +108,8 @@ class Parts(Sequence[T], Generic[T]):
     def __getitem__(self, index: slice) -> tuple[T, ...]: ...
 
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
-        if index == 0 and self._size:
-            return next(iter(self))
+        if index == 0 and self._size:  # asked at each change, for the family; `parts` would make a row of all
+            return next(part[0] for part in map(self.part, range(len(self._row))) if part)
         return tuple(self)[index]
 
     def __eq__(self, other: object) -> bool:
