@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from fairway.model.view import FrontendKey, NodeSettings
 from fairway.objects.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
@@ -81,6 +83,21 @@ def test_a_deleted_service_takes_its_frontends_along() -> None:
     cache.put_service(Key("shop", "cart"), None, cause())
     assert cache.take().before[FRONTEND] == held
     assert cache.frontends == {}
+
+
+def test_what_slices_say_of_a_port_that_the_next_service_of_that_name_has_not_is_no_trouble() -> None:
+    cache, key = Cache(SETTINGS), Key("shop", "cart")
+    put(cache, service())
+    for name, node in (("cart-1", "node-a"), ("cart-2", "node-b")):
+        endpoint = Endpoint(addresses=("10.244.1.2",), node_name=node)
+        put(cache, replace(slice_(name=name), endpoints=(endpoint,)))
+    assert len([*cache.troubles.of(key)]) == 1
+    cache.put_service(key, None, cause())
+    cache.take()
+    renamed = ServiceSpec(cluster_ip="10.96.0.7", ports=(ServicePort(port=80, name="http"),))
+    put(cache, replace(service(), spec=renamed))
+    assert backends(cache) == []
+    assert not cache.troubles.services()
 
 
 def test_of_two_services_with_one_address_the_first_by_name_has_it_and_the_other_inherits() -> None:

@@ -237,6 +237,8 @@ class Cache:
             new = self._resolve(key, service, endpoints, old, listening)
             lingering = self._lingering_now(service, endpoints.slices, new.values())
             check = health_check(service, endpoints.slices, self.settings.name) if new else None
+        elif (left := self._endpoints.get(key)) is not None:
+            left.keep_only(())  # the next Service of that name may have other ports
         if new:
             self._held[key] = new
         self._settle_lingering(key, lingering, batch)
