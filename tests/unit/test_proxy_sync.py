@@ -18,6 +18,7 @@ from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
+from fairway.proxy.health import Health
 from fairway.proxy.listeners import Audience, Listener
 from fairway.proxy.receipts import Receipt, Round, RoundKind
 from fairway.proxy.sync import Sync
@@ -637,6 +638,28 @@ async def test_what_is_noted_while_another_thread_is_at_the_kernel_is_followed_a
     (await kernel.at_work()).set()
     assert [one.resource_version for one in (await world.round())[1]] == ["9"]
     assert kernel.held == {}
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_a_change_that_came_while_another_was_on_its_way_is_not_taken_for_done_with_it() -> None:
+    kernel = SlowKernel()
+    world = World(kernel=kernel)
+    health = Health(world.clock, lambda path, code: None, patience=60.0)
+    world.sync.tell(health)
+    loop = asyncio.create_task(world.sync.run())
+    await world.round()
+    world.put(CART, "10.244.1.3")
+    busy = await kernel.at_work()
+    world.put(DNS, "10.244.1.3")
+    busy.set()
+    await world.round()
+    busy = await kernel.at_work()
+    world.clock.advance(61.0)
+    assert not health.healthy
+    busy.set()
+    await world.round()
+    assert health.healthy
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
 

@@ -97,8 +97,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if not self._told and self._cache.dirty:
             # Once a round: a first list says this for each of ten thousand objects.
             self._told = True
-            for pending in self._audience.pending:
-                pending()
+            self._tell_of_waiting()
 
     def follow_now(self) -> None:
         """Follow in this very turn of the event loop, if that is a matter of one small change; if not, in the next."""
@@ -300,6 +299,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._flows.acknowledged(done, batch)
         for finished in self._audience.finished:
             finished(done, receipts, batch)
+        if self._told:  # of what came meanwhile, which is not done with this round
+            self._tell_of_waiting()
         if self._returned:
             self._returned = False
             for returned in self._audience.returned:
@@ -308,6 +309,10 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         if self._disturbed:
             by, self._disturbed = self._disturbed, ""
             self.kernel_changed(by)
+
+    def _tell_of_waiting(self) -> None:
+        for pending in self._audience.pending:
+            pending()
 
     async def _retry_later(self, error: ApplyFailed) -> None:
         self._failures += 1
