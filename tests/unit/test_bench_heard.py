@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -45,6 +47,14 @@ def test_who_hears_nothing_gives_up_in_time_awake_or_asleep(pipe: tuple[int, int
     assert readable_at(source, 0.02, awake=awake) is None
     assert time.perf_counter() - before >= 0.02
     assert os.sched_getscheduler(0) == policy
+
+
+def test_who_could_not_come_back_does_not_stand_back(pipe: tuple[int, int]) -> None:
+    code = "import os; from fairway.bench.heard import readable_at; readable_at(0, 0.01, awake=True); "
+    without = ["setpriv", "--bounding-set=-sys_nice"] if os.geteuid() == 0 else []
+    command = [*without, sys.executable, "-c", f"{code}print(os.sched_getscheduler(0))"]
+    done = subprocess.run(command, stdin=pipe[0], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout.strip(), done.stderr) == (str(os.sched_getscheduler(0)), "")
 
 
 def test_a_change_is_acknowledged_by_the_round_that_has_its_revision(pipe: tuple[int, int]) -> None:

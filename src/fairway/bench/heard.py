@@ -17,6 +17,8 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 from fairway.kernel.nfnetlink import Netfilter
@@ -24,6 +26,7 @@ from fairway.kernel.nftables import Nftables
 from fairway.kernel.nftables_codec import NEW_GENERATION
 
 _READ_BYTES = 1 << 16
+_CAP_SYS_NICE = 23
 _AWAKE_SECONDS = 0.005
 """Of a change that takes longer, the time to wake is nothing; and a processor that somebody else may want is left."""
 
@@ -83,7 +86,7 @@ def _standing_back() -> Iterator[None]:
     other processor, milliseconds at a time. Who was started ahead of all others (``chrt``) stays there.
     """
     policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
-    if policy != os.SCHED_OTHER:
+    if policy != os.SCHED_OTHER or not _may_come_back():
         yield
         return
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -91,6 +94,14 @@ def _standing_back() -> Iterator[None]:
         yield
     finally:
         os.sched_setscheduler(0, policy, priority)
+
+
+@cache
+def _may_come_back() -> bool:
+    """Whether the kernel would let us leave `SCHED_IDLE`: that takes CAP_SYS_NICE, which few containers have."""
+    said = Path("/proc/self/status").read_text().splitlines()
+    effective = next(int(line.split()[1], 16) for line in said if line.startswith("CapEff:"))
+    return bool(effective >> _CAP_SYS_NICE & 1)
 
 
 class Commits:
