@@ -15,6 +15,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -24,7 +25,7 @@ NAME = "\0fairway-writing"
 SECONDS = 600.0
 """How long a tool may take."""
 _ASKED = 4096
-_ATTEMPTS = 20
+_ATTEMPTS, _PAUSE = 50, 0.01
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -41,7 +42,7 @@ def writing() -> Iterator[tuple[int, ...]]:
 def wait_for_writers(tell: Callable[[str], None], seconds: float = SECONDS) -> None:
     """Until no tool writes here any more; says once for whom it waits. Raises `TimeoutError` with a sentence."""
     with _asking() as asked:
-        if asked is None:
+        if asked is None or not _is_ours(asked):
             return
         who = f"{holder_of_name(NAME)} is still writing what a proxy before has told it"
         tell(f"{who}: waiting for its end")
@@ -53,6 +54,7 @@ def wait_for_writers(tell: Callable[[str], None], seconds: float = SECONDS) -> N
 
 
 def _taken(held: socket.socket) -> bool:
+    pause = threading.Event()
     for _ in range(_ATTEMPTS):
         try:
             held.bind(NAME)
@@ -63,22 +65,31 @@ def _taken(held: socket.socket) -> bool:
             held.listen(_ASKED)
             return True
         with _asking() as asked:
-            if asked is not None:
+            if asked is None:
+                pause.wait(_PAUSE)  # who has just taken the name does not listen yet, and nobody tells when
+            elif _is_ours(asked):
                 _until_end(asked)
+            else:
+                return False
     return False
 
 
 @contextmanager
 def _asking() -> Iterator[socket.socket | None]:
-    """A connection to whoever writes: it ends when they do. None when nobody does, or the name is a stranger's."""
+    """A connection to whoever has the name: it ends when they do. None when nobody listens there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         try:
             asking.connect(NAME)
         except ConnectionRefusedError:
             yield None
             return
-        found = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        yield asking if _CREDENTIALS.unpack(found)[1] == os.geteuid() else None
+        yield asking
+
+
+def _is_ours(asked: socket.socket) -> bool:
+    """Whether the name is that of a process of this user, and not a stranger's who keeps it from us."""
+    found = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(found)[1] == os.geteuid())
 
 
 def _until_end(asked: socket.socket) -> None:
