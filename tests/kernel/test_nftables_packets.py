@@ -13,8 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 
 import pytest
 
@@ -42,6 +44,8 @@ FORWARD = Action(kind=ActionKind.FORWARD)
 HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
 REJECT = Action(kind=ActionKind.REJECT)
 SECONDS = 5.0
+LARGE = bytes(range(250)) * 40
+"""More than fits a packet."""
 AT_ONCE = {"net.ipv6.conf.default.accept_dad": "0"}  # addresses are usable at once
 FORWARDING = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
 
@@ -274,6 +278,48 @@ def test_an_open_connection_survives(stage: Stage, family: str, change: Callable
         change(stage, family)
         opened.sendall(b"still there?")
         assert opened.recv(200) == b"still there?"
+
+
+@pytest.mark.reference("7.5 LoadBalancers: no connectivity disruption during rolling update")
+@pytest.mark.reference("7.5 Pod lifecycle: to and from a terminating pod; zero downtime blue-green")
+@both
+def test_who_connects_while_backends_change_is_answered_by_one_of_them(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2))
+    changes = cycle([(2, 3), (3,), (3, 2), (2,)])
+    with ThreadPoolExecutor(1) as pool:
+        newcomer = pool.submit(_again, stage, family, 50)
+        while not newcomer.done():
+            stage.load(frontend(family, *next(changes)))
+    assert newcomer.result() <= {"2", "3"}
+
+
+@pytest.mark.reference("7.5 Granular Checks: large requests: http; udp")
+@both
+def test_a_datagram_of_many_fragments_arrives_whole_and_so_does_its_answer(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2, protocol="UDP"))
+    kind = (socket.AF_INET6 if family == "IPv6" else socket.AF_INET, socket.SOCK_DGRAM)
+    with stage.backend.socket(*kind) as server, stage.client.socket(*kind) as client:
+        for one in (server, client):
+            one.settimeout(SECONDS)
+        server.bind((address(family, "backend", 2), 8080))
+        client.connect((address(family, "service", 1), 80))
+        client.send(LARGE)
+        asked, peer = server.recvfrom(len(LARGE) + 1)
+        server.sendto(asked[::-1], peer)
+        assert client.recv(len(LARGE) + 1) == LARGE[::-1]
+
+
+@pytest.mark.reference("7.5 Granular Checks: large requests: http; udp")
+@both
+def test_a_request_of_many_packets_arrives_whole_and_so_does_its_answer(stage: Stage, family: str) -> None:
+    stage.load(frontend(family, 2))
+    with stage.connect(stage.client, address(family, "service", 1), 80) as opened:
+        assert opened.recv(200).startswith(b"2 sees")
+        opened.sendall(LARGE)
+        found = b""
+        while len(found) < len(LARGE) and (more := opened.recv(len(LARGE))):
+            found += more
+        assert found == LARGE
 
 
 @both

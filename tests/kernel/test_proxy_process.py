@@ -391,6 +391,7 @@ def test_a_udp_client_that_keeps_its_port_follows_its_service(world: World) -> N
         until(world.node, lambda: answer() == "web-2", "a flow to a backend that left reaches the one that is there")
 
 
+@pytest.mark.reference("7.5 Conntrack: initial unready endpoints get ready")
 def test_a_udp_client_is_followed_through_every_change_and_its_neighbour_is_left_alone(world: World) -> None:
     """The first backend, another one, none, a node port, the end; each by one flow that never changes its port."""
     world.api.service("other", "10.96.7.8", protocol="UDP")

@@ -23,7 +23,7 @@ def views_and_packets(draw: st.DrawFn) -> tuple[NodeView, Packet]:
     return view, draw(packets(view))
 
 
-@pytest.mark.reference("7.2 TestTracePacket and its kin")
+@pytest.mark.reference("7.2 TestTracePacket, TestTracePacketV4/V6")
 @every_mode
 @given(views_and_packets())
 def test_evaluate_ends_as_decide_does(subject: Subject, case: tuple[NodeView, Packet]) -> None:
@@ -34,6 +34,7 @@ def test_evaluate_ends_as_decide_does(subject: Subject, case: tuple[NodeView, Pa
     assert outcome.shares == decided.shares
 
 
+@pytest.mark.reference("7.2 TestParseIPTablesData, TestSortIPTablesRules")
 @every_mode
 @given(views_and_packets())
 def test_a_program_read_back_evaluates_as_the_one_that_was_written(
@@ -91,6 +92,7 @@ def test_every_step_of_a_trace_is_a_line_of_the_program(subject: Subject, case: 
     assert {step.what for step in subject.mode.evaluate(program, packet).steps} <= lines
 
 
+@pytest.mark.reference("7.2 Test_diffNFTablesTransaction, Test_sortNFTablesTransaction")
 @every_mode
 @given(clusters(), st.data())
 def test_the_order_of_frontends_does_not_matter(subject: Subject, cluster: Cluster, data: st.DataObject) -> None:
@@ -110,6 +112,7 @@ def test_nothing_is_to_be_done_when_nothing_changed(subject: Subject, cluster: C
     assert not subject.mode.plan_changes(program, dict(program.fragments))
 
 
+@pytest.mark.reference("7.2 Test_diffNFTablesTransaction, Test_sortNFTablesTransaction")
 @every_mode
 @given(clusters(), clusters())
 def test_a_plan_leads_from_any_program_to_any_other(subject: Subject, before: Cluster, after: Cluster) -> None:

@@ -94,6 +94,7 @@ def test_after_any_events_the_frontends_are_those_of_resolve_from_scratch(rounds
 
 
 @pytest.mark.reference("7.2 TestUpdateEndpointsMap")
+@pytest.mark.reference("7.4 TestEndpointInfoByServicePort, TestEsDataChanged")
 @pytest.mark.reference(
     "7.4 TestServiceCacheLeaks, TestEndpointSliceUpdate, TestEndpointsMapFromESC, TestCheckoutChanges"
 )

@@ -26,6 +26,7 @@ COMMIT
 """
 
 
+@pytest.mark.reference("7.2 TestParseIPTablesData, TestSortIPTablesRules")
 def test_what_is_saved_is_read_as_far_as_it_is_ours() -> None:
     assert read_rules(SAVED) == {
         Place("nat", "PREROUTING"): ('-m comment --comment "kubernetes service portals" -j KUBE-SERVICES',),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from fairway.model.resolve import resolve
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
@@ -104,6 +105,7 @@ def test_health_checks_are_accepted_while_there_is_a_port_for_them(flat: bool) -
 
 
 @pytest.mark.reference("7.2 TestDropInvalidRule")
+@pytest.mark.reference("7.5 Conntrack: not vulnerable to the invalid conntrack state bug")
 @pytest.mark.parametrize("flat", [True, False])
 def test_invalid_packets_are_dropped_unless_tracking_is_liberal(flat: bool) -> None:
     empty = NodeView(settings=SETTINGS, frontends={})
@@ -113,6 +115,17 @@ def test_invalid_packets_are_dropped_unless_tracking_is_liberal(flat: bool) -> N
     assert "--nfacct-name ct_state_invalid_dropped_pkts" in counted
     liberal = chains(Options(flat=flat, drop_invalid=False), empty)[Place("filter", "KUBE-FORWARD")]
     assert [rule for rule in liberal if "INVALID" in rule] == []
+
+
+@pytest.mark.reference("7.5 KubeProxy: localhost nodeports accepted-packets metric")
+@pytest.mark.parametrize("flat", [True, False])
+def test_packets_to_node_ports_at_the_loopback_address_are_counted(flat: bool) -> None:
+    seen = balanced(replace(SETTINGS, node_port_addresses=None, localhost_node_ports=True))
+    for count, expected in ((True, 1), (False, 0)):
+        rules = [rule for some in chains(Options(flat=flat, count=count), seen).values() for rule in some]
+        counting = [rule for rule in rules if "--nfacct-name localhost_nps_accepted_pkts" in rule]
+        assert len(counting) == expected
+        assert all(rule.startswith("-d 127.0.0.0/8 ") for rule in counting)
 
 
 @pytest.mark.parametrize("bit, mark", [(14, "0x4000"), (0, "0x1"), (31, "0x80000000")])

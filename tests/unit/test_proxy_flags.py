@@ -66,6 +66,7 @@ def test_flags_of_another_form_than_their_field(flags: Flags, field: str, expect
     assert dict(changed_fields(document_of(flags))) == {field: expected}
 
 
+@pytest.mark.reference("7.4 TestAddressFromDeprecatedFlags")
 def test_port_zero_switches_a_server_off() -> None:
     found = configure(Flags(healthz_port=0, metrics_port=0), "a")
     assert (found.healthz, found.metrics) == (None, None)

@@ -30,6 +30,7 @@ HERE = node(("Hostname", "node-a"), ("ExternalIP", "198.51.100.7"), ("InternalIP
 
 
 @pytest.mark.reference("7.4 TestNewNodeManager, TestNodeManagerOnNodeChange")
+@pytest.mark.reference("7.4 Test_platformApplyDefaults")
 def test_the_node_object_gives_the_zone_and_the_primary_address() -> None:
     found = settings_of(configuration(), HERE, LOCAL)
     assert found.name == "node-a"

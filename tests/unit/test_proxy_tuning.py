@@ -30,6 +30,8 @@ def test_connections_grow_with_the_cores_between_two_bounds(limits: TrackingLimi
 
 
 @pytest.mark.reference("7.4 TestGetConntrackMax, TestSetupConntrack")
+@pytest.mark.reference("7.5 KubeProxy: set TCP CLOSE_WAIT timeout")
+@pytest.mark.reference("7.5 Conntrack: not vulnerable to the invalid conntrack state bug")
 def test_a_timeout_of_zero_leaves_the_kernels_own() -> None:
     name = "net.netfilter.nf_conntrack"
     assert DEFAULT is not None
