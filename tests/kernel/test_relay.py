@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import ssl
@@ -41,7 +42,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 @pytest.fixture
 def world() -> Iterator[RelayWorld]:
-    with created("fwt-relay") as place, built(place) as made:
+    with created(f"fwt-relay-{os.getpid()}") as place, built(place) as made:
         yield made
 
 
@@ -270,7 +271,7 @@ def test_udp_clients_keep_their_backend_until_it_leaves(world: RelayWorld) -> No
 
 
 def test_who_forges_senders_of_datagrams_does_not_take_all_descriptors() -> None:
-    with created("fwt-relay") as place, built(place, most_flows=2) as world, ExitStack() as stack:
+    with created(f"fwt-relay-{os.getpid()}") as place, built(place, most_flows=2) as world, ExitStack() as stack:
         server = stack.enter_context(closing(place.socket(kind=socket.SOCK_DGRAM)))
         server.bind((ONE, 8080))
         server.settimeout(PATIENCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -26,7 +27,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 @pytest.fixture
 def place() -> Iterator[NetworkNamespace]:
-    with created("fwt-relay-peers") as made:
+    with created(f"fwt-relay-peers-{os.getpid()}") as made:
         yield made
 
 

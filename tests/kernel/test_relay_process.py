@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kernel
 
 @pytest.fixture
 def place() -> Iterator[NetworkNamespace]:
-    with created("fwt-relay-process") as made:
+    with created(f"fwt-relay-process-{os.getpid()}") as made:
         prepare(made)
         with backend(made, ONE, says(b"one")), backend(made, TWO, says(b"two")):
             yield made
