@@ -39,6 +39,7 @@ from fairway.relay.relay import Relay
 VIP, SERVICE = "10.96.0.1", Key("shop", "web")
 ONE, TWO, NOBODY = "10.244.0.1", "10.244.0.2", "10.244.0.3"
 PATIENCE = 30.0
+GREETING = b"here I am"
 PLAIN = Relaying()
 RelayT = TypeVar("RelayT", Relay, RelayProcess)
 _FORWARD = Action(kind=ActionKind.FORWARD, masquerade=True)
@@ -94,6 +95,13 @@ class RelayWorld:
             sock.settimeout(PATIENCE)
             sock.connect((address, port))
             stack.pop_all()
+        return sock
+
+    def greeted(self) -> socket.socket:
+        """A connection that has been led to its backend, one that `greets`: until then a change would count for it."""
+        sock = self.connect()
+        greeting = sock.recv(100)
+        assert greeting == GREETING, greeting
         return sock
 
     def ask(self, words: bytes = b"hello") -> bytes:
@@ -213,6 +221,17 @@ def says(name: bytes) -> Callable[[socket.socket], None]:
         sock.sendall(name + b" got " + words)
 
     return serve
+
+
+def greets(name: bytes) -> Callable[[socket.socket], None]:
+    """The same, but the first word is its own."""
+    serve = says(name)
+
+    def greet(sock: socket.socket) -> None:
+        sock.sendall(GREETING)
+        serve(sock)
+
+    return greet
 
 
 NAMES: Mapping[str, bytes] = {ONE: b"one", TWO: b"two"}

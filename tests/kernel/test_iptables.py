@@ -174,7 +174,7 @@ def test_the_lock_of_the_legacy_tables_is_waited_for(machine: Machine) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         work = threading.Thread(target=machine.repair)
         work.start()
-        work.join(0.3)
+        work.join(0.3 if machine.variant == "legacy" else PATIENCE)
         assert work.is_alive() is (machine.variant == "legacy")
     work.join(PATIENCE)
     assert machine.missing() == ""

@@ -80,7 +80,7 @@ def test_a_certificate_that_cannot_be_used_is_told_and_the_one_before_stays(
         world.api.annotate("web", tls_secret="web")
         missing = ("web", "SecretUnusable", "node node-1: Secret default/web does not exist")
         until(world.node, lambda: missing in world.api.events(), "a missing Secret is told")
-        assert not _served(network)
+        until(world.node, lambda: not _served(network), "nobody is served in plain words")
         world.api.secret("web", secret(certificate, key))
         until(world.node, lambda: _served_over_tls(network, certificate), "TLS ends here")
         world.api.secret("web", NOT_PEM, replace=True)

@@ -15,7 +15,18 @@ from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.namespaces import NetworkNamespace, created
 from fairway.model.view import LEAST_CONNECTIONS, Relaying
 from fairway.relay.process import RelayProcess, running, stop_all
-from tests.kernel.relay_world import ONE, PATIENCE, TWO, RelayWorld, backend, beside, frontend, prepare, says
+from tests.kernel.relay_world import (
+    GREETING,
+    ONE,
+    PATIENCE,
+    TWO,
+    RelayWorld,
+    backend,
+    beside,
+    frontend,
+    greets,
+    prepare,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -24,7 +35,7 @@ pytestmark = pytest.mark.kernel
 def place() -> Iterator[NetworkNamespace]:
     with created(f"fwt-relay-process-{os.getpid()}") as made:
         prepare(made)
-        with backend(made, ONE, says(b"one")), backend(made, TWO, says(b"two")):
+        with backend(made, ONE, greets(b"one")), backend(made, TWO, greets(b"two")):
             yield made
             made.run(stop_all)
 
@@ -60,14 +71,14 @@ def test_the_next_proxy_takes_over_listeners_connections_and_counts(place: Netwo
     with beside(place) as first:
         first.load(wanted)
         process, held = _relay(first).process, first.relay.held()
-        sock = first.connect()
+        sock = first.greeted()
         sock.sendall(b"before ")
     with closing(sock), beside(place) as second:
         assert place.run(second.relay.held) == held
         assert _relay(second).process == process
         second.load(wanted)
         assert second.relay.left == (1, 0)
-        with closing(second.connect()) as other:
+        with closing(second.greeted()) as other:
             other.sendall(b"x")
             with pytest.raises(ConnectionError):
                 second.ask()
@@ -78,13 +89,13 @@ def test_one_of_another_version_drains_when_the_rules_lead_to_the_new_one(place:
     with beside(place, "0.0.1") as first:
         first.load(frontend(ONE))
         old, port = _relay(first).process, first.listener(frontend().key)
-        sock = first.connect()
+        sock = first.greeted()
         sock.sendall(b"before ")
     with closing(sock), beside(place) as second:
         second.load(frontend(TWO))
         assert second.listener(frontend().key) != port
         _relay(second).settled()
-        assert second.ask() == b"two got hello"
+        assert second.ask() == GREETING + b"two got hello"
         assert _finish(sock) == b"one got before after"
         sock.close()
         _until_ended(old)
@@ -102,11 +113,12 @@ def test_one_that_dies_is_replaced_at_the_same_port(place: NetworkNamespace) -> 
         assert world.relay.held() == {}
         world.load(frontend(ONE))
         assert world.listener(frontend().key) == port
-        assert world.ask() == b"one got hello"
+        assert world.ask() == GREETING + b"one got hello"
 
 
 def test_one_that_does_not_answer_is_told_and_taken_up_again_when_it_does(place: NetworkNamespace) -> None:
-    with beside(place, patience=0.3) as world:
+    # So long must the test wait twice; everything else has to be answered within that time.
+    with beside(place, patience=2.0) as world:
         world.load(frontend(ONE))
         process = _relay(world).process
         os.kill(process, signal.SIGSTOP)
@@ -118,7 +130,7 @@ def test_one_that_does_not_answer_is_told_and_taken_up_again_when_it_does(place:
         os.kill(process, signal.SIGCONT)
         world.load(frontend(TWO))
         assert _relay(world).process == process
-        assert world.ask() == b"two got hello"
+        assert world.ask() == GREETING + b"two got hello"
 
 
 def test_the_end_of_one_is_told_even_if_it_is_found_by_a_look_at_its_figures(place: NetworkNamespace) -> None:

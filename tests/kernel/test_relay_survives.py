@@ -106,7 +106,7 @@ def test_cleaning_up_ends_the_relay(world: World) -> None:
     assert left.names == (f"process {process} with 2 listeners, 0 connections, 0 UDP flows",)
     assert (left.owner, left.in_use, left.how) == ("Fairway", "", f"kill {process}")
     with world.proxy("--cleanup", ready=False) as cleaning:
-        assert cleaning.process.wait(10) == 0
+        assert cleaning.process.wait(PATIENCE) == 0
     assert f"removed: relay: process {process} with 2 listeners" in cleaning.said()
     assert list(world.node.run(lambda: list(running()))) == []
 
@@ -123,12 +123,12 @@ def _figure(proxy: Proxy, name: str) -> int:
 def _client(network: RunningNetwork) -> Iterator[socket.socket]:
     """One that keeps its port, so that the kernel takes all its datagrams for one flow."""
     with closing(network.network.place("shell").socket(kind=socket.SOCK_DGRAM)) as made:
-        made.settimeout(0.2)
         made.connect((DNS_VIP, 80))
         yield made
 
 
-def _ask(client: socket.socket) -> None:
+def _ask(client: socket.socket, patience: float = PATIENCE) -> None:
+    client.settimeout(patience)
     client.send(b"hello")
     assert client.recv(64) in (b"one", b"two")
 
@@ -136,7 +136,7 @@ def _ask(client: socket.socket) -> None:
 def _asked(client: socket.socket) -> bool:
     """A datagram may be lost on its way, or refused in the middle of a change."""
     try:
-        _ask(client)
+        _ask(client, 0.2)
     except OSError:
         return False
     return True
