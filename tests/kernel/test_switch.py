@@ -17,6 +17,7 @@ from fairway.kernel.namespaces import NetworkNamespace
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.proxy.switching import Order
+from tests.kernel.gated_tool import Gate
 from tests.kernel.loaded_node import World, load, loaded_node
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, Conversation, Proxy, nft, until
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.kernel
 NODE_PORT = 30080
 STICKY_VIP = "10.96.7.9"
 TALK_VIP = "10.96.7.10"
-MANY = 100
 PAIRS = (
     ("iptables", "nft"),
     ("nftables", ""),
@@ -130,37 +130,32 @@ def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World
     assert clients.arrived > 0
 
 
-def many_services(world: World) -> None:
-    """So many that each phase of a switch takes longer than it takes to end a process."""
-    for number in range(MANY):
-        world.api.service(f"many-{number}", f"10.96.20.{number}")
-        world.api.endpoints(f"many-{number}", *world.backends)
+def stopped_in(phase: str, world: World, running: Proxy, gate: Gate, to: tuple[str, str]) -> None:
+    """Order it, until a tool has written something in that phase; then nothing goes on."""
+    gate.close()
+    mode, variant = to
+    next(give(Order(to=mode, variant=variant), world.node))
+    gate.wait()
+    while running.status()["switch"]["phase"] != phase:
+        gate.let_one_through()
+        gate.wait()
 
 
-def ordered(world: World, to: str, variant: str, phase: str) -> None:
-    """Until it is in that phase."""
-    last: dict[str, Any] = {}
-    for document in give(Order(to=to, variant=variant), world.node):
-        last |= document
-        if last.get("phase") == phase:
-            return
-    raise AssertionError(last)
-
-
-def in_the_middle(world: World, running: Proxy) -> str:
-    """Kill it; returns the mode that the next one is to begin in, while the other one is still to be left."""
+def killed(world: World, running: Proxy, gate: Gate) -> tuple[str, str]:
+    """Where it has been stopped; returns the mode that the next one is to begin in, and what is still to be left."""
     running.kill()
+    gate.open()
     choice = json.loads((world.directory / "state.mode.json").read_text())
-    modes = [choice["here"], *choice["leaving"]]
-    assert sorted(modes) == [["iptables", "nft"], ["nftables", ""]]
-    return str(modes[0][0])
+    (leaving,) = choice["leaving"]
+    return choice["here"][0], leaving[0]
 
 
 def test_killed_in_the_middle_of_each_phase_the_next_one_goes_on_and_nobody_notices(
-    world: World, network: RunningNetwork
+    world: World, network: RunningNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many_services(world)
+    gate = Gate(world.directory, monkeypatch, after=True)
     state = f"--state-file={world.directory / 'state.json'}"
+    to_iptables, to_nftables = ("iptables", "nft"), ("nftables", "")
     with ExitStack() as stack:
         running: Proxy = stack.enter_context(world.proxy(state))
         talks = conversations(network, stack)
@@ -175,20 +170,18 @@ def test_killed_in_the_middle_of_each_phase_the_next_one_goes_on_and_nobody_noti
             assert all(one.still_works() for one in talks)
             return begun
 
-        ordered(world, "iptables", "nft", "load")
-        until(world.node, lambda: "KUBE-" in nft(world.node, "list", "chains"), "the first of the new chains are there")
-        mode = in_the_middle(world, running)
+        stopped_in("load", world, running, gate, to_iptables)
+        assert killed(world, running, gate) == ("nftables", "iptables")
         assert held(world.node) == {"nftables", "iptables (nft)"}
-        running = another(mode)
-        if mode == "nftables":
-            ordered(world, "iptables", "nft", "cut over")
-            mode = in_the_middle(world, running)
-            running = another(mode)
-        if mode == "nftables":
-            switch(world.node, "iptables", "nft")
+        running = another("nftables")
+        switch(world.node, *to_iptables)
         talks += conversations(network, stack)
-        ordered(world, "nftables", "", "remove")
-        assert in_the_middle(world, running) == "nftables"
+        stopped_in("cut over", world, running, gate, to_nftables)
+        assert killed(world, running, gate) == ("iptables", "nftables")
+        assert held(world.node) == {"nftables", "iptables (nft)"}
+        running = another("iptables")
+        stopped_in("remove", world, running, gate, to_nftables)
+        assert killed(world, running, gate) == ("nftables", "iptables")
         last = another("nftables")
         assert "rules of kube-proxy's" not in last.said()
     assert (clients.lost, clients.failed) == ([], [])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,51 +10,12 @@ import pytest
 from fairway.kernel.command import run
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
-from tests.kernel.proxy_world import NODE, PATIENCE, VIP, Api, nft, proxy, until
+from tests.kernel.gated_tool import Gate
+from tests.kernel.proxy_world import NODE, VIP, Api, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
 
-TOOL = "iptables-nft-restore"
-GATE = """#!/bin/sh
-# The real tool, but where there is a gate it tells that it has been told all, and waits until it is let through: who
-# is killed before the last word has said nothing.
-if [ -e {gate} ]; then cat > {told}; echo here > {begun}; read -r word < {gate}; exec < {told}; fi
-exec {real} "$@"
-"""
 SECOND_VIP = "10.96.7.8"
-
-
-class Gate:
-    """Before the tool: found first by whoever looks for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.tools = directory / "tools"
-        self.tools.mkdir()
-        self._gate, self._begun = directory / "gate", directory / "begun"
-        script = self.tools / TOOL
-        script.write_text(
-            GATE.format(gate=self._gate, begun=self._begun, told=directory / "told", real=shutil.which(TOOL))
-        )
-        script.chmod(0o755)
-
-    def close(self) -> None:
-        """From now on."""
-        os.mkfifo(self._begun)
-        os.mkfifo(self._gate)
-
-    def wait(self) -> None:
-        """Until the tool stands before it, with all that it has to write."""
-        begun = os.open(self._begun, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            assert select.select([begun], [], [], PATIENCE)[0], "the tool was not started"
-        finally:
-            os.close(begun)
-
-    def open(self) -> None:
-        """For the one who waits, and for all who come."""
-        with self._gate.open("w") as waiting:
-            self._gate.unlink()
-            waiting.write("go\n")
 
 
 def test_the_next_proxy_waits_for_the_tool_of_a_killed_one_and_reads_what_it_left(
@@ -66,8 +24,7 @@ def test_the_next_proxy_waits_for_the_tool_of_a_killed_one_and_reads_what_it_lef
     network = make_network(cluster(nodes=1, pods=[("one", NODE)]))
     place = network.network.place(NODE)
     nft(place, "flush", "ruleset")
-    gate = Gate(tmp_path)
-    monkeypatch.setenv("PATH", f"{gate.tools}:{os.environ['PATH']}")
+    gate = Gate(tmp_path, monkeypatch)
     flags = ("--proxy-mode=iptables", "--iptables-variant=nft")
     with Api(place, tmp_path) as api:
         api.node()
