@@ -67,12 +67,13 @@ class Up:
     def apply(self, manifest: str) -> None:
         self.kubectl("apply", "-f", "-", given=manifest)
 
-    def answers(self, address: str = VIP, port: int = 80) -> set[str]:
-        found = (ask(self.place, address, port, timeout=1.0) for _ in range(16))
+    def answers(self, address: str = VIP, port: int = 80, *, patience: float = PATIENCE) -> set[str]:
+        """Who answers there, asked so often that each of two would be heard."""
+        found = (ask(self.place, address, port, timeout=patience) for _ in range(32))
         return {one.pod or one.result for one in found}
 
     def until_answers(self, *names: str) -> None:
-        until(self.place, lambda: self.answers() == set(names), f"{names} answer at {VIP}")
+        until(self.place, lambda: self.answers(patience=1.0) == set(names), f"{names} answer at {VIP}")
 
     def interrupt(self) -> None:
         """Ctrl-C, until it has left."""

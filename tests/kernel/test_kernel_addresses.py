@@ -45,6 +45,6 @@ def test_word_comes_when_an_address_comes_or_goes_and_not_before(place: NetworkN
         assert not select.select([addresses], [], [], 0)[0]
         for change in (links.add_address, links.delete_address):
             change("lo", "192.0.2.7/32")
-            assert select.select([addresses], [], [], 5)[0]
+            assert select.select([addresses], [], [], 30)[0]
             addresses.drain()
             assert not select.select([addresses], [], [], 0)[0]

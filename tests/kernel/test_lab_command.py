@@ -47,7 +47,7 @@ def test_up_shows_a_table_and_down_leaves_nothing(name: str, tmp_path: Path) -> 
     again = fairway("lab", "up", "--name", name)
     assert again.returncode == 1
     assert f"a lab called '{name}' is up already; `fairway lab down --name {name}` removes it" in again.stderr
-    inside = fairway("lab", "exec", "--name", name, "outside", "--", "curl", "-sS", "172.30.0.1:1", "--max-time", "5")
+    inside = fairway("lab", "exec", "--name", name, "outside", "--", "curl", "-sS", "172.30.0.1:1", "--max-time", "30")
     assert inside.returncode == 7  # curl's own code for a refused connection
     gone = fairway("lab", "down", "--name", name)
     assert gone.stdout.startswith(f"The lab '{name}' is gone: ")

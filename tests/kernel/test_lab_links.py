@@ -98,7 +98,7 @@ def test_a_veth_pair_carries_a_connection_over_a_bridge(left: NetworkNamespace, 
     with left.socket() as server, right.socket() as client:
         server.bind(("10.9.0.1", 0))
         server.listen()
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(server.getsockname())
         accepted, address = server.accept()
         with accepted:

@@ -21,6 +21,7 @@ from fairway.lab.ports import ServedPort
 from fairway.lab.running import RunningNetwork
 from fairway.lab.state import State
 from fairway.lab.topology import OUTSIDE_CLIENT, LabPod, Topology, cluster, ipv6
+from tests.kernel.under_load import sent_again
 
 pytestmark = pytest.mark.kernel
 
@@ -72,13 +73,13 @@ def test_a_connection_stays_open_and_echoes(served: RunningNetwork) -> None:
 def test_curl_sees_a_page_and_json(served: RunningNetwork) -> None:
     url = f"http://{served.address('a-1')}:{HTTP.number}"
     client = served.client_from("b-2").namespace
-    page = run(["curl", "-sS", "--max-time", "5", f"{url}/cart?x=1", f"{url}/again"], namespace=client)
+    page = run(["curl", "-sS", "--max-time", "30", f"{url}/cart?x=1", f"{url}/again"], namespace=client)
     assert page.startswith("pod: a-1\nnamespace: default\nnode: node-1\naddress: 10.244.1.2\nclient: 10.244.2.3:")
     assert "path: /cart?x=1\n" in page
     assert "path: /again\n" in page
-    one = run(["curl", "-sS", "--max-time", "5", "-H", "Accept: application/json", url], namespace=client)
+    one = run(["curl", "-sS", "--max-time", "30", "-H", "Accept: application/json", url], namespace=client)
     assert '"pod":"a-1"' in one
-    head = run(["curl", "-sSI", "--max-time", "5", url], namespace=client)
+    head = run(["curl", "-sSI", "--max-time", "30", url], namespace=client)
     assert head.startswith("HTTP/1.1 200 OK")
 
 
@@ -106,8 +107,9 @@ def test_a_pod_made_again_at_its_address_is_reached_at_once(served: RunningNetwo
             server.bind(("", 80))
             server.listen()
             for place in ("a-1", "b-1", "node-1", "client-node-1"):
-                with served.client_from(place).connect(pod.address, 80, timeout=1.0) as connection:
+                with served.client_from(place).connect(pod.address, 80) as connection:
                     assert connection.getpeername() == (pod.address, 80)
+                    assert sent_again(connection) == 0
     network.remove_pod(pod)
 
 
@@ -253,7 +255,7 @@ def test_a_process_that_ignores_being_asked_is_ended() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         assert remains.remove(name).processes == (process.pid,)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(30) == -signal.SIGKILL
 
 
 def test_removing_one_lab_leaves_its_neighbour(make_network: Callable[[Topology], RunningNetwork]) -> None:

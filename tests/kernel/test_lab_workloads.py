@@ -67,7 +67,7 @@ class Seen:
         return self.informer.cache.get(Key("default", name))
 
     async def until(self, name: str, right: Callable[[Pod | None], bool]) -> Pod | None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not right(self.pod(name)):
                 self._changed.clear()
                 await self._changed.wait()

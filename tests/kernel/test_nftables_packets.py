@@ -43,7 +43,7 @@ WIDTHS = {"IPv4": 24, "IPv6": 64}
 FORWARD = Action(kind=ActionKind.FORWARD)
 HIDE = Action(kind=ActionKind.FORWARD, masquerade=True)
 REJECT = Action(kind=ActionKind.REJECT)
-SECONDS = 5.0
+SECONDS = 30.0
 LARGE = bytes(range(250)) * 40
 """More than fits a packet."""
 AT_ONCE = {"net.ipv6.conf.default.accept_dad": "0"}  # addresses are usable at once

@@ -2,13 +2,15 @@
 
 talkers     each open connection and flow, a word forth and back, in turn; what breaks is lost
 chatterers  open connections that all talk at once: each has a word on its way at any moment
-newcomers   a new connection every few milliseconds; when one fails it is noted from when until when
+newcomers   a new connection every few milliseconds; when one fails, or its first packet was lost, it is noted from when
+            until when
 """
 
 from __future__ import annotations
 
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections import Counter
@@ -21,6 +23,8 @@ from fairway.kernel.namespaces import NetworkNamespace
 
 LONGEST = 10.0
 """A connection that is silent for so many seconds is lost; a lost packet is sent again much sooner."""
+_TCP_INFO_BYTES = 104
+_TOTAL_RETRANSMITS = struct.Struct("100xI")
 _AGAIN = 0.2
 _PAUSE = 0.005
 
@@ -145,6 +149,9 @@ class Load:
                 try:
                     with self.between_words:
                         said = self._word(one)
+                        if one in self._open:
+                            # Or the kernel would acknowledge the answer with the next word, or 40 ms from now.
+                            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 except OSError as error:
                     self.lost.append(f"{'connection' if one in self._open else 'flow'}: {error}")
                     break
@@ -195,9 +202,18 @@ class Load:
         while not self._stop.wait(_PAUSE):
             started = time.monotonic()
             with self.place.socket() as made:
-                made.settimeout(1.0)
+                made.settimeout(LONGEST)
                 try:
                     made.connect(self.tcp)
-                    self.arrived += 1
                 except OSError as error:
                     self.failed.append((started, time.monotonic(), str(error)))
+                    continue
+                self.arrived += 1
+                if asked := sent_again(made):
+                    self.failed.append((started, time.monotonic(), f"it had to ask {asked + 1} times"))
+
+
+def sent_again(connection: socket.socket) -> int:
+    """How many packets the kernel has sent again on it: of a connection that has just been made, those that asked."""
+    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    return int(_TOTAL_RETRANSMITS.unpack(told)[0])

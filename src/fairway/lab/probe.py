@@ -75,7 +75,7 @@ def ask(
     *,
     protocol: str = "TCP",
     language: Language = "line",
-    timeout: float = 2.0,
+    timeout: float = 5.0,
 ) -> Answer:
     """Ask once, from inside ``namespace`` (``None``: from this process), for at most ``timeout`` seconds."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -31,12 +31,12 @@ class Client:
     namespace: NetworkNamespace
 
     def ask(
-        self, address: str, port: int, protocol: str = "TCP", *, language: Language = "line", timeout: float = 2.0
+        self, address: str, port: int, protocol: str = "TCP", *, language: Language = "line", timeout: float = 5.0
     ) -> Answer:
         """Ask the port who it is; tells what happened, also when nobody answers."""
         return ask(self.namespace, address, port, protocol=protocol, language=language, timeout=timeout)
 
-    def connect(self, address: str, port: int, *, timeout: float = 2.0) -> socket.socket:
+    def connect(self, address: str, port: int, *, timeout: float = 5.0) -> socket.socket:
         """An open TCP connection; close it. Raises `OSError` as ``socket.connect`` does."""
         made = self.namespace.socket()
         made.settimeout(timeout)
