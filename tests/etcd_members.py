@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -14,6 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.free_ports import free_ports
+
 
 def require_etcd() -> str:
     """The etcd program; skips the test without it."""
@@ -21,15 +22,6 @@ def require_etcd() -> str:
     if program is None:
         pytest.skip("etcd is not installed (Debian: apt-get install etcd-server)")
     return program
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; all at once, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 class Member:
@@ -63,7 +55,7 @@ class Member:
         """End it as a power cut would."""
         if self._process:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(30)
             self._process = None
 
     def freeze(self) -> None:

@@ -27,7 +27,8 @@ from fairway.client.http import Client
 from fairway.client.kubeconfig import load_kubeconfig
 from fairway.client.network import NetworkTransport
 from fairway.kernel.namespaces import NetworkNamespace
-from tests.etcd_members import Member, etcd_members, free_ports
+from tests.etcd_members import Member, etcd_members
+from tests.free_ports import free_ports
 
 VARIABLE = "FAIRWAY_KUBE_BINARIES"
 SERVICE_NETWORK = "10.96.0.0/16"

@@ -207,4 +207,4 @@ async def test_an_aggregated_role_is_filled(kubectl: Kubectl) -> None:
     await kubectl("create", "clusterrole", "all", "--aggregation-rule=into=all")
     await kubectl("create", "clusterrole", "part", "--verb=get", "--resource=pods")
     await kubectl("label", "clusterrole", "part", "into=all")
-    await kubectl("wait", "clusterrole/all", "--for=jsonpath={.rules[0].resources[0]}=pods", "--timeout=10s")
+    await kubectl("wait", "clusterrole/all", "--for=jsonpath={.rules[0].resources[0]}=pods", "--timeout=60s")

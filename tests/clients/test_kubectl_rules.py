@@ -68,7 +68,7 @@ async def kubectl(tmp_path: Path) -> AsyncIterator[Kubectl]:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
-            output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), timeout=30)
+            output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), timeout=60)
             assert process.returncode is not None
             return process.returncode, output.decode()
 

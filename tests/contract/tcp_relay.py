@@ -19,7 +19,7 @@ class Relay:
         self._held: list[tuple[asyncio.StreamWriter, bytes]] = []
         self._hold_requests = False
         self._hold_replies = False
-        self.holds_something = asyncio.Event()
+        self._held_more = asyncio.Condition()
         # What the member has said since the last release.
         self.said = b""
         self.said_more = asyncio.Condition()
@@ -63,6 +63,11 @@ class Relay:
     def hold_replies(self) -> None:
         self._hold_replies = True
 
+    async def holding(self, words: bytes) -> None:
+        """Until it holds a request with these words in it, and not only what the connection needs for itself."""
+        async with self._held_more, asyncio.timeout(30):
+            await self._held_more.wait_for(lambda: words in b"".join(data for _, data in self._held))
+
     def release(self) -> None:
         """Let the member have what was held back, late."""
         self.said = b""
@@ -86,8 +91,9 @@ class Relay:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
                 if self._hold_requests:
-                    self._held.append((member, data))
-                    self.holds_something.set()
+                    async with self._held_more:
+                        self._held.append((member, data))
+                        self._held_more.notify_all()
                 else:
                     member.write(data)
 

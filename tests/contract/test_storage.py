@@ -132,7 +132,7 @@ async def test_a_waiting_watch_is_woken_by_a_change(storage: Storage) -> None:
     waiting = asyncio.ensure_future(watch.next())
     await put(storage, "/b/other")
     await put(storage, "/a/1")
-    [event] = await asyncio.wait_for(waiting, 5)
+    [event] = await asyncio.wait_for(waiting, 30)
     assert event.key == "/a/1"
 
 
@@ -168,7 +168,7 @@ async def test_a_closed_watch_says_so_at_once(storage: Storage) -> None:
     watch = await storage.watch("/a/", after=storage.revision)
     waiting = asyncio.gather(watch.next(), return_exceptions=True)
     watch.close()
-    [result] = await asyncio.wait_for(waiting, 5)
+    [result] = await asyncio.wait_for(waiting, 30)
     assert isinstance(result, WatchClosed)
     assert not result.slow
 

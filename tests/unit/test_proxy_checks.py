@@ -16,8 +16,7 @@ from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.checks import RETRY_SECONDS, CheckPorts, HealthCheck, health_check
 from fairway.runtime.clock import FakeClock
-
-pytestmark = pytest.mark.timeout(20)
+from tests.free_ports import free_ports
 
 WEB = Key("shop", "web")
 HERE = NodeSettings(name="node-1", node_port_addresses=("127.0.0.1",))
@@ -87,16 +86,9 @@ async def ask(port: int) -> tuple[str, dict[str, str], str]:
     return status, dict(line.split(": ", 1) for line in headers), body
 
 
-def free_port() -> int:
-    with socket.socket() as made:
-        made.bind(("127.0.0.1", 0))
-        port: int = made.getsockname()[1]
-        return port
-
-
 @pytest.mark.reference("7.4 healthcheck TestServer")
 async def test_the_answer_is_the_references_word_for_word() -> None:
-    ports, port = CheckPorts(lambda: True, FakeClock()), free_port()
+    ports, (port,) = CheckPorts(lambda: True, FakeClock()), free_ports(1)
     ports.settle(HERE)
     ports.put(WEB, HealthCheck(port, (("IPv4", 2),)))
     async with running(ports):
@@ -126,10 +118,10 @@ def test_it_is_good_with_an_endpoint_and_a_healthy_proxy(count: int, healthy: bo
 async def test_a_port_that_is_taken_is_named_and_asked_for_again() -> None:
     clock = FakeClock()
     ports = CheckPorts(lambda: True, clock)
+    (port,) = free_ports(1)
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         ports.settle(HERE)
         ports.put(WEB, HealthCheck(port, (("IPv4", 1),)))
         waiting = running(ports)
@@ -146,7 +138,7 @@ async def test_a_port_that_is_taken_is_named_and_asked_for_again() -> None:
 
 @pytest.mark.reference("7.4 healthcheck TestServer")
 async def test_a_service_that_is_gone_stops_listening() -> None:
-    ports, first, second = CheckPorts(lambda: True, FakeClock()), free_port(), free_port()
+    ports, (first, second) = CheckPorts(lambda: True, FakeClock()), free_ports(2)
     ports.settle(HERE)
     ports.put(WEB, HealthCheck(first, (("IPv4", 1),)))
     async with running(ports):
@@ -159,7 +151,7 @@ async def test_a_service_that_is_gone_stops_listening() -> None:
 
 @pytest.mark.reference("7.4 TestServerWithSelectiveListeningAddress")
 async def test_only_addresses_that_take_node_ports_answer_health_checks() -> None:
-    ports, port = CheckPorts(lambda: True, FakeClock()), free_port()
+    ports, (port,) = CheckPorts(lambda: True, FakeClock()), free_ports(1)
     ports.settle(HERE)
     ports.put(WEB, HealthCheck(port, (("IPv4", 1),)))
     async with running(ports):
