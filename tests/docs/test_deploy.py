@@ -44,7 +44,7 @@ async def test_our_own_api_server_takes_the_objects_strictly(tmp_path: Path) -> 
             path = resource.path(document["metadata"].get("namespace", ""))
             headers = {"Content-Type": "application/json"}
             request = Request("POST", path, {"fieldValidation": "Strict"}, headers, encode(document))
-            answer = await transport.request(request, timeout=5)
+            answer = await transport.request(request, timeout=30)
             assert (answer.status, "warning" in answer.headers) == (201, False), answer.body
     assert set(OBJECTS) - {kind for _, kind in BY_KIND} == {"DaemonSet"}
     await transport.close()
@@ -94,7 +94,7 @@ def test_what_the_image_runs_is_what_a_shell_takes() -> None:
     commands = re.findall(r"^RUN (.+)$", text, re.MULTILINE)
     assert commands
     for command in commands:
-        subprocess.run(["sh", "-n", "-c", command], check=True, timeout=10)
+        subprocess.run(["sh", "-n", "-c", command], check=True, timeout=30)
     for form in re.findall(r"^(?:ENTRYPOINT|CMD) (.+)$", text, re.MULTILINE):
         assert all(isinstance(word, str) for word in json.loads(form))
 

@@ -29,7 +29,7 @@ from tests.laws.strategies import packets
 from tests.laws.test_proxy_cache import FIRST, Event, Objects, events, happen
 
 MODE = NftablesMode()
-WAIT = 10.0
+WAIT = 30.0
 
 
 class Memory:

@@ -46,7 +46,7 @@ class Watching:
     async def next(self) -> Any:
         """The next line, decoded; None at the end of the stream."""
         while b"\n" not in self._buffer:
-            part = await asyncio.wait_for(self._queue.get(), 10)
+            part = await asyncio.wait_for(self._queue.get(), 30)
             if part is None:
                 return None
             self._buffer += part
@@ -115,11 +115,11 @@ class Calls:
         scope = _scope("GET", f"{url}{separator}watch=1", JSON, accept)
         task = asyncio.create_task(self.app(scope, receive, watching.send))
         try:
-            await asyncio.wait_for(watching.begun.wait(), 10)
+            await asyncio.wait_for(watching.begun.wait(), 30)
             yield watching
         finally:
             watching.hang_up.set()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 30)
 
 
 def _scope(method: str, url: str, content_type: str, accept: str, agent: str = "") -> dict[str, Any]:

@@ -166,7 +166,7 @@ async def world(tmp_path: Path, options: Options | None = None, clock: FakeClock
     collector = asyncio.create_task(Collector(app.registry).run())
     made = World(app, options, clock)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await made.start()
             yield made
     finally:

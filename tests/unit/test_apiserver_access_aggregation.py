@@ -53,7 +53,7 @@ async def test_roles_that_come_change_and_go_are_followed() -> None:
         async with calls.watch(f"{HERE}?fieldSelector=metadata.name=all") as watch:
 
             async def until(*resources: str) -> None:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     while (await watch.next())["object"].get("rules") != [reads(one) for one in resources]:
                         pass
 

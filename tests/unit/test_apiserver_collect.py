@@ -25,7 +25,7 @@ async def collecting(api: Calls) -> AsyncIterator[Calls]:
     task = asyncio.create_task(Collector(api.app.registry).run())
     yield api
     api.app.registry.storage.close()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 30)
 
 
 async def replica_set(api: Calls, name: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ async def test_a_dependent_that_was_left_over_goes_at_the_next_start(api: Calls)
         task = asyncio.create_task(Collector(api.app.registry).run())
         assert await watching.told() == ("DELETED", "a")
         api.app.registry.storage.close()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 30)
 
 
 async def test_with_another_owner_left_a_dependent_stays_and_forgets_the_one_that_went(collecting: Calls) -> None:

@@ -239,7 +239,7 @@ async def test_an_address_rests_before_another_service_can_have_it() -> None:
         refused = await server.create("thief", clusterIP=address)
         assert refused.status == 422
         assert "provided IP rests until 20" in refused.json["message"]
-        assert 59 < await asyncio.wait_for(server.clock.sleeper(), 10) <= 61
+        assert 59 < await asyncio.wait_for(server.clock.sleeper(), 30) <= 61
         server.clock.advance(61)
         await server.until_gone(f"{ADDRESSES}/{address}")
         assert await server.address("thief", clusterIP=address) == address

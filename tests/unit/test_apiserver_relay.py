@@ -20,7 +20,7 @@ from fairway.objects.status import ApiError
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 WAY = Way("services", "shop", "cart:80", "/page%2F1")
 PREFIX = "/api/v1/namespaces/shop/services/cart:80/proxy"
-PATIENCE = 10
+PATIENCE = 30
 
 
 class Client:

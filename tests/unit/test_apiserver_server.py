@@ -22,7 +22,7 @@ def test_a_client_that_says_no_farewell_is_cut_off_when_the_server_ends(tmp_path
     def connect(port: int) -> ssl.SSLSocket:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        client = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10))
+        client = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=20))
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(15) == b"HTTP/1.1 200 OK"
         return client

@@ -22,7 +22,7 @@ OLD_SLICES = "/apis/discovery.k8s.io/v1beta1/endpointslices"
 def server() -> Iterator[tuple[ListServer, http.client.HTTPConnection]]:
     with socket.create_server(("127.0.0.1", 0)) as listener, ListServer(listener, SHAPE.lists()) as running:
         host, port = listener.getsockname()
-        connection = http.client.HTTPConnection(host, port, timeout=5)
+        connection = http.client.HTTPConnection(host, port, timeout=30)
         yield running, connection
         connection.close()
 

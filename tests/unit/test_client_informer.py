@@ -105,7 +105,7 @@ async def following(silence: float = 0.0) -> AsyncIterator[Follower]:
         follower.informer.stream(silence)
     task = asyncio.create_task(follower.informer.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             yield follower
     finally:
         task.cancel()
@@ -223,7 +223,7 @@ async def test_a_watch_that_lasts_tells_that_the_server_is_back_even_if_nothing_
     server = ScriptedServer()
     client = Listening(AsgiTransport(server))
     task = asyncio.create_task(Informer(client, SERVICES).run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await (await server.next("GET /api/v1/services")).answer(service_list(5))
         watch = await server.next("GET /api/v1/services")
         client.back.clear()
@@ -242,7 +242,7 @@ async def test_a_server_that_does_not_know_the_field_by_which_to_save_is_asked_f
     informer = Informer(Client(AsgiTransport(server)), SERVICES, field_selector="spec.type=NodePort")
     informer.saving("spec.clusterIP!=None")
     task = asyncio.create_task((informer.stream(silence) if silence else informer).run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         first = await server.next("GET /api/v1/services")
         assert first.query["fieldSelector"] == "spec.type=NodePort,spec.clusterIP!=None"
         await first.answer(failure(400, "BadRequest"), 400)

@@ -78,7 +78,7 @@ class Server:
 async def serving(server: Server, context: ssl.SSLContext | None = None) -> AsyncIterator[Connection]:
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=context)
     port = listening.sockets[0].getsockname()[1]
-    async with listening, asyncio.timeout(10):
+    async with listening, asyncio.timeout(30):
         yield Connection(f"{'https' if context else 'http'}://127.0.0.1:{port}", token="secret")
 
 
@@ -99,7 +99,7 @@ async def test_a_request_and_its_answer() -> None:
     server = Server(OK)
     async with serving(server) as connection, connected(connection) as transport:
         request = Request("POST", "/api/v1/a%2Fb", {"labelSelector": "a=b,c in (d)"}, {"Accept": "x/y"}, b"{}")
-        answer = await transport.request(request, timeout=5)
+        answer = await transport.request(request, timeout=30)
     assert (answer.status, answer.body, answer.headers["x-of"]) == (200, b"ok", "Test")
     line, *headers = server.asked[0].decode().split("\r\n")
     assert line == "POST /api/v1/a%2Fb?labelSelector=a%3Db,c+in+(d) HTTP/1.1"
@@ -113,19 +113,19 @@ async def test_a_token_that_was_replaced_is_read_again(tmp_path: Path) -> None:
     async with serving(server) as connection:
         rotating = replace(connection, token="first", token_file=file)
         async with connected(rotating) as transport:
-            await transport.request(Request("GET", "/"), timeout=5)
+            await transport.request(Request("GET", "/"), timeout=30)
             (tmp_path / "next").write_text("second\n")
             (tmp_path / "next").replace(file)
-            await transport.request(Request("GET", "/"), timeout=5)
+            await transport.request(Request("GET", "/"), timeout=30)
             file.unlink()
-            await transport.request(Request("GET", "/"), timeout=5)
+            await transport.request(Request("GET", "/"), timeout=30)
     tokens = [asked.partition(b"Authorization: Bearer ")[2].partition(b"\r\n")[0] for asked in server.asked]
     assert tokens == [b"first", b"second", b"second"]
 
 
 async def _read(transport: NetworkTransport, found: list[bytes]) -> None:
     lines = Lines()
-    async with transport.stream(Request("GET", "/watch"), timeout=5) as stream:
+    async with transport.stream(Request("GET", "/watch"), timeout=30) as stream:
         assert stream.status == 200
         while chunk := await stream.chunk():
             found += lines.feed(chunk)
@@ -151,7 +151,7 @@ async def test_a_long_line_comes_whole() -> None:
 async def test_a_redirect_is_not_followed() -> None:
     server = Server(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere.invalid/\r\nContent-Length: 0\r\n\r\n")
     async with serving(server) as connection, connected(connection) as transport:
-        assert (await transport.request(Request("GET", "/"), timeout=5)).status == 302
+        assert (await transport.request(Request("GET", "/"), timeout=30)).status == 302
 
 
 async def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
@@ -160,7 +160,7 @@ async def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         async with connected(Connection(url)) as transport:
             with pytest.raises(ServerUnreachable, match=f"cannot reach the API server at {url}: connection refused"):
-                await transport.request(Request("GET", "/"), timeout=5)
+                await transport.request(Request("GET", "/"), timeout=30)
 
 
 async def test_a_server_that_says_nothing_is_waited_for_only_so_long() -> None:
@@ -189,13 +189,13 @@ async def test_the_servers_certificate_must_be_of_the_authority(tmp_path: Path) 
     async with serving(Server(OK), _server_context(tmp_path)) as connection:
         async with connected(connection) as transport:
             with pytest.raises(ServerUnreachable, match="its certificate is not trusted: self-signed certificate"):
-                await transport.request(Request("GET", "/"), timeout=5)
+                await transport.request(Request("GET", "/"), timeout=30)
         for trusting in (
             replace(connection, certificate_authority=certificate()[0]),
             replace(connection, insecure=True),
         ):
             async with connected(trusting) as transport:
-                assert (await transport.request(Request("GET", "/"), timeout=5)).body == b"ok"
+                assert (await transport.request(Request("GET", "/"), timeout=30)).body == b"ok"
 
 
 async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ async def test_a_client_certificate_is_shown(tmp_path: Path) -> None:
     async with serving(server, _server_context(tmp_path, ask=True)) as connection:
         ours = replace(connection, certificate_authority=public, client_certificate=public, client_key=private)
         async with connected(ours) as transport:
-            assert (await transport.request(Request("GET", "/"), timeout=5)).status == 200
+            assert (await transport.request(Request("GET", "/"), timeout=30)).status == 200
     assert isinstance(server.client_certificates[0], dict)
     assert server.client_certificates[0]["subject"] == ((("commonName", "test"),),)
 

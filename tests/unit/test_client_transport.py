@@ -30,7 +30,7 @@ async def test_a_request_reaches_the_application_as_over_the_network() -> None:
     server = ScriptedServer()
     transport = AsgiTransport(server, {"Authorization": "Bearer x"})
     request = Request("POST", "/api/v1/a%2Fb", {"q": "a=b,c"}, {"Accept": "application/json"}, b"{}")
-    sent = asyncio.create_task(transport.request(request, timeout=5))
+    sent = asyncio.create_task(transport.request(request, timeout=30))
     exchange = await server.next("POST /api/v1/a%2Fb")
     assert exchange.query == {"q": "a=b,c"}
     assert exchange.body == b"{}"
@@ -47,15 +47,15 @@ async def test_leaving_a_stream_tells_the_application() -> None:
     request = Request("GET", "/watch")
     answering = asyncio.create_task(server.next("GET /watch"))
     answering.add_done_callback(lambda done: asyncio.ensure_future(done.result().begin()))
-    async with asyncio.timeout(5):
-        async with transport.stream(request, timeout=5) as stream:
+    async with asyncio.timeout(30):
+        async with transport.stream(request, timeout=30) as stream:
             assert stream.status == 200
         await server.hung_up.wait()
 
 
 async def test_an_answer_that_breaks_off_is_no_answer() -> None:
     server = ScriptedServer()
-    sent = asyncio.create_task(AsgiTransport(server).request(Request("GET", "/"), timeout=5))
+    sent = asyncio.create_task(AsgiTransport(server).request(Request("GET", "/"), timeout=30))
     exchange = await server.next("GET /")
     await exchange.begin()
     await exchange.write(b"half of")
@@ -69,7 +69,7 @@ async def test_an_application_that_crashes_is_named_as_the_cause() -> None:
         raise RuntimeError("no storage")
 
     with pytest.raises(ServerUnreachable, match=r"this process.*no storage"):
-        await AsgiTransport(crash).request(Request("GET", "/"), timeout=5)
+        await AsgiTransport(crash).request(Request("GET", "/"), timeout=30)
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_only_so_long() -> None:

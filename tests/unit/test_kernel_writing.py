@@ -14,7 +14,7 @@ import pytest
 from fairway.kernel.command import run
 from fairway.kernel.writing import NAME, wait_for_writers, writing
 
-SECONDS = 10.0
+SECONDS = 30.0
 HOLD = "import sys; print('here', flush=True); sys.stdin.read()"
 BIND = f"import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind({NAME!r}); s.listen()"
 

@@ -15,8 +15,6 @@ from fairway.proxy.flags import Flags
 from fairway.proxy.web import WebServer, text
 from fairway.runtime.clock import FakeClock
 
-pytestmark = pytest.mark.timeout(20)
-
 
 def direct(port: int) -> Frontend:
     """The address of the canary is the server itself."""

@@ -16,8 +16,6 @@ from fairway.objects.meta import Key
 from fairway.proxy.followed import Followed
 from tests.unit.scripted_server import Exchange, ScriptedServer, failure, service, service_list
 
-pytestmark = pytest.mark.timeout(20)
-
 PATHS = {
     "services": "GET /api/v1/services",
     "slices": "GET /apis/discovery.k8s.io/v1/endpointslices",
@@ -55,7 +53,7 @@ def followed(server: ScriptedServer, heard: Heard) -> Followed:
 async def running(informer: Informer[Any]) -> AsyncIterator[None]:
     task = asyncio.create_task(informer.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             yield
     finally:
         task.cancel()

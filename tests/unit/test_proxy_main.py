@@ -24,7 +24,7 @@ async def test_a_signal_ends_the_work_and_is_no_error(number: int) -> None:
         finally:
             ended.append(True)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await until_signalled(work())
     assert ended == [True]
 
@@ -78,4 +78,4 @@ async def test_a_file_that_says_something_else_ends_the_work_and_one_that_is_awa
         file.unlink() if text is None else file.write_text(text)
         clock.advance(LOOK_SECONDS)
     with pytest.raises(FileChanged, match="has changed: this process ends"):
-        await asyncio.wait_for(watching, 5)
+        await asyncio.wait_for(watching, 30)

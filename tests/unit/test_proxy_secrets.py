@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
 from fairway.client.asgi import AsgiTransport
 from fairway.client.http import Client
 from fairway.model.view import NodeSettings
@@ -23,8 +21,6 @@ from fairway.proxy.secrets import SecretFollower
 from fairway.relay.certificates import Certificates
 from tests.unit.certificate import pair
 from tests.unit.scripted_server import Exchange, ScriptedServer, failure
-
-pytestmark = pytest.mark.timeout(20)
 
 SECRET = Key("shop", "tls")
 WEB, API = Key("shop", "web"), Key("shop", "api")
@@ -67,7 +63,7 @@ class World:
     async def following(self) -> AsyncIterator[None]:
         task = asyncio.create_task(self.secrets.run(Client(AsgiTransport(self.server))))
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 yield
         finally:
             task.cancel()

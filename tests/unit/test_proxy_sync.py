@@ -26,7 +26,7 @@ from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.unit.memory_mode import Fragment, MemoryKernel, MemoryMode, Plan, Program
 
-WAIT = 5.0
+WAIT = 30.0
 
 
 @dataclass

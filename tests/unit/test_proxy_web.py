@@ -10,8 +10,6 @@ import pytest
 from fairway.proxy.configuration import Bind
 from fairway.proxy.web import WebServer, text
 
-pytestmark = pytest.mark.timeout(20)
-
 
 @pytest.fixture
 async def at() -> AsyncIterator[Bind]:

@@ -109,7 +109,7 @@ async def running(
     loop: WorkLoop[str] = WorkLoop(handle, on_error=note, patience=patience, workers=2)
     task = asyncio.create_task(loop.run())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             yield loop
     finally:
         task.cancel()
