@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv6Address
+
 import errno
 import os
 import re
@@ -75,13 +78,16 @@ def test_nft_lists_names_fields_and_comments(namespace: NetworkNamespace, kernel
 
 def test_nft_lists_every_rule_in_the_words_of_the_program(namespace: NetworkNamespace, kernel: Nftables) -> None:
     kernel.apply(MODE.plan(MODE.empty(), program()))
-    listed = [line.strip() for line in run(["nft", "list", "ruleset"], namespace=namespace).splitlines()]
+    shown = run(["nft", "list", "ruleset"], namespace=namespace)
+    # the C library writes the last four bytes of ::ffff:ffff as those of an IPv4 address
+    shown = re.sub(r"::[\w:]*\.[\d.]+", lambda dotted: str(IPv6Address(dotted[0])), shown)
+    listed = [line.strip() for line in shown.splitlines()]
     ours = [line.strip() for line in MODE.render(program()).splitlines()]
     rules = [line for line in ours if line and not line.endswith((",", "{", "}")) and ", # " not in line]
     assert len(rules) > 60
     # nft 1.0.6 names the types instead of the fields when a key has more than four
     five = [line for line in rules if line.startswith("typeof") and line.count(" . ") == 4 and " : " not in line]
-    assert len(five) == 2
+    assert len(five) == 4
     assert [line for line in rules if line not in (*listed, *five)] == []
 
 

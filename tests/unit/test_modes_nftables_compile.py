@@ -105,10 +105,20 @@ HAIRPIN = [f"hairpin {F} . 10.244.1.2 . 10.244.1.2"]
             [
                 f"frontends {F} : {BY_SOURCE}",
                 *(f"frontends-{client} {F} : {REFUSE}" for client in ("pod", "node", "outside")),
-                f"source-ranges {F} . 192.0.2.0/24",
-                f"source-ranges {F} . 198.51.100.7",
+                f"source-ranges {F} . 192.0.2.0 . 192.0.2.255",
+                f"source-ranges {F} . 198.51.100.7 . 198.51.100.7",
             ],
             id="source ranges",
+        ),
+        pytest.param(
+            frontend(REJECT, source_ranges=("192.0.2.0/26", "192.0.2.16/28", "198.51.100.8/30")),
+            [
+                f"frontends {F} : {BY_SOURCE}",
+                *(f"frontends-{client} {F} : {REFUSE}" for client in ("pod", "node", "outside")),
+                *(f"source-ranges {F} . 192.0.2.{at} . 192.0.2.{at + 15}" for at in (0, 16, 32, 48)),
+                *(f"source-ranges {F} . 198.51.100.{at} . 198.51.100.{at}" for at in (8, 9, 10, 11)),
+            ],
+            id="source ranges of another length than those that are looked for",
         ),
         pytest.param(
             frontend(REJECT, kind=FrontendKind.OTHER_PORTS, protocol="", port=0),

@@ -225,7 +225,7 @@ class Nftables:
         if declared.capacity:
             return ()  # what packets remember is theirs: nobody compares it with anything
         bodies = self._element_bodies(family, declared.name)
-        if declared.interval and not declared.ranges:
+        if declared.interval:
             return codec.join_intervals(one for body in bodies for one in codec.read_elements(body)[2])
         return (one for body in bodies for one in codec.read_plain_elements(body))
 

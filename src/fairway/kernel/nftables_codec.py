@@ -53,7 +53,7 @@ NFPROTO: dict[Family, int] = {"ip": 2, "ip6": 10}
 FAMILY_OF: dict[int, Family] = {number: family for family, number in NFPROTO.items()}
 
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-_SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x1, 0x4, 0x8, 0x80
+_SET_ANONYMOUS, _SET_INTERVAL, _SET_MAP = 0x1, 0x4, 0x8
 _SET_DYNAMIC = 0x10 | 0x20  # timeouts, and packets that add elements
 _SET_EXPRESSION, _ELEMENT_EXPRESSION, _COUNTER, _COUNTER_PACKETS = 17, 7, "counter", 2
 _VERDICT_TYPE, _VERDICT_BYTES = 0xFFFFFF00, 16
@@ -135,7 +135,7 @@ def _length(fields: tuple[str, ...]) -> int:
 def new_set(family: Family, table: str, declared: Set, identity: int) -> Request:
     """``identity`` must be unique within the batch."""
     flags = (_SET_INTERVAL if declared.interval else 0) | (_SET_MAP if declared.data else 0)
-    flags |= (_SET_CONCAT if declared.ranges else 0) | (_SET_DYNAMIC if declared.capacity else 0)
+    flags |= _SET_DYNAMIC if declared.capacity else 0
     parts = [
         text(1, table),
         text(2, declared.name),
@@ -144,10 +144,6 @@ def new_set(family: Family, table: str, declared: Set, identity: int) -> Request
         be32(5, _length(declared.key)),
         be32(10, identity),
     ]
-    if declared.ranges:
-        # such a set is a trie over fields, so the kernel must know where each one ends
-        fields = (nested(1, be32(1, field_bytes(name))) for name in declared.key)
-        parts.append(nested(9, nested(2, *fields)))
     if declared.capacity:
         parts.append(nested(9, be32(1, declared.capacity)))
     if declared.data == VERDICT_DATA:
@@ -191,7 +187,7 @@ def read_set(body: bytes) -> tuple[str, Set] | None:
     if flags & _SET_ANONYMOUS:
         return None
     key, data, comment = userdata.fields_of_set(at.get(13, b""))
-    other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_CONCAT | _SET_DYNAMIC)
+    other = flags & ~(_SET_MAP | _SET_INTERVAL | _SET_DYNAMIC)
     capacity = number(attributes(at.get(9, b"")).get(1, b"\0")) if flags & _SET_DYNAMIC else 0
     counted = string(attributes(at.get(_SET_EXPRESSION, b"")).get(1, b"")) == _COUNTER
     mapped = data if flags & _SET_MAP else None
@@ -370,11 +366,7 @@ def _packed_intervals(declared: Set, elements: Iterable[Element]) -> Iterator[by
     size = _length(declared.key)
     for element in elements:
         comment = (attribute(6, userdata.comment(element.comment)),) if element.comment else ()
-        first, last = expressions.value(1, element.key[:size]), element.key[size:]
-        if declared.ranges:
-            yield nested(1, first, expressions.value(10, last), *comment)
-            continue
-        yield nested(1, first, *comment)
+        yield nested(1, expressions.value(1, element.key[:size]), *comment)
         if len(element.key) > size:
             yield nested(1, be32(3, _INTERVAL_END), expressions.value(1, element.key[size:]))
 
@@ -408,8 +400,6 @@ def read_plain_elements(body: bytes) -> Iterator[Element]:
 def _read_element(name: str, item: bytes) -> tuple[Element, bool]:
     at = attributes(item)
     key = attributes(at[1])[1] if 1 in at else b""  # the kernel lists an interval without end without key, too
-    if 10 in at:
-        key += attributes(at[10])[1]
     data = expressions.data_of(at[2]) if 2 in at else None
     end = bool(number(at.get(3, b"\0")) & _INTERVAL_END)
     return Element(name, key, data, userdata.comment_of(at[6]) if 6 in at else ""), end

@@ -17,9 +17,9 @@ from fairway.model.hashing import table
 from fairway.model.parts import Parts, derived_each, difference
 from fairway.model.view import HASH, RANDOM, Backend, Frontend, FrontendKind, NodeSettings
 from fairway.modes.nftables.identities import identities_of
+from fairway.modes.nftables.networks import source_networks
 from fairway.modes.nftables.program import Fragment
 from fairway.modes.nftables.rows import Counts, Row, Rows, rows
-from fairway.modes.nftables.ruleset import spans
 from fairway.modes.nftables.slots import Slots
 from fairway.modes.nftables.tables import (
     COMMENT_BYTES,
@@ -124,8 +124,8 @@ def _others(
     if frontend.kind is not FrontendKind.NODE_PORT and settings.takes_node_ports(frontend.address):
         yield Element("node-address-frontends", key)
     yield from _hairpin(key, slots)
-    for first, after, size in spans(frontend.source_ranges) if frontend.source_ranges else ():
-        yield Element("source-ranges", key + first.to_bytes(size, "big") + key + (after - 1).to_bytes(size, "big"))
+    for network in source_networks(frontend.source_ranges) if frontend.source_ranges else ():
+        yield Element("source-ranges", key + network)
 
 
 def _hairpin(key: bytes, slots: Iterable[Slots]) -> list[Element]:

@@ -272,13 +272,9 @@ class _Walk:
 
     def contains(self, declared: Set, key: bytes) -> Element | None:
         """The interval that holds an address."""
-        for element in self.program.intervals(self.family, declared.name, key):
+        for element in self.program.base[self.family].elements.get(declared.name, {}).values():
             first, after = element.key[: len(key)], element.key[len(key) :]
-            if declared.ranges:
-                # all fields but the last have one value; a range in the last compares as the whole key does
-                if first <= key <= after:
-                    return element
-            elif first <= key and (not after or key < after):
+            if first <= key and (not after or key < after):
                 return element
         return None
 

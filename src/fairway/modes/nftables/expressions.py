@@ -237,8 +237,8 @@ class _Listing:
                 start = f" offset {offset}" if offset else ""
                 said = f"jhash {self.at(source, words(length))} mod {modulus} seed 0x{seed:x}{start}"
                 self.load(into, said, 1)
-            case Bitwise(source, into, mask, _):
-                self.load(into, f"{self.at(source)} & {_value(mask)}", words(len(mask)))
+            case Bitwise(source, into, mask, xor):
+                self.load(into, _bits(self.at(source), mask, xor), words(len(mask)))
             case Lookup():
                 self.look_up(one)
             case _:
@@ -322,6 +322,13 @@ def interface_bytes(name: str) -> bytes:
 def interface_words(value: bytes) -> str:
     name = value.rstrip(b"\0").decode(errors="replace")
     return f'"{name}"' if len(value) == INTERFACE_BYTES else f'"{name}*"'
+
+
+def _bits(text: str, mask: bytes, xor: bytes) -> str:
+    """What is left of a value by a mask, or with all bits set that are not in it."""
+    shown = xor if any(xor) else mask
+    value = str(ipaddress.ip_address(shown)) if text.endswith("addr") else _value(shown)
+    return f"{text} {'|' if any(xor) else '&'} {value}"
 
 
 def _value(data: bytes) -> str:

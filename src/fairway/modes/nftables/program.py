@@ -232,12 +232,6 @@ class Program:
         fragment = self.fragment(family, name, key)
         return fragment.find(name, key) if fragment else None
 
-    def intervals(self, family: Family, name: str, key: bytes) -> Iterator[Element]:
-        """The elements of an interval set that may hold a key."""
-        yield from self.base[family].elements.get(name, {}).values()
-        fragment = self.fragment(family, name, key)
-        yield from (one for one in (fragment.elements if fragment else ()) if one.set == name)
-
     def fragment(self, family: Family, name: str, key: bytes) -> Fragment | None:
         """Whose element a key of a set is."""
         size = ADDRESS_BYTES[family]

@@ -25,6 +25,7 @@ from fairway.modes.nftables.ruleset import (
     REFUSE,
     THROW_AWAY,
     number_bytes,
+    pool_suffix,
 )
 from fairway.modes.nftables.tables import Element
 
@@ -125,7 +126,7 @@ def rows(frontend: Frontend) -> Rows:
 
 def suffix_of(first: int) -> str:
     """What the names of sets end with that are about the pool with this first slot."""
-    return "-local" if first == LOCAL else ""
+    return pool_suffix(first == LOCAL)
 
 
 def _forwards(action: Action) -> bool:

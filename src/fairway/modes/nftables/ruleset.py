@@ -2,7 +2,8 @@
 
     prerouting, output ──▶ services ──▶ dispatch ──vmap──▶ balance-3 ──▶ deliver: dnat to the slot that was drawn
                               │            │
-                              │            ├─▶ by-source ──▶ by-client ──▶ client-pod | client-node | client-outside
+                              │            ├─▶ affinity-60 ──▶ … ──▶ deliver-sticky (see `structure`)
+                              │            ├─▶ by-source: allowed? ──▶ by-client ──▶ client-pod | client-node | …
                               │            └─▶ refuse, drop
                               └─ for no frontend: node ports, pings, other ports of a cluster IP, unused cluster IPs
 
@@ -14,7 +15,6 @@ first frontend with that number of backends appears. That is the only change of 
 
 from __future__ import annotations
 
-import ipaddress
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -24,17 +24,15 @@ from fairway.model.hashing import SEED
 from fairway.model.view import Client, NodeSettings
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.expressions import Expression, Jump, Lookup, Verdict
+from fairway.modes.nftables.networks import SOURCE_LENGTHS, spans
+from fairway.modes.nftables.sets import sets_of
 from fairway.modes.nftables.tables import (
     ADDRESS_BYTES,
-    IDENTITY,
-    NUMBER,
-    VERDICT_DATA,
     Chain,
     Element,
     Family,
     Hook,
     Rule,
-    Set,
     Table,
     address_bytes,
 )
@@ -57,8 +55,6 @@ AFFINITY_LOCAL, AFFINITY_NODE_PORT = 100_000, 200_000
 """Added to that when the backends are those on this node; when the frontend is a node port."""
 DRAW = 7_000_000
 """Added to a number of backends, for the chain that draws one and lets the caller deliver. No frontend says it."""
-REMEMBERED = 131_072
-"""Clients and frontends that the affinity of one family remembers at a time; the kernel allots 2 MiB for them."""
 
 ACTIONS = ("actions", "client-actions")
 _DNAT, _SNAT = -100, 100
@@ -77,67 +73,23 @@ def number_bytes(number: int) -> bytes:
     return number.to_bytes(4, sys.byteorder)
 
 
+def pool_suffix(local: bool) -> str:
+    """What the names of chains and sets end with that are about the backends on this node only."""
+    return "-local" if local else ""
+
+
+def node_port_suffix(node_port: bool) -> str:
+    """What names of chains end with whose frontends are on any address."""
+    return "-node-port" if node_port else ""
+
+
 def _table(family: Family, settings: NodeSettings) -> Table:
     chains = _Chains(Words(family), settings).all()
-    sets = _sets(family, settings.count_connections)
+    sets = sets_of(family, settings.count_connections)
     elements: dict[str, dict[bytes, Element]] = {one.name: {} for one in sets}
     for element in (*_constant_elements(), *_settings_elements(family, settings)):
         elements[element.set][element.key] = element
     return Table(family, {one.name: one for one in chains}, {one.name: one for one in sets}, elements)
-
-
-def _sets(family: Family, counted: bool) -> tuple[Set, ...]:
-    source, destination = f"{family} saddr", f"{family} daddr"
-    frontend = (destination, "meta l4proto", "th dport")
-    number = (NUMBER,)
-    return (
-        Set(
-            "frontends",
-            frontend,
-            number,
-            comment="frontend : number of backends (+1000000: of this node), or what else actions says",
-            counted=counted,
-        ),
-        *(Set(f"frontends-{c}", frontend, number, comment=f"the same, for clients: {c}") for c in Client),
-        Set("slots", (*frontend, NUMBER), (destination, "th dport"), comment="frontend . number drawn : backend"),
-        *_affinity_sets(frontend, source, (destination, "th dport")),
-        Set("actions", number, VERDICT_DATA, comment="what a number in frontends means"),
-        # a map of its own: with one for both, by-client could lead to itself, and the kernel refuses loops
-        Set("client-actions", number, VERDICT_DATA, comment="what a number in frontends-pod, -node, -outside means"),
-        Set("cluster-ips", (destination,), comment="ports of these that are no frontend are refused"),
-        Set("pinged", (destination,), comment="load balancers: this node answers pings of these and of cluster-ips"),
-        Set("service-networks", (destination,), interval=True, comment="other addresses in these are dropped"),
-        Set("pod-networks", (source,), interval=True, comment="clients here are pods"),
-        Set("node-addresses", (source,), comment="clients here are this node"),
-        Set("node-port-addresses", (destination,), comment="these take node ports, whose frontends are on any address"),
-        Set("node-address-frontends", frontend, comment="frontends on an address that takes node ports too"),
-        *(
-            Set(f"masquerade-{c}", frontend, comment=f"frontends whose backends must not see the client's address: {c}")
-            for c in Client
-        ),
-        Set("hairpin", (*frontend, source, destination), comment="backends that may reach themselves"),
-        Set("source-ranges", (*frontend, source), interval=True, comment="who may use frontends that say who may"),
-    )
-
-
-def _affinity_sets(frontend: tuple[str, ...], source: str, backend: tuple[str, ...]) -> Iterable[Set]:
-    yield Set(
-        "affinity",
-        (*frontend, source),
-        (IDENTITY,),
-        comment="frontend . client : the backend it had, filled in by packets",
-        capacity=REMEMBERED,
-    )
-    yield Set(
-        "sticky-slots", (*frontend, NUMBER), (IDENTITY,), comment="frontend . number drawn : a backend's identity"
-    )
-    for pool, whose in (("", "backends"), ("-local", "backends of this node")):
-        yield Set(f"sticky-counts{pool}", frontend, (NUMBER,), comment=f"frontend with affinity : number of {whose}")
-        known = (*frontend, IDENTITY)
-        yield Set(
-            f"sticky-backends{pool}", known, backend, comment=f"frontend . identity : {whose}, those there are now"
-        )
-    yield Set("draws", (NUMBER,), VERDICT_DATA, comment="who draws one of so many")
 
 
 def _constant_elements() -> Iterable[Element]:
@@ -170,24 +122,6 @@ def _intervals(name: str, networks: tuple[str, ...]) -> Iterable[Element]:
         yield Element(name, first.to_bytes(size, "big") + end)
 
 
-def spans(networks: Iterable[str]) -> list[tuple[int, int, int]]:
-    """Networks as intervals that neither overlap nor touch, as the kernel wants them: first, after, bytes."""
-    found = sorted(
-        (int(n.network_address), int(n.broadcast_address) + 1, n.max_prefixlen // 8) for n in map(_network, networks)
-    )
-    merged: list[tuple[int, int, int]] = []
-    for first, after, size in found:
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], after), size)
-        else:
-            merged.append((first, after, size))
-    return merged
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
-
-
 class Words:
     """The keys of one family: expressions that load them into registers from 0 on."""
 
@@ -197,6 +131,8 @@ class Words:
         self.size = size
         self.address_end = size // 4
         self.frontend_end = self.address_end + 2
+        self.lengths = range(SOURCE_LENGTHS, size * 8 + 1, SOURCE_LENGTHS)
+        """Those of networks in `source-ranges`."""
         self.saddr, self.daddr = (12, 16) if family == "ip" else (8, 24)
 
     def source(self, into: int = 0) -> Expression:
@@ -212,6 +148,19 @@ class Words:
         spare = 12  # the last registers; no key is that long
         places = e.Hash(spare, self.size, modulus - HASHED, SEED, first, self.frontend_end)
         return self.source(spare), places
+
+    def network(self, length: int) -> tuple[Expression, ...]:
+        """Behind a frontend: the first and the last address of the network of that length that the source is in."""
+        first, last = self.frontend_end, self.frontend_end + self.address_end
+        host = (1 << self.size * 8 - length) - 1
+        if not host:
+            return self.source(first), self.source(last)
+        rest = host.to_bytes(self.size, "big")
+        mask = bytes(255 ^ one for one in rest)
+        return (
+            *(self.source(first), e.Bitwise(first, first, mask, bytes(self.size))),
+            *(self.source(last), e.Bitwise(last, last, mask, rest)),
+        )
 
     def original_destination(self) -> Expression:
         return e.Conntrack(e.CT_DST_IP if self.family == "ip" else e.CT_DST_IP6, 0, original=True)
@@ -231,6 +180,10 @@ class Words:
 
     def node_port(self) -> tuple[Expression, ...]:
         return self.destination(), self.any_address(), *self.port()
+
+    def client(self, *, node_port: bool) -> tuple[Expression, ...]:
+        """Who connects to what."""
+        return *(self.node_port() if node_port else self.frontend()), self.source(self.frontend_end)
 
     def original_frontend(self) -> tuple[Expression, ...]:
         return self.original_destination(), *self.original_port()
@@ -266,10 +219,12 @@ class _Chains:
         yield self.services()
         yield dispatch("dispatch", "actions")
         yield self.by_source()
+        yield self.allowed()
         yield self.by_client()
         yield from (self.client(client) for client in Client)
         yield dispatch("dispatch-client", "client-actions")
         yield self.deliver()
+        yield from self.sticky()
         yield self.refuse()
         if self.answers_ping:
             yield self.ping()
@@ -326,18 +281,50 @@ class _Chains:
         frontends = (words.frontend(), words.node_port())
         return Chain("deliver", tuple(Rule((*one, *words.deliver("slots")), told) for one in frontends))
 
+    def sticky(self) -> Iterable[Chain]:
+        """What session affinity needs of maps that grow with the cluster, whatever its seconds (see `structure`)."""
+        words = self.words
+        keys = words.frontend(), words.node_port()
+        told = "the priority is read before it is set"
+        for local in (False, True):
+            pool = pool_suffix(local)
+            counts = (Rule((*one, *_number_from(f"sticky-counts{pool}", "dispatch-draw"))) for one in keys)
+            yield Chain(f"choose{pool}", tuple(counts))
+            for node_port, key in enumerate(keys):
+                rule = Rule((*key, *words.deliver(f"sticky-backends{pool}")), told)
+                yield Chain(f"deliver-sticky{pool}{node_port_suffix(bool(node_port))}", (rule,))
+        yield dispatch("dispatch-draw", "draws")
+        drawn = (
+            e.Meta(e.META_PRIORITY, words.frontend_end),
+            Lookup("sticky-slots", 0, 0),
+            e.SetMeta(e.META_PRIORITY, 0),
+            Verdict(Jump(e.RETURN)),
+        )
+        yield Chain("identify", tuple(Rule((*one, *drawn)) for one in keys))
+
     def refuse(self) -> Chain:
         """TCP by a reset: ICMP errors are limited to one a second and peer, and to TCP over IPv6 only a hint."""
         tcp = (e.Meta(e.META_L4PROTO, 0), e.Compare(0, bytes((e.TCP,))), e.Reject(None))
         return Chain("refuse", (Rule(tcp), Rule((e.Reject(e.PORT_UNREACHABLE[self.words.family]),))))
 
     def by_source(self) -> Chain:
-        words = self.words
-        allowed = (*words.frontend(), words.source(words.frontend_end), Lookup("source-ranges", 0))
         return Chain(
             "by-source",
-            (Rule((*allowed, Verdict(Jump(e.GOTO, "by-client")))), Rule((Verdict(Jump(e.DROP)),))),
+            (Rule((Verdict(Jump(e.JUMP, "allowed")),)), Rule((Verdict(Jump(e.GOTO, "by-client")),))),
         )
+
+    def allowed(self) -> Chain:
+        """Goes on for clients in one of the frontend's networks, which are looked for by each length that one can have.
+
+        As data without an order (the kernel's own sets of ranges are copied as a whole for each change).
+        """
+        words = self.words
+        return Chain("allowed", (*map(self.allowed_by, words.lengths), Rule((Verdict(Jump(e.DROP)),))))
+
+    def allowed_by(self, length: int) -> Rule:
+        words = self.words
+        network = words.network(length)
+        return Rule((*words.frontend(), *network, Lookup("source-ranges", 0), Verdict(Jump(e.RETURN))))
 
     def by_client(self) -> Chain:
         # No incoming interface: the node itself sends it, whatever its source address.

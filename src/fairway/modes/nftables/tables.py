@@ -59,11 +59,6 @@ class Set(NamedTuple):
     def key_words(self) -> int:
         return sum(words(_FIELD_BYTES.get(name, 4)) for name in self.key)
 
-    @property
-    def ranges(self) -> bool:
-        """Whether the elements are ranges in every field of a concatenation."""
-        return self.interval and len(self.key) > 1
-
     def declaration(self) -> list[str]:
         types = " . ".join(self.key)
         if self.data is not None:
@@ -118,7 +113,7 @@ class Element(msgspec.Struct, frozen=True, gc=False):
     """One element of a set or map, in the kernel's bytes.
 
     The key of an interval is its first address and the first one after it, one behind the other; when nothing comes
-    after it, the second is missing. The key of a range is its first and its last key.
+    after it, the second is missing.
     """
 
     set: str
@@ -237,26 +232,11 @@ def printed_element(declared: Set, element: Element) -> str:
 
 
 def _printed_key(declared: Set, key: bytes) -> str:
-    if declared.ranges:
-        return _range(declared.key, key)
     if declared.interval:
         size = field_bytes(declared.key[0])
         after = int.from_bytes(key[size:], "big") if len(key) > size else 1 << size * 8
         return _interval(int.from_bytes(key[:size], "big"), after, size)
     return printed(declared.key, key)
-
-
-def _range(fields: tuple[str, ...], key: bytes) -> str:
-    """The key of a range: fields that have one value only as such, addresses as network or from-to."""
-    found, position, half = [], 0, len(key) // 2
-    for name in fields:
-        size = field_bytes(name)
-        first, last = key[position : position + size], key[half + position : half + position + size]
-        after = int.from_bytes(last, "big") + 1
-        alone = first == last
-        found.append(_printed_field(name, first) if alone else _interval(int.from_bytes(first, "big"), after, size))
-        position += words(size) * 4
-    return " . ".join(found)
 
 
 def _interval(first: int, after: int, size: int) -> str:
