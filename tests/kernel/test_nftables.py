@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import IPv6Address
-
 import errno
 import os
 import re
 import select
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 import pytest
 
