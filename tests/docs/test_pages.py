@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -145,6 +146,25 @@ def test_code_names_decisions_that_exist() -> None:
     for source in ROOT.glob("src/**/*.py"):
         for number in re.findall(r"docs/adr/(\d{4})", source.read_text()):
             assert list((ROOT / "docs" / "adr").glob(f"{number}-*.md")), f"{source}: there is no decision {number}"
+
+
+def test_the_architecture_has_the_layers_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one["type"] == "layers")
+    rows = re.findall(r"^\| (`[a-z`, ]+) \|", (ROOT / "docs/explain/architecture.md").read_text(), re.MULTILINE)
+    told = [re.findall(r"`(\w+)`", row) for row in rows]
+    assert told == [re.findall(r"fairway\.(\w+)", layer) for layer in layers]
+    packages = {one.parent.name for one in (ROOT / "src" / "fairway").glob("*/__init__.py")}
+    assert {name for row in told for name in row} == packages
+
+
+@pytest.mark.parametrize(
+    "page", [one for one in PAGES if one.is_relative_to(ROOT / "src")], ids=lambda one: one.parent.name
+)
+def test_files_that_a_packages_readme_names_are_there(page: Path) -> None:
+    places = page.parent, ROOT / "src" / "fairway", ROOT
+    for name in re.findall(r"`([\w/]+\.py)`", page.read_text()):
+        assert any((place / name).is_file() for place in places), name
 
 
 def test_the_chinese_readme_has_the_same_structure() -> None:

@@ -1,1 +1,1 @@
-"""Clocks, merging queues and retries: what every long-running part needs."""
+"""Clocks, merging queues, retries, and when to look for garbage: what every long-running part needs."""
