@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fairway.kernel import nftables_codec as codec
-from fairway.kernel.nfnetlink import BODY
 from fairway.kernel.nftables_expressions import register, word_of
 from fairway.model.view import NodeSettings
 from fairway.modes.nftables import expressions as e
 from fairway.modes.nftables.ruleset import AFFINITY, DRAW, base
 from fairway.modes.nftables.structure import structure
-from fairway.modes.nftables.tables import FAMILIES, Chain, Element, Family, Hook, Rule, Set
+from fairway.modes.nftables.tables import FAMILIES, Chain, Family, Hook, Rule, Set
 
 TABLES = base(
     NodeSettings(
@@ -66,49 +65,3 @@ def test_what_we_never_write_is_kept_as_unknown() -> None:
 def test_registers_have_the_kernels_numbers(word: int, kernel: int) -> None:
     assert register(word) == kernel
     assert word_of(kernel.to_bytes(4, "big")) == word
-
-
-ELEMENTS = [
-    pytest.param("frontends", Element("frontends", bytes(range(12)), b"\3\0\0\0", "shop/web:http"), id="comment"),
-    pytest.param("slots", Element("slots", bytes(range(16)), bytes(range(8))), id="data"),
-    pytest.param("actions", Element("actions", b"\3\0\0\0", e.Jump(e.GOTO, "balance-3")), id="jump"),
-    pytest.param("actions", Element("actions", b"\0\0\0\0", e.Jump(e.DROP)), id="drop"),
-    pytest.param("cluster-ips", Element("cluster-ips", b"\x0a\x60\0\7"), id="no data"),
-    pytest.param("source-ranges", Element("source-ranges", bytes(range(20))), id="five fields"),
-]
-
-
-@pytest.mark.parametrize("name, element", ELEMENTS)
-def test_an_element_is_read_as_it_was_written(name: str, element: Element) -> None:
-    declared = TABLES["ip"].sets[name]
-    (request,) = codec.new_elements("ip", "fairway", declared, [element])
-    assert codec.read_elements(request.body) == ("fairway", name, [(element, False)])
-
-
-def test_intervals_are_joined_whatever_their_order() -> None:
-    networks = [Element("pod-networks", b"\x0a\0\0\0\x0b\0\0\0"), Element("pod-networks", b"\xff\0\0\0")]
-    (request,) = codec.new_elements("ip", "fairway", TABLES["ip"].sets["pod-networks"], networks)
-    read = codec.read_elements(request.body)[2]
-    assert list(codec.join_intervals(reversed(read))) == networks
-
-
-def test_many_elements_are_split_into_messages_that_fit() -> None:
-    declared = TABLES["ip"].sets["slots"]
-    elements = [Element("slots", number.to_bytes(16, "big"), bytes(8)) for number in range(5000)]
-    requests = list(codec.new_elements("ip", "fairway", declared, elements))
-    assert len(requests) > 1
-    assert all(BODY + len(one.body) < 65536 for one in requests)
-    assert [one for request in requests for one, _ in codec.read_elements(request.body)[2]] == elements
-
-
-def test_no_elements_are_no_messages() -> None:
-    assert not list(codec.new_elements("ip", "fairway", TABLES["ip"].sets["slots"], []))
-
-
-def test_a_pointer_into_a_message_names_the_element() -> None:
-    declared = TABLES["ip"].sets["cluster-ips"]
-    elements = [Element("cluster-ips", bytes((10, 96, 0, n))) for n in range(4)]
-    (request,) = codec.new_elements("ip", "fairway", declared, elements)
-    assert request.pointer is not None
-    assert request.pointer(request.body, request.body.index(bytes((10, 96, 0, 2)))) == "{ 10.96.0.2 }"
-    assert request.pointer(request.body, None) == "{ 4 elements }"

@@ -16,6 +16,14 @@ from typing import NamedTuple, Protocol
 from fairway.kernel import nftables_codec as codec
 from fairway.kernel.attributes import attributes, number, string, text
 from fairway.kernel.nfnetlink import F_CREATE, Interrupted, KernelRefused, Netfilter, Refusal, Reply, Request
+from fairway.kernel.nftables_elements import (
+    delete_elements,
+    join_intervals,
+    new_elements,
+    read_counters,
+    read_elements,
+    read_plain_elements,
+)
 from fairway.kernel.sockets import holder
 from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import FAMILIES, TABLE, Chain, Element, Family, Rule, Set, Table
@@ -176,7 +184,7 @@ class Nftables:
         which = text(1, self.table) + text(2, name)
         asked = codec.request(codec.GET_ELEMENTS, family, which, f"list set {family} {self.table} {name}")
         try:
-            return [one.key for reply in self._netlink.dump(asked) for one in codec.read_plain_elements(reply.body)]
+            return [one.key for reply in self._netlink.dump(asked) for one in read_plain_elements(reply.body)]
         except KernelRefused as refused:
             if refused.code == errno.ENOENT:
                 return []
@@ -226,8 +234,8 @@ class Nftables:
             return ()  # what packets remember is theirs: nobody compares it with anything
         bodies = self._element_bodies(family, declared.name)
         if declared.interval:
-            return codec.join_intervals(one for body in bodies for one in codec.read_elements(body)[2])
-        return (one for body in bodies for one in codec.read_plain_elements(body))
+            return join_intervals(one for body in bodies for one in read_elements(body)[2])
+        return (one for body in bodies for one in read_plain_elements(body))
 
     def _element_bodies(self, family: Family, name: str) -> Iterator[bytes]:
         which = text(1, self.table) + text(2, name)
@@ -258,7 +266,7 @@ class Nftables:
                     continue
                 raise
             for reply in replies:
-                yield from ((family, key, packets) for key, packets in codec.read_counters(reply.body))
+                yield from ((family, key, packets) for key, packets in read_counters(reply.body))
 
     def _list(self, kind: int, family: Family, what: str) -> Iterator[bytes]:
         asked = codec.request(kind, family, text(1, self.table), f"list {what} of table {family} {self.table}")
@@ -276,9 +284,9 @@ def requests(plan: c.Plan) -> list[Request]:
     identity = 0
     for command in plan.commands:
         if type(command) is c.DeleteElements:
-            found += codec.delete_elements(*command)
+            found += delete_elements(*command)
         elif type(command) is c.AddElements:
-            found += codec.new_elements(*command)
+            found += new_elements(*command)
         elif type(command) is c.AddSet:
             identity += 1
             found.append(codec.new_set(*command, identity))
