@@ -17,7 +17,8 @@ from fairway.kernel.command import CommandFailed, run
 from fairway.kernel.features import nftables_features
 from fairway.kernel.namespaces import NetworkNamespace
 from fairway.kernel.nfnetlink import KernelRefused
-from fairway.kernel.nftables import Intrusion, Nftables, Watcher
+from fairway.kernel.nftables import Nftables
+from fairway.kernel.nftables_watcher import Intrusion, Watcher
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.modes.nftables import NftablesMode, Program
 from fairway.modes.nftables import commands as c

@@ -15,8 +15,9 @@ from typing import Protocol
 
 from fairway.kernel.attributes import attributes, string
 from fairway.kernel.nfnetlink import Reply
-from fairway.kernel.nftables import Generation, Nftables, Watcher
+from fairway.kernel.nftables import Generation, Nftables
 from fairway.kernel.nftables_codec import DELETE_CHAIN, DELETE_RULE, DELETE_TABLE, NEW_CHAIN, NEW_RULE
+from fairway.kernel.nftables_watcher import Watcher
 from fairway.kernel.rounds import Rounds
 from fairway.kernel.xtables import Tools
 from fairway.modes.iptables.names import is_ours

@@ -10,7 +10,8 @@ from typing import TypeVar
 from fairway.kernel.contract import ApplyFailed, Chains, Figure, Opened, Ownership, Unsuitable
 from fairway.kernel.features import nftables_features
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
-from fairway.kernel.nftables import Nftables, Watcher
+from fairway.kernel.nftables import Nftables
+from fairway.kernel.nftables_watcher import Watcher
 from fairway.kernel.sockets import holder
 from fairway.model.view import FrontendKey
 from fairway.modes.nftables import NftablesMode, Plan, Program
