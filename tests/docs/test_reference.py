@@ -43,7 +43,7 @@ def test_every_reason_is_explained() -> None:
 
 def reasons() -> Iterator[str]:
     """Every text that the model gives as a reason, read from its source; a part that varies is called POLICY."""
-    for name in ("resolve.py", "decide.py"):
+    for name in ("resolve.py", "policies.py", "decide.py"):
         tree = ast.parse((ROOT / "src" / "fairway" / "model" / name).read_text())
         for node in ast.walk(tree):
             match node:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 
@@ -29,6 +28,7 @@ from fairway.model.candidates import NOBODY
 from fairway.model.endpoints import Endpoints, PortAt
 from fairway.model.limits import LONGEST_AFFINITY, MOST_FRONTENDS, is_port, ports_with_room, usable
 from fairway.model.packet import ICMP
+from fairway.model.policies import NOBODY_BEHIND, Actions, at_cluster_ip, elsewhere, through_relay
 from fairway.model.relaying import RELAYED, relaying
 from fairway.model.topology import Candidates, any_here, any_usable, cluster_pool, local_pool
 from fairway.model.view import (
@@ -37,7 +37,6 @@ from fairway.model.view import (
     Action,
     ActionKind,
     Backend,
-    Client,
     Frontend,
     FrontendKey,
     FrontendKind,
@@ -145,9 +144,6 @@ def _addresses(service: Service) -> dict[str, str]:
     return {family: found[family] for family in FAMILIES if family in found} if len(found) > 1 else found
 
 
-_CLIENTS = (Client.POD, Client.NODE, Client.OUTSIDE)
-
-
 class _Filling:
     """What is behind the frontends of one Service: its pools, and what its clients get."""
 
@@ -165,24 +161,24 @@ class _Filling:
         """The frontend with what is behind it now; the same object if that is what is there."""
         at = _port_of(frontend)
         behind = NOBODY if at.in_slices in self._roomless else self._endpoints.at(at, self._settings)
-        row = self._row(frontend, at.family, behind)
-        cluster = self._pool(at, Pool.CLUSTER, behind) if row.uses_cluster else ()
-        local = self._pool(at, Pool.LOCAL, behind) if row.uses_local else ()
+        now = self._actions(frontend, at.family, behind)
+        cluster = self._pool(at, Pool.CLUSTER, behind) if now.uses_cluster else ()
+        local = self._pool(at, Pool.LOCAL, behind) if now.uses_local else ()
         before = frontend.cluster, frontend.local, frontend.pod, frontend.node, frontend.outside
-        if all(map(operator.is_, before, (cluster, local, row.pod, row.node, row.outside))):
+        if all(map(operator.is_, before, (cluster, local, now.pod, now.node, now.outside))):
             return frontend
         return msgspec.structs.replace(
-            frontend, cluster=cluster, local=local, pod=row.pod, node=row.node, outside=row.outside
+            frontend, cluster=cluster, local=local, pod=now.pod, node=now.node, outside=now.outside
         )
 
-    def _row(self, frontend: Frontend, family: str, behind: Candidates) -> _Row:
+    def _actions(self, frontend: Frontend, family: str, behind: Candidates) -> Actions:
         there, settings = (any_usable(behind), any_here(behind)), self._settings
         detects = settings.detects_pods(family)
         if frontend.kind is FrontendKind.CLUSTER_IP:
-            row = _internal(*there, self._internal_local, settings.masquerade_all, detects)
+            found = at_cluster_ip(*there, self._internal_local, settings.masquerade_all, detects)
         else:
-            row = _external(*there, self._external_local, detects)
-        return _of_relay(row) if frontend.relaying else row
+            found = elsewhere(*there, self._external_local, detects)
+        return through_relay(found) if frontend.relaying else found
 
     def _pool(self, at: PortAt, pool: Pool, behind: Candidates) -> Sequence[Backend]:
         """Frontends of one port share it."""
@@ -238,9 +234,9 @@ class _PortFrontends:
             service=self.name,
             port_name=self.port.name,
             field=cause,
-            pod=_NOBODY_BEHIND,
-            node=_NOBODY_BEHIND,
-            outside=_NOBODY_BEHIND,
+            pod=NOBODY_BEHIND,
+            node=NOBODY_BEHIND,
+            outside=NOBODY_BEHIND,
             affinity_seconds=_affinity_seconds(self.service),
             balancing=self.service.metadata.annotation(BALANCING_ANNOTATION, ROUND_ROBIN if relay else RANDOM),
             scheduler=self.service.metadata.annotation(SCHEDULER_ANNOTATION),
@@ -274,75 +270,6 @@ class _PortFrontends:
         if any(contains(found, one) for one in of_family(self.settings.addresses, self.family)):
             found += (f"{address}/{32 if self.family == IPv4 else 128}",)
         return found
-
-
-class _Row(NamedTuple):
-    """What the three kinds of clients get, and whose pools that takes. There are few, which all frontends share."""
-
-    pod: Action
-    node: Action
-    outside: Action
-    uses_cluster: bool
-    uses_local: bool
-
-    @classmethod
-    def of(cls, actions: Sequence[Action]) -> _Row:
-        """Of each `Client`, in order."""
-        pod, node, outside = actions
-        pools = {one.pool for one in actions if one.kind is ActionKind.FORWARD}
-        return cls(pod, node, outside, Pool.CLUSTER in pools, Pool.LOCAL in pools)
-
-
-_NOBODY_BEHIND = Action(kind=ActionKind.REJECT, because="no ready endpoint")
-
-
-class _Forward(NamedTuple):
-    """To a pool if anybody is in it; otherwise what the reference's section 1.C says about its emptiness."""
-
-    usable: bool
-    """Whether anybody at all may be used."""
-    here: bool
-    """Whether anybody on this node may be."""
-
-    def to(self, pool: Pool, masquerade: bool, policy: str) -> Action:
-        if not self.usable:
-            return _NOBODY_BEHIND
-        if pool is Pool.LOCAL and not self.here:
-            return Action(kind=ActionKind.DROP, because=f"{policy}: no ready endpoint on this node")
-        return Action(kind=ActionKind.FORWARD, pool=pool, masquerade=masquerade, because=policy)
-
-
-@lru_cache(maxsize=256)
-def _internal(usable: bool, here: bool, is_local: bool, masquerade_all: bool, detects: bool) -> _Row:
-    """At the cluster IP. ``is_local`` is the policy; ``detects`` whether pods can be told from other clients."""
-    forward, pool = _Forward(usable, here), Pool.LOCAL if is_local else Pool.CLUSTER
-    policy = "internalTrafficPolicy=Local" if is_local else "internalTrafficPolicy=Cluster"
-    seen = {client: masquerade_all or (detects and client is not Client.POD) for client in _CLIENTS}
-    return _Row.of([forward.to(pool, masquerade, policy) for masquerade in seen.values()])
-
-
-@lru_cache(maxsize=256)
-def _external(usable: bool, here: bool, is_local: bool, detects: bool) -> _Row:
-    """At all other addresses."""
-    forward = _Forward(usable, here)
-    if not is_local:
-        return _Row.of([forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Cluster")] * 3)
-    outside = forward.to(Pool.LOCAL, False, "externalTrafficPolicy=Local, from outside")
-    # Pods and the node itself are answered as if their packet had gone out to the balancer and come back, so the
-    # policy, which is about keeping an outside client's address, does not bind them (reference, section 1.C).
-    node = forward.to(Pool.CLUSTER, True, "externalTrafficPolicy=Local, from the node itself")
-    pod = forward.to(Pool.CLUSTER, False, "externalTrafficPolicy=Local, from a pod") if detects else outside
-    return _Row.of([pod, node, outside])
-
-
-@lru_cache(maxsize=256)
-def _of_relay(row: _Row) -> _Row:
-    """Whoever is relayed is a client of the relay, and the backend's client is this node."""
-    return _Row.of([_as_node(one) for one in row[:3]])
-
-
-def _as_node(action: Action) -> Action:
-    return msgspec.structs.replace(action, masquerade=True) if action.kind is ActionKind.FORWARD else action
 
 
 def cuts_connections(service: Service, settings: NodeSettings) -> bool:
