@@ -418,6 +418,12 @@ WRONG: list[tuple[str, Document, str, str]] = [
         "for any letters), an address, a network or node/NAME, and a weight from 0 to 100",
     ),
     (
+        "stale connections",
+        service({"annotations": {"fairway.dev/stale-connections": "slice"}}),
+        "metadata.annotations[fairway.dev/stale-connections]",
+        'Unsupported value: "slice": supported values: "keep", "cut"',
+    ),
+    (
         "two topologies",
         service({"annotations": {TOPOLOGY + "mode": "Auto", TOPOLOGY + "aware-hints": "disabled"}}),
         f"metadata.annotations[{TOPOLOGY}mode]",

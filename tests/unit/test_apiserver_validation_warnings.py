@@ -52,6 +52,14 @@ def service(**spec: Any) -> Document:
             "metadata.annotations[service.kubernetes.io/topology-aware-hints]: deprecated since v1.27",
         ),
         ({"kind": "EndpointSlice", "addressType": "FQDN"}, "addressType: FQDN endpoints are deprecated"),
+        (
+            service() | {"metadata": {"annotations": {"fairway.dev/wieghts": "web-*=2"}}},
+            "metadata.annotations[fairway.dev/wieghts]: means nothing to Fairway here; did you mean fairway.dev/wei",
+        ),
+        (
+            {"kind": "EndpointSlice", "metadata": {"annotations": {"fairway.dev/weights": "2"}}, "addressType": "IPv4"},
+            "metadata.annotations[fairway.dev/weights]: means nothing to Fairway here; did you mean fairway.dev/we",
+        ),
     ],
 )
 @pytest.mark.reference("5.2 warnings")

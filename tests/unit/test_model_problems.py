@@ -131,6 +131,18 @@ def test_annotations_that_mean_nothing_are_told() -> None:
     )
 
 
+def test_an_annotation_of_ours_that_nobody_knows_is_told_with_the_one_that_was_meant() -> None:
+    one = service({"fairway.dev/wieghts": "web-*=2", "fairway.dev/colour": "red", "lab.fairway.dev/silent": "true"})
+    assert told(one) == [
+        "metadata.annotations[fairway.dev/colour]: means nothing to Fairway here",
+        "metadata.annotations[fairway.dev/wieghts]: means nothing to Fairway here; did you mean fairway.dev/weights?",
+    ]
+    (problem,) = slice_problems(WEB, slice_("10.0.0.1", annotations={"fairway.dev/weights": "2"}))
+    assert str(problem).endswith(
+        "metadata.annotations[fairway.dev/weights]: means nothing to Fairway here; did you mean fairway.dev/weight?"
+    )
+
+
 def test_who_is_not_ours_has_no_problems() -> None:
     assert told(service(type="ExternalName", externalIPs=["nonsense"])) == []
     assert told(service(clusterIP="None", externalIPs=["nonsense"])) == []

@@ -99,7 +99,8 @@ def _follow(journey: Journey, cluster: Cluster, lab: Network, times: int) -> Fol
 
 def _words(followed: Followed) -> str:
     counts = ", ".join(f"{who} {count}" for who, count in followed.counts.items())
-    seen = f"; the backends saw {', '.join(sorted(followed.seen))}" if followed.seen else ""
+    saw = ", ".join(sorted(filter(None, followed.seen)))  # a ping says nothing of its sender
+    seen = f"; the backends saw {saw}" if saw else ""
     lines = [f"{sum(followed.counts.values())} real connections: {counts}{seen}"]
     verdict = (
         "  as predicted"

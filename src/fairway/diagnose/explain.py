@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.journey import Hop, Journey, after_pass, frontend_words
+from fairway.diagnose.remarks import remarks
 from fairway.model.decide import client_of
 from fairway.model.packet import ICMP, Choice, Step, Verdict
 from fairway.model.view import Client, Frontend
@@ -70,7 +71,7 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         count = len(outcome.choices)
         relayed = outcome.frontend is not None and hop.view.frontends[outcome.frontend].relaying is not None
         drawn = "chosen by the relay" if relayed else "drawn at random"
-        how = "its only backend" if count == 1 else f"one of {count} backends, {drawn}"
+        how = _picked(journey) or ("its only backend" if count == 1 else f"one of {count} backends, {drawn}")
         yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
         assert outcome.frontend is not None
@@ -85,7 +86,21 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         yield f"not for a Service ({outcome.because}): {after_pass(cluster, hop.trace.packet)}"
     else:
         yield f"{_ENDS[outcome.verdict]}: {outcome.because}"
+    yield from remarks(hop, cluster)
     yield from (f"not served as it is written: {one}" for one in problems(journey, cluster))
+
+
+def _picked(journey: Journey) -> str:
+    """How many there are to choose from, where the client's address chooses."""
+    hop = journey.hops[-1]
+    assert hop.outcome.frontend is not None
+    frontend = hop.view.frontends[hop.outcome.frontend]
+    pool = frontend.pool(frontend.action(client_of(hop.trace.packet, hop.view.settings)).pool)
+    return (
+        f"the one of {len(pool)} backends that the client's address picks"
+        if len(pool) > len(hop.outcome.choices)
+        else ""
+    )
 
 
 def problems(journey: Journey, cluster: Cluster) -> list[str]:

@@ -6,7 +6,8 @@ Service shop/web, EndpointSlice web-x2b: endpoints[3].addresses[0]: '::1' is no 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from fairway.model.address import IPv4, canonical, canonical_network, family_of
 from fairway.model.endpoints import Endpoints
@@ -22,13 +23,15 @@ from fairway.model.limits import (
 from fairway.model.relaying import mistakes
 from fairway.model.view import BALANCINGS, RANDOM, Frontend, Key, Struct
 from fairway.model.weights import parse, slice_weight
-from fairway.objects.endpointslice import WEIGHT_ANNOTATION, EndpointSlice
+from fairway.objects.endpointslice import SLICE_ANNOTATIONS, WEIGHT_ANNOTATION, EndpointSlice
 from fairway.objects.service import (
     BALANCING_ANNOTATION,
     HEADLESS_LABEL,
     MOST_WEIGHT,
+    OWN_ANNOTATIONS,
     PROTOCOLS,
     PROXY_NAME_LABEL,
+    SERVICE_ANNOTATIONS,
     STALE_CONNECTIONS,
     STALE_CONNECTIONS_ANNOTATION,
     WEIGHTS_ANNOTATION,
@@ -77,7 +80,7 @@ def slice_problems(service: Key, slice_: EndpointSlice, sound: EndpointSlice | N
         known = set(map(id, sound.endpoints or ()))
     else:
         known = set()
-    found = _some((*_slice_ports(slice_), *_endpoints(slice_, known), *_slice_weight(slice_)))
+    found = _some((*_slice_ports(slice_), *_endpoints(slice_, known), *_slice_annotations(slice_)))
     name = slice_.metadata.name
     return tuple(Problem(service=service, slice=name, field=field, message=message) for field, message in found)
 
@@ -182,6 +185,16 @@ def _annotations(service: Service) -> Iterator[_Found]:
     if stale and stale not in STALE_CONNECTIONS:
         allowed = " or ".join(STALE_CONNECTIONS)
         yield f"metadata.annotations[{STALE_CONNECTIONS_ANNOTATION}]", f"{_shown(stale)} must be {allowed}"
+    yield from unknown_annotations(meta.annotations or (), SERVICE_ANNOTATIONS)
+
+
+def unknown_annotations(annotations: Iterable[str], known: Sequence[str]) -> Iterator[_Found]:
+    """Those of ours that mean nothing where they are written, with one that does: most are slips of the pen."""
+    for name in sorted(annotations):
+        if name.startswith(OWN_ANNOTATIONS) and name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.8)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"metadata.annotations[{_shown(name)[1:-1]}]", f"means nothing to Fairway here{hint}"
 
 
 def _policies(service: Service) -> Iterator[_Found]:
@@ -238,11 +251,12 @@ def _endpoints(slice_: EndpointSlice, known: Collection[int]) -> Iterator[_Found
             yield where, f"{_shown(text)} is no {_shown(kind)[1:-1]} address"
 
 
-def _slice_weight(slice_: EndpointSlice) -> Iterator[_Found]:
+def _slice_annotations(slice_: EndpointSlice) -> Iterator[_Found]:
     if slice_weight(slice_) is None:
         written = slice_.metadata.annotation(WEIGHT_ANNOTATION)
         where = f"metadata.annotations[{WEIGHT_ANNOTATION}]"
         yield where, f"{_shown(written)} must be a weight from 0 to {MOST_WEIGHT}; it is 1"
+    yield from unknown_annotations(slice_.metadata.annotations or (), SLICE_ANNOTATIONS)
 
 
 def _described(node: str, target: str) -> str:

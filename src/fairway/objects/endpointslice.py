@@ -8,6 +8,7 @@ from fairway.objects.meta import KubernetesObject, Value
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 WEIGHT_ANNOTATION = "fairway.dev/weight"
+SLICE_ANNOTATIONS = (WEIGHT_ANNOTATION,)
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 ADDRESS_TYPES = ("FQDN", "IPv4", "IPv6")
 

@@ -26,6 +26,8 @@ from fairway.objects.service import (
     OWN_ANNOTATIONS,
     PROTOCOLS,
     SERVICE_TYPES,
+    STALE_CONNECTIONS,
+    STALE_CONNECTIONS_ANNOTATION,
     TRAFFIC_POLICIES,
     WEIGHTS_ANNOTATION,
     Service,
@@ -48,7 +50,8 @@ def validate(service: Document) -> Errors:
     """The errors of a Service as it would be stored."""
     spec = service["spec"]
     errors = metadata(service, namespaced=True, name_format=formats.dns_label)
-    errors += _topology(service) + _balancing(service) + _weights(service) + _relaying(service)
+    errors += _topology(service) + _balancing(service) + _weights(service) + _stale_connections(service)
+    errors += _relaying(service)
     errors += _ports_wanted(spec)
     errors += _for_type(spec)
     errors += _ports(spec)
@@ -145,6 +148,14 @@ def _weights(service: Document) -> Errors:
     written = service.get("metadata", {}).get("annotations", {}).get(WEIGHTS_ANNOTATION, "")
     _, problems = parse_weights(written)
     return [invalid(f"metadata.annotations[{WEIGHTS_ANNOTATION}]", written, words) for words in problems]
+
+
+def _stale_connections(service: Document) -> Errors:
+    """Ours, too."""
+    written = service.get("metadata", {}).get("annotations", {}).get(STALE_CONNECTIONS_ANNOTATION)
+    if not written or written in STALE_CONNECTIONS:
+        return []
+    return [not_supported(f"metadata.annotations[{STALE_CONNECTIONS_ANNOTATION}]", written, STALE_CONNECTIONS)]
 
 
 def _relaying(service: Document) -> Errors:

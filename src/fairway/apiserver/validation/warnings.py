@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairway.apiserver.validation import formats
 from fairway.apiserver.validation.service import TOPOLOGY_HINTS, TOPOLOGY_MODE, is_headless, source_ranges
+from fairway.model.problems import unknown_annotations
 from fairway.objects.codec import Document
+from fairway.objects.endpointslice import SLICE_ANNOTATIONS
+from fairway.objects.service import SERVICE_ANNOTATIONS
 
 
 def service_warnings(service: Document) -> list[str]:
@@ -21,7 +26,13 @@ def service_warnings(service: Document) -> list[str]:
     found += _external(spec)
     if spec.get("trafficDistribution") == "PreferClose":
         found.append('spec.trafficDistribution: "PreferClose" is deprecated, use "PreferSameZone" instead')
-    return found + _unusual(service)
+    return found + _unusual(service) + _unknown(service, SERVICE_ANNOTATIONS)
+
+
+def _unknown(document: Document, known: Sequence[str]) -> list[str]:
+    """Annotations of ours that mean nothing: a later version may know them, so they are not refused."""
+    annotations = document.get("metadata", {}).get("annotations") or ()
+    return [f"{path}: {words}" for path, words in unknown_annotations(annotations, known)]
 
 
 def _headless(spec: Document) -> list[str]:
@@ -76,6 +87,5 @@ def network_policy_warnings(policy: Document) -> list[str]:
 
 
 def endpoint_slice_warnings(slice_: Document) -> list[str]:
-    if slice_.get("addressType") == "FQDN":
-        return ["addressType: FQDN endpoints are deprecated"]
-    return []
+    found = ["addressType: FQDN endpoints are deprecated"] if slice_.get("addressType") == "FQDN" else []
+    return found + _unknown(slice_, SLICE_ANNOTATIONS)
