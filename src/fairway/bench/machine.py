@@ -30,11 +30,12 @@ class Machine:
         was work to do: 0 where the processors are real.
         """
         passed = (time.perf_counter() - self.begun) * (os.cpu_count() or 1)
+        share = (_stolen_seconds() - self.stolen) / passed
         return {
             "processors": len(os.sched_getaffinity(0)),
             "model": _model(),
             "load": round(self.load, 2),
-            "stolen": round((_stolen_seconds() - self.stolen) / passed, 4),
+            "stolen": round(min(share, 1.0), 4),  # it is counted in hundredths of a second
             "kernel": platform.release().partition("-")[0],
             "python": platform.python_version(),
         }
