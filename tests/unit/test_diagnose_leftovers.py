@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fairway.diagnose.leftovers import Running, flows_of, judge, uses
-from fairway.kernel.leftovers import Flows, Listed, Part, Rules, Table
+from fairway.kernel.leftover_parts import Listed, Part, Rules, Table
+from fairway.kernel.leftovers import Flows
 from fairway.kernel.xtables import Tools
 from fairway.modes.iptables.leftovers import FAIRWAY, KUBE_PROXY, Address, Leavings
 

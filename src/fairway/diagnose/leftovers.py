@@ -15,7 +15,8 @@ from pathlib import Path
 from fairway.diagnose import told
 from fairway.kernel import leftovers as kernel
 from fairway.kernel.command import CommandFailed
-from fairway.kernel.leftovers import Flows, Part
+from fairway.kernel.leftover_parts import Part
+from fairway.kernel.leftovers import Flows
 from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.modes.iptables.leftovers import FAIRWAY, IPTABLES, IPVS, KUBE_PROXY, USERSPACE, Address
 from fairway.modes.ipvs.parts import socket_address

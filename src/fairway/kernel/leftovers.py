@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Protocol
 
 from fairway.kernel.conntrack import Conntrack, Flow, Match
 from fairway.kernel.contract import Chains
 from fairway.kernel.ipset import Ipset
 from fairway.kernel.ipvs import Ipvs, NoIpvs
 from fairway.kernel.ipvs_drain import stand_in_no_more
+from fairway.kernel.leftover_parts import OWNERS, Listed, Part, Rules, Table, saved
 from fairway.kernel.links import LinkError, Links
 from fairway.kernel.nfnetlink import KernelRefused
 from fairway.kernel.nftables import Nftables
@@ -30,164 +30,22 @@ from fairway.modes.iptables.leftovers import (
     IPVS,
     KUBE_PROXY,
     Address,
-    Leavings,
     classify,
     parse,
     removal,
     without,
 )
 from fairway.modes.ipvs.parts import DEVICE, IpSet, Marked, Server, Virtual, sets
-from fairway.modes.nftables import commands as c
 from fairway.modes.nftables.tables import TABLE, read_frontend
 from fairway.modes.userspace.program import ADDRESSES
-from fairway.modes.xtables import FAMILIES, TABLES, Family
+from fairway.modes.xtables import FAMILIES, TABLES
 
 _IPVS = Path("/proc/thread-self/net/ip_vs")
 _LOOPBACK = "lo"
-_TABLES = {TABLE: (FAIRWAY,), "kube-proxy": (KUBE_PROXY,)}
 _UNKNOWN = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
 """What a kernel without nf_tables says."""
 _EITHER = (KUBE_PROXY, FAIRWAY)
 _PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
-
-
-class Part(Protocol):
-    """Something that a proxy has left. ``mode`` is empty for what all modes of its owners have."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def owners(self) -> tuple[str, ...]: ...
-
-    @property
-    def mode(self) -> str: ...
-
-    @property
-    def place(self) -> str: ...
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def kept(self) -> dict[str, str]:
-        """What looks like it and stays, and why."""
-
-    @property
-    def addresses(self) -> frozenset[Address]:
-        """What its clients asked for."""
-
-    @property
-    def how(self) -> str: ...
-
-    @property
-    def holder(self) -> str:
-        """The process that alone can change it; usually empty."""
-
-    def remove(self) -> None:
-        """Raises `CommandFailed`, `KernelRefused` or `OSError`. What is gone meanwhile is no error."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """A proxy's chains in one table of iptables, and the rules in hooks' chains that lead to them."""
-
-    tools: Tools
-    family: Family
-    leavings: Leavings
-    kind: ClassVar[str] = "iptables"
-    holder: ClassVar[str] = ""
-
-    @property
-    def owners(self) -> tuple[str, ...]:
-        return self.leavings.owners
-
-    @property
-    def mode(self) -> str:
-        return self.leavings.mode
-
-    @property
-    def place(self) -> str:
-        return f"iptables-{self.tools.variant} {self.family} {self.leavings.table}"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.leavings.chains, *(f"-A {rule.chain} {rule.text}" for rule in self.leavings.jumps))
-
-    @property
-    def kept(self) -> dict[str, str]:
-        return dict(self.leavings.kept)
-
-    @property
-    def addresses(self) -> frozenset[Address]:
-        return self.leavings.addresses
-
-    @property
-    def how(self) -> str:
-        return f"{self.tools.command(self.family, 'restore')} --noflush"
-
-    def remove(self) -> None:
-        """By what is there now, in case somebody has changed it since the plan."""
-        now = classify(parse(_saved(self.tools, self.family)))
-        plan = removal(self.family, (one for one in now if one.table == self.leavings.table))
-        if text := plan.text(self.family, self.tools.chains_at_once):
-            self.tools.restore(self.family, text)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A whole nftables table, which is a proxy's by its name."""
-
-    family: Family
-    name: str
-    addresses: frozenset[Address]
-    holder: str = ""
-    kind: ClassVar[str] = "nftables"
-    mode: ClassVar[str] = "nftables"
-
-    @property
-    def owners(self) -> tuple[str, ...]:
-        return _TABLES[self.name]
-
-    @property
-    def place(self) -> str:
-        return "nftables"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (f"table {self.family} {self.name}",)
-
-    @property
-    def kept(self) -> dict[str, str]:
-        return {}
-
-    @property
-    def how(self) -> str:
-        return f"nft delete table {self.family} {self.name}"
-
-    def remove(self) -> None:
-        with Nftables(self.name) as nftables:
-            if self.family in nftables.standings():
-                nftables.apply(c.Plan((c.DeleteTable(self.family, self.name),)))
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list of things of one kind, removed one by one by ``removing``."""
-
-    kind: str
-    owners: tuple[str, ...]
-    mode: str
-    place: str
-    names: tuple[str, ...]
-    how: str
-    removing: Callable[[], None]
-    kept: dict[str, str]
-    addresses: frozenset[Address] = frozenset()
-    holder: ClassVar[str] = ""
-
-    def remove(self) -> None:
-        self.removing()
 
 
 def read() -> list[Part]:
@@ -205,7 +63,7 @@ def remove_rules(tools: Tools, needed: Chains, tables: tuple[str, ...] = TABLES)
     """
     for family in tools.families:
         wanted = needed.get((tools.variant, family), {})
-        found = {one.table: without(one, wanted) for one in classify(parse(_saved(tools, family)))}
+        found = {one.table: without(one, wanted) for one in classify(parse(saved(tools, family)))}
         plan = removal(family, (found[table] for table in tables if table in found))
         if text := plan.text(family, tools.chains_at_once):
             tools.restore(family, text)
@@ -228,12 +86,8 @@ def _rules() -> Iterator[Part]:
         if shutil.which(f"iptables-{variant}-restore"):
             tools = open_tools(variant)
             for family in tools.families:
-                for one in classify(parse(_saved(tools, family))):
+                for one in classify(parse(saved(tools, family))):
                     yield Rules(tools, family, one)
-
-
-def _saved(tools: Tools, family: Family) -> str:
-    return "" if tools.variant == "legacy" and not legacy_tables(family) else tools.save(family)
 
 
 def _has_nf_tables() -> bool:
@@ -252,7 +106,7 @@ def _has_nf_tables() -> bool:
 
 
 def _tables() -> Iterator[Part]:
-    for name in _TABLES if _has_nf_tables() else ():
+    for name in OWNERS if _has_nf_tables() else ():
         with Nftables(name) as nftables:
             for family, standing in nftables.standings().items():
                 asked = {_read_key(key) for one in _FRONTENDS[name] for key in nftables.keys(family, one)}

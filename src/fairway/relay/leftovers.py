@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fairway.kernel.leftovers import Listed
+from fairway.kernel.leftover_parts import Listed
 from fairway.modes.iptables.leftovers import FAIRWAY
 from fairway.relay.control import Ask, Channel, Figures, Hello, Welcome
 from fairway.relay.process import PATIENCE_SECONDS, running, stop_all
