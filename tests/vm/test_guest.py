@@ -21,7 +21,7 @@ from fairway.lab.vm.kind import GuestError, Job
 from fairway.lab.vm.kinds import UML
 from fairway.lab.vm.uml import MODULES
 
-ENOUGH = 60.0
+ENOUGH = 110.0
 WEB = """
 apiVersion: v1
 kind: Pod

@@ -43,7 +43,7 @@ from fairway.proxy.kernels import open_mode
 pytestmark = pytest.mark.vm
 
 VIP, FOREIGN = "10.96.0.1", "192.0.2.99"
-PATIENCE = 10.0
+PATIENCE = 30.0
 FORWARD = Action(kind=ActionKind.FORWARD, masquerade=True)
 
 

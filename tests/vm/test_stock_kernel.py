@@ -31,7 +31,8 @@ from fairway.proxy.document import document_at
 from fairway.proxy.handover import Handover
 from fairway.proxy.kernels import open_mode
 
-pytestmark = pytest.mark.qemu
+# On an emulated processor, of which there may be half: a minute for most of them, where nothing is wrong.
+pytestmark = [pytest.mark.qemu, pytest.mark.timeout(600)]
 
 SCENARIOS = {one.name: one for one in scenarios()}
 WITH_SCTP = [

@@ -31,7 +31,7 @@ MARKERS: Mapping[str, Kind] = {"vm": UML, "qemu": QEMU}
 _PLUGINS = "guest_plugins"
 _TESTS = "tests.json"
 _REPORT = "\x1freport "
-_PATIENCE = 900.0
+_PATIENCE = 1800.0
 """Seconds for all tests of a guest; each of them has the usual limit in there."""
 _KEPT_VARIABLES = ("HOME", "LANG", "PYTHONPATH", "VIRTUAL_ENV")
 _guests = pytest.StashKey["dict[str, _Tests]"]()
