@@ -19,7 +19,7 @@ from fairway.lab.topology import Topology, cluster
 from fairway.model.view import NodeSettings
 from fairway.modes.nftables import NftablesMode, Plan, Program
 from fairway.modes.nftables.commands import DeleteTable
-from tests.kernel.loaded_node import DNS_VIP, PORT, World, load, loaded_node
+from tests.kernel.loaded_node import DNS_VIP, PORT, World, load, loaded_node, nobody_noticed
 from tests.kernel.proxy_world import NODE, VIP, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
@@ -72,8 +72,7 @@ def test_flushes_by_others_and_the_proxys_own_end_are_noticed_by_nobody(world: W
         assert "put back" not in running.said()
         assert running.status()["tables"] == {"owned": True, "why": ""}
         clients.go_round()
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients)
 
 
 def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: World, network: RunningNetwork) -> None:
@@ -89,8 +88,7 @@ def test_a_table_of_an_earlier_version_becomes_todays_and_nobody_notices(world: 
         stack.enter_context(world.proxy())
         assert nft(world.node, "list", "table", "ip", "fairway") == todays
         clients.go_round()
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients, replacements=2)
 
 
 def test_tables_that_nobody_could_own_are_replaced_and_nobody_notices(world: World, network: RunningNetwork) -> None:
@@ -111,8 +109,7 @@ def test_tables_that_nobody_could_own_are_replaced_and_nobody_notices(world: Wor
             for _ in range(FLUSHES):
                 kernel.apply(replacement)
                 clients.go_round()
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients, replacements=1 + FLUSHES)
 
 
 def test_a_flush_of_all_rules_ends_no_connection_and_keeps_out_newcomers_only_until_they_are_back(

@@ -18,7 +18,7 @@ from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from fairway.proxy.switching import Order
 from tests.kernel.gated_tool import Gate
-from tests.kernel.loaded_node import World, load, loaded_node
+from tests.kernel.loaded_node import World, load, loaded_node, nobody_noticed
 from tests.kernel.proxy_world import NODE, NODE_ADDRESS, Conversation, Proxy, nft, until
 
 pytestmark = pytest.mark.kernel
@@ -110,8 +110,7 @@ def test_from_each_mode_of_the_kernel_to_each_other_and_nobody_notices(world: Wo
         assert running.get("/proxyMode") == (200, "nftables")
         # What comes and goes by our own tools is nobody else's change.
         assert {one["kind"] for one in running.status()["rounds"]} <= {"start", "change", "node", "switch"}
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients, replacements=len(PAIRS))
 
 
 def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World, network: RunningNetwork) -> None:
@@ -126,8 +125,7 @@ def test_to_a_relay_and_from_it_and_what_it_has_begun_goes_on_in_it(world: World
             assert all(one.still_works() for one in talks)
         told = "three times three conversations are in the relay, and nobody else"
         until(world.node, lambda: running.status()["relay"]["connections"] == 9, told)
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients, replacements=len(WITH_RELAY))
 
 
 def stopped_in(phase: str, world: World, running: Proxy, gate: Gate, to: tuple[str, str]) -> None:
@@ -184,8 +182,7 @@ def test_killed_in_the_middle_of_each_phase_the_next_one_goes_on_and_nobody_noti
         assert killed(world, running, gate) == ("nftables", "iptables")
         last = another("nftables")
         assert "rules of kube-proxy's" not in last.said()
-    assert (clients.lost, clients.failed) == ([], [])
-    assert clients.arrived > 0
+    nobody_noticed(clients, replacements=5)
 
 
 def command(world: World, *arguments: str) -> str:

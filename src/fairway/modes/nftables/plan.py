@@ -65,8 +65,9 @@ def _plan_table(old: Table | None, new: Table | None) -> Iterator[Command]:
             yield DeleteTable(old.family, old.name)
         return
     if old is not None and not _same_shape(old, new):
-        # A table that another program or another version wrote: replaced in the same transaction, so no packet and no
-        # connection notices. What packets remember in its sets is carried over by whoever applies this.
+        # A table that another program or another version wrote: replaced in the same transaction, so no connection
+        # notices, nor any packet but the one that is between two steps of its way when the kernel goes over to it.
+        # What packets remember in its sets is carried over by whoever applies this.
         yield DeleteTable(old.family, old.name)
         old = None
     if old is None:
