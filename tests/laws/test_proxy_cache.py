@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from fairway.model.resolve import resolve
 from fairway.model.view import Frontend, FrontendKey, NodeSettings, NodeView
+from fairway.objects.codec import decode, encode
+from fairway.objects.compact import SlimSlice, compact_slice
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.meta import Key
 from fairway.objects.service import Service
@@ -108,6 +110,33 @@ def test_a_batch_names_exactly_the_frontends_that_are_different(rounds: Sequence
         batch, new = cache.take(), objects.frontends()
         different = {key for key in {*old, *new} if old.get(key) != new.get(key)}
         assert batch.before == {key: old.get(key) for key in different}
+
+
+@given(rounds=st.lists(st.tuples(events(), st.booleans()), max_size=4))
+def test_what_is_wrong_after_any_events_is_what_a_cache_says_that_was_told_only_what_is_there_now(
+    rounds: Sequence[tuple[Sequence[Event], bool]],
+) -> None:
+    """Endpoints are the very same objects from slice to slice, as an informer brings them."""
+    cache, objects = Cache(FIRST), Objects(FIRST)
+    known: dict[Key, SlimSlice] = {}
+    for some, looks in rounds:
+        for event in some:
+            if isinstance(event, EndpointSlice):
+                event = known[event.key] = compact_slice(decode(encode(event), SlimSlice), known.get(event.key))
+            happen(cache, objects, event)
+            if looks:
+                cache.troubles.look()
+        cache.take()
+        other, nothing = Cache(objects.settings), Objects(FIRST)
+        there: list[Event] = [*objects.services.values(), *objects.slices.values()]
+        for one in there:
+            happen(other, nothing, one)
+        other.take()
+        assert _wrong(cache) == _wrong(other)
+
+
+def _wrong(cache: Cache) -> dict[Key, list[str]]:
+    return {key: sorted(map(str, cache.troubles.of(key))) for key in cache.troubles.services()}
 
 
 def subject(event: Event) -> tuple[str, Key]:
