@@ -6,6 +6,8 @@ import io
 import os
 import sys
 import traceback
+from contextlib import suppress
+from pathlib import Path
 
 from cyclopts import App, CycloptsError, Group
 
@@ -95,7 +97,10 @@ def _unexpected(error: Exception) -> int:
 
 
 def main() -> None:
-    """The entry point of the installed script."""
+    """The entry point of the installed script, and of ``python -m fairway``."""
+    # What `nft list` calls the tables' owner, and `top` the process: not the interpreter's name.
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text("fairway")
     sys.exit(run())
 
 
