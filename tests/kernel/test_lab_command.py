@@ -85,10 +85,17 @@ def test_up_that_is_interrupted_cleans_up_itself(name: str) -> None:
     assert nothing_is_left_of(name)
 
 
-def test_an_unknown_mode_is_refused_with_those_there_are(name: str) -> None:
-    made = fairway("lab", "up", "--name", name, "--mode", "no-such-mode")
+@pytest.mark.parametrize(
+    "flag, words",
+    [
+        ("--mode=no-such-mode", "--mode: there is no mode 'no-such-mode'; there is nftables"),
+        ("--patience=0", "--patience: 0 is no time to wait; it must be more than 0 seconds"),
+    ],
+)
+def test_a_wrong_flag_is_refused_with_what_would_be_right(name: str, flag: str, words: str) -> None:
+    made = fairway("lab", "up", "--name", name, flag)
     assert made.returncode == 2
-    assert "--mode: there is no mode 'no-such-mode'; there is nftables" in made.stderr
+    assert words in made.stderr
     assert nothing_is_left_of(name)
 
 

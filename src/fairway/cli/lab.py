@@ -36,6 +36,7 @@ def up(
     manifest: Annotated[list[Path] | None, Parameter(name=("--manifest", "-f"))] = None,
     name: Name = "lab",
     replace: bool = False,
+    patience: float = 60.0,
     output: OutputFlag = "text",
 ) -> int:
     """Bring up a cluster, run the pods of a manifest in it, and check every Service.
@@ -54,6 +55,8 @@ def up(
         A manifest, or a directory of them; may be repeated. By default the example shop.
     replace
         Remove a lab of this name first, if there is one.
+    patience
+        How many seconds to wait for the pods; on an emulated processor they take minutes.
     """
     from fairway.cli.lab_output import Progress, print_report, print_skipped
     from fairway.lab import remains
@@ -64,9 +67,11 @@ def up(
 
     if mode not in MODES:
         raise CommandError(f"--mode: there is no mode {mode!r}; there is {', '.join(MODES)}", EXIT_USAGE)
+    if not patience > 0:
+        raise CommandError(f"--patience: {patience:g} is no time to wait; it must be more than 0 seconds", EXIT_USAGE)
     _check_kernel(mode)
     with _complaints(EXIT_USAGE):
-        plan = Plan(cluster(name, nodes), tuple(read_files(manifest or [_example()])), mode)
+        plan = Plan(cluster(name, nodes), tuple(read_files(manifest or [_example()])), mode, patience=patience)
     with _complaints(), Progress(quiet=output == "json") as progress:
         if replace:
             progress.say("removing what was there")

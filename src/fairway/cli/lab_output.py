@@ -161,18 +161,18 @@ def _print_next(console: Console, report: Report, state: State) -> None:
     node = state.topology().nodes[0]
     client = node.client
     reachable = [port for port in report.ports if port.cluster_ip not in ("", "None") and port.backends]
+    spoken = [port for port in reachable if "/TCP" in port.port]  # curl speaks nothing else
     console.print("\n[bold]What to try next[/]")
     lines = [
         (f"export KUBECONFIG={state.kubeconfig}", "then kubectl speaks to the lab"),
         ("kubectl get services,pods -A -o wide", "what there is"),
     ]
     if reachable:
-        best = max(reachable, key=lambda port: (sum(port.backends.values()), port.node_port))
+        best = max(spoken or reachable, key=lambda port: (sum(port.backends.values()), port.node_port))
         url = f"http://{best.cluster_ip}:{best.port.partition('/')[0]}"
-        lines += [
-            (f"fairway lab exec{flag} {client.name} -- curl -s {url}", f"ask {best.service} from a pod"),
-            (f"fairway trace {client.address} {best.service}", "follow that packet"),
-        ]
+        if spoken:
+            lines.append((f"fairway lab exec{flag} {client.name} -- curl -s {url}", f"ask {best.service} from a pod"))
+        lines.append((f"fairway trace {client.address} {best.service}", "follow that packet"))
     lines += [
         (f"fairway lab exec{flag} {node.name} -- {_HELD[mode]}", "what the kernel of a node holds"),
         (f"fairway program {node.name}", "the same, with the reason of each line"),

@@ -52,12 +52,16 @@ def client_of(state: State) -> Client:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to bring up. ``temporary``: it lasts no longer than the process that brings it up."""
+    """What to bring up. ``temporary``: it lasts no longer than the process that brings it up.
+
+    ``patience``: seconds until its pods must be ready.
+    """
 
     topology: Topology
     entries: tuple[Entry, ...] = ()
     mode: str = DEFAULT_MODE
     temporary: bool = False
+    patience: float = READY_SECONDS
 
 
 class LabCluster:
@@ -110,7 +114,7 @@ class LabCluster:
             self._say("manifests")
             self.applied = await apply(client, self.plan.entries)
             self._say("pods")
-            await until_ready(client, READY_SECONDS)
+            await until_ready(client, self.plan.patience)
 
     async def _start_api_server(self) -> None:
         data = self.state.path / "apiserver"
