@@ -142,9 +142,7 @@ class Rounds:
 
     def acknowledged(self, revision: int, seconds: float) -> float | None:
         give_up = time.perf_counter() + seconds
-        while (
-            moment := readable_at(self._pipe, give_up - time.perf_counter(), awake=False)
-        ) is not None and self._read():
+        while (moment := self._readable_at(give_up - time.perf_counter())) is not None and self._read():
             if self._revision >= revision:
                 return moment
         return None
