@@ -94,7 +94,7 @@ def test_endpoints_that_are_not_asked_are_counted_by_reason(endpoints: list[Docu
 
 def test_the_last_resort_is_called_so() -> None:
     assert said(cluster(web(), slice_(at(1, 2, LEAVING), at(2, 2, GONE)))) == [
-        "nobody is ready: who still serves while he terminates is asked",
+        "nobody is ready: who still serves while it terminates is asked",
         "not asked: 1 terminating, and serves no more",
     ]
 

@@ -170,7 +170,7 @@ class Listed:
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
-def test_categorize(row: Row) -> None:
+def test_the_pools_and_who_may_be_used_at_all(row: Row) -> None:
     candidates = Listed([candidate(text, row.node) for text in row.endpoints.split()])
     if row.uses_cluster:
         assert " ".join(one.address for one in cluster_pool(candidates, row.node)) == row.cluster
