@@ -157,7 +157,7 @@ def test_a_start_forgets_only_what_is_stale(history: Sequence[Sequence[Event]], 
         for flow, frontend in frontends.items()
         if frontend is None or not frontend.forgets or (flow.reply_source, flow.reply_port) in now.keep(frontend)
     ]
-    forget(tracking, everything(now))
+    forget(tracking, everything(now.frontends, now))
     assert tracking.table == stay
 
 

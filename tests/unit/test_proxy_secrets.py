@@ -57,7 +57,8 @@ class World:
             endpoints=(Endpoint(addresses=("10.244.1.2",)),),
         )
         self.cache.put_slice(slice_.metadata.key, slice_, cause)
-        self.secrets.finished(DONE, (), self.cache.take())
+        for _ in self.secrets.finished(DONE, (), self.cache.take()):
+            pass
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:

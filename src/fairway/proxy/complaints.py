@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from fairway.model.problems import Problem
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 NOT_SERVED, NOT_SUPPORTED, KERNEL_REFUSED = "NotServed", "NotSupported", "KernelRefused"
 """Why, in one word: an object is wrong, the mode does not do it, the kernel did not take it."""
 
+_FEW = 20
+"""Frontends at a time."""
 _LOOK_EVERY, _LOOK_FOR = 0.002, 0.0002
 """Nobody waits for it, so it must not be in the way of those who do: in each so many seconds it takes so many."""
 
@@ -47,6 +50,8 @@ class Complaints:
         self._clock, self._listeners = clock, listeners
         self._held_up: Mapping[FrontendKey, str] = {}
         self._known: dict[Key, dict[Problem, str]] = {}
+        self._unread: Iterator[Frontend | None] = iter(())
+        """Frontends of a great round, which `put` is still to be told of."""
         self._looking: asyncio.TimerHandle | None = None
 
     def follow(self, mode: Mode[Any, Any, Any]) -> None:
@@ -70,8 +75,11 @@ class Complaints:
     def look_soon(self, batch: Batch | None = None) -> None:
         """See to it that what has changed is looked at in a moment; so is what a round was about."""
         if batch is not None:
-            self.put(batch.before.values())
-            self.put(map(self._cache.frontends.get, batch.before))
+            concerned = chain(batch.before.values(), map(self._cache.frontends.get, batch.before))
+            if len(batch.before) > _FEW:
+                self._unread = chain(self._unread, concerned)
+            else:
+                self.put(concerned)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
 
@@ -84,10 +92,12 @@ class Complaints:
         """Look at a little of what is new, and tell what is wrong; says whether there is more."""
         troubles = self._cache.troubles
         troubles.look()
+        read = list(islice(self._unread, _FEW))
+        self.put(read)
         if troubles.changed:
             service, _ = troubles.changed.popitem()
             self._compare(service)
-        return bool(troubles.changed) or troubles.waiting
+        return bool(troubles.changed or read) or troubles.waiting
 
     def problems(self) -> Mapping[Key, Sequence[Problem]]:
         """By Service, what is not served as it was asked for: wrong objects, what this mode lacks, what was refused."""

@@ -225,9 +225,9 @@ def collect(waiting: dict[FrontendKey, Suspect], found: Iterable[Suspect]) -> No
         waiting[suspect.place] = suspect.after(waiting.get(suspect.place))
 
 
-def everything(now: Node) -> list[Suspect]:
-    """Every place whose flows are looked after: for when nobody knows what changed, at the start, after a repair."""
-    forgetful = ((key, one) for key, one in now.frontends.items() if one.forgets)
+def everything(keys: Iterable[FrontendKey], now: Node) -> list[Suspect]:
+    """Their places whose flows are looked after: for when nobody knows what changed, at the start, after a repair."""
+    forgetful = ((key, one) for key in keys if (one := now.frontends.get(key)) is not None and one.forgets)
     return [Suspect(spot, now.keep(one)) for key, one in forgetful for spot in now.spots(key)]
 
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from fairway.model.address import ANY, family_of
@@ -34,9 +35,12 @@ from fairway.proxy.flows import (
 )
 from fairway.proxy.receipts import Round, RoundKind
 from fairway.runtime.clock import Clock
+from fairway.runtime.spare import LITTLE
 
 log = logging.getLogger(__name__)
 
+_FEW = 20
+"""Frontends that are suspected at a time."""
 FlowT = TypeVar("FlowT", bound=Flow)
 Forgotten = Mapping[tuple[str, str], int]
 """How many flows of each family and protocol."""
@@ -92,6 +96,8 @@ class Forgetting:
         self._forget = lambda found: forget(tracking, found)
         self._cache, self._clock, self._on_done, self._relayed = cache, clock, on_done, relayed
         self._waiting: dict[FrontendKey, Suspect] = {}
+        self._unknown = False
+        """Whether nobody knows what happened before the rules that there are: every frontend is suspected."""
         self._places: Collection[FrontendKey] = ()
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -100,18 +106,26 @@ class Forgetting:
     def acknowledged(self, done: Round, batch: Batch) -> None:
         """The kernel has new rules. Where nobody knows what happened before them, every flow is looked at."""
         alone = done.kind is RoundKind.CHANGE and not batch.deserted
-        if not (alone and leave_none(batch.before, self._cache.frontends)):
-            collect(self._waiting, self._suspects(done, batch))
-        if self._waiting:
+        begins = done.kind in (RoundKind.START, RoundKind.SWITCH)
+        if begins or (done.kind is RoundKind.REPAIR and done.commands):
+            self._unknown = True
+        if not begins and not (alone and leave_none(batch.before, self._cache.frontends)):
+            collect(self._waiting, suspects(batch.before, batch.deserted, self._now()))
+        if self._waiting or self._unknown:
             self._wake.set()
 
-    def _suspects(self, done: Round, batch: Batch) -> list[Suspect]:
-        now = Node(self._cache.frontends, self._cache.lingering, self._cache.settings, self._relayed)
-        begins = done.kind in (RoundKind.START, RoundKind.SWITCH)
-        found = suspects(batch.before, batch.deserted, now) if not begins else []
-        if begins or (done.kind is RoundKind.REPAIR and done.commands):
-            found += everything(now)
-        return found
+    def _now(self) -> Node:
+        return Node(self._cache.frontends, self._cache.lingering, self._cache.settings, self._relayed)
+
+    async def _suspect_everybody(self) -> None:
+        """A few frontends at a time; one that changes meanwhile is suspected by its own round."""
+        self._unknown = False
+        keys, until = iter(list(self._cache.frontends)), self._clock.monotonic() + LITTLE
+        while some := list(islice(keys, _FEW)):
+            collect(self._waiting, everything(some, self._now()))
+            if self._clock.monotonic() >= until:
+                await asyncio.sleep(0)
+                until = self._clock.monotonic() + LITTLE
 
     @property
     def busy(self) -> bool:
@@ -128,7 +142,10 @@ class Forgetting:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._walk()
+            if self._unknown:
+                await self._suspect_everybody()
+            if self._waiting:
+                await self._walk()
 
     async def _walk(self) -> None:
         """What fails is tried again after the next round; nothing waits for it."""

@@ -6,7 +6,7 @@ later is done later: metrics are added up when somebody scrapes, wrong objects a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fairway.kernel.contract import ApplyFailed
 from fairway.model.problems import Problem
@@ -20,8 +20,9 @@ class Listener:
     def pending(self) -> None:
         """A change waits for the kernel, and none did before."""
 
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
-        """A round was acknowledged."""
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> Iterator[None] | None:
+        """A round was acknowledged. Who has as much to do as there are frontends returns the steps of it: of a first
+        load the next change waits for a few of them, not for all."""
 
     def returned(self, done: Round) -> None:
         """It was, and another thread has been at the kernel: for the whole, or for a change that takes its time."""
@@ -38,7 +39,7 @@ class Audience:
 
     def __init__(self, listeners: Iterable[Listener]) -> None:
         self.pending: list[Callable[[], None]] = []
-        self.finished: list[Callable[[Round, Sequence[Receipt], Batch], None]] = []
+        self.finished: list[Callable[[Round, Sequence[Receipt], Batch], Iterator[None] | None]] = []
         self.returned: list[Callable[[Round], None]] = []
         self.noticed: list[Callable[[str, Problem], None]] = []
         self.failed: list[Callable[[RoundKind, ApplyFailed], None]] = []

@@ -7,7 +7,8 @@ both when it compared the whole.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from prometheus_client import (
@@ -73,7 +74,8 @@ class Metrics(Listener):
         self._started = clock.now()
         self._checked: Tally[tuple[str, str]] = Tally()
         self.health: Healthy | None = None
-        self._noted: list[tuple[Round, Sequence[Receipt], Batch]] = []
+        self._noted: deque[tuple[Round, Sequence[Receipt], Batch]] = deque()
+        self._adding: Iterator[None] = iter(())
         self._weight = 0
         self._figures: _KernelFigures | None = None
         self._of_modes: dict[str, Counter] = {}
@@ -180,35 +182,46 @@ class Metrics(Listener):
     def pending(self) -> None:
         self._queued.values = dict.fromkeys(FAMILIES, self._clock.now())
 
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> Iterator[None] | None:
         self._noted.append((done, receipts, batch))
         self._weight += 1 + len(receipts)
-        if self._weight > _NOTED:
-            self._add_up()
+        return self._steps() if self._weight > _NOTED else None
 
     def _add_up(self) -> None:
         """All rounds that were only noted."""
-        noted, self._noted, self._weight = self._noted, [], 0
-        for done, receipts, batch in noted:
-            self._add(done, receipts, batch)
+        for _ in self._steps():
+            pass
 
-    def _add(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
+    def _steps(self) -> Iterator[None]:
+        """The same, a little in each step; what one caller leaves, the next one does."""
+        while True:
+            yield from self._adding
+            if not self._noted:
+                return
+            done, receipts, batch = self._noted.popleft()
+            self._weight -= 1 + len(receipts)
+            self._adding = self._add(done, receipts, batch)
+
+    def _add(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> Iterator[None]:
         whole = done.kind is not RoundKind.CHANGE
-        moments = [moment for cause in batch.causes if cause.trigger and (moment := _moment(cause.trigger)) is not None]
-        for family in FAMILIES if whole else {family_of(key.address) for key in batch.before}:
+        families = FAMILIES if whole else {family_of(key.address) for key in batch.before}
+        for family in families:
             self._rounds.observe(family, done.seconds)
             (self._full if whole else self._partial).observe(family, done.seconds)
             self._last.values[family] = done.at
-            for moment in moments:
-                # What happened before this process began says nothing about it.
-                if moment >= self._started:
-                    self._programming.observe(family, max(0.0, done.at - moment))
         self._commands.add(done.kind, done.commands)
         if done.by and done.commands:
             self._repair(done.by.partition(" (")[0])
         for one in receipts:
             self._receipts.observe(one.kind, one.seconds)
             self._pending[one.kind].add("", -1)
+            yield
+        for cause in batch.causes:
+            # What happened before this process began says nothing about it.
+            if cause.trigger and (moment := _moment(cause.trigger)) is not None and moment >= self._started:
+                for family in families:
+                    self._programming.observe(family, max(0.0, done.at - moment))
+            yield
 
     def _repair(self, program: str) -> None:
         """Whoever may write to nf_tables may also call its processes as it likes."""

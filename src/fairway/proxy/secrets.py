@@ -8,7 +8,7 @@ A proxy that no Service asks for TLS needs no right to read any Secret.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fairway.client.http import Client
 from fairway.client.informer import Informer
@@ -39,22 +39,25 @@ class SecretFollower(Listener):
     def wanted(self) -> frozenset[Key]:
         return frozenset(self._users)
 
-    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
-        for key in batch.before:
-            frontend = self._cache.frontends.get(key)
-            new = frontend.relaying.tls if frontend and frontend.relaying else None
-            if (old := self._asked.get(key)) == new:
-                continue
-            if old is not None:
-                del self._asked[key]
-                del self._users[old][key]
-                if not self._users[old]:
-                    del self._users[old]
-            if frontend is not None and new is not None:
-                self._asked[key] = new
-                self._users.setdefault(new, {})[key] = frontend.service
-                self._say(new, [frontend.service])
-            self._wake.set()
+    def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> Iterator[None]:
+        return map(self._read, batch.before)
+
+    def _read(self, key: FrontendKey) -> None:
+        """Which Secret a frontend asks for now."""
+        frontend = self._cache.frontends.get(key)
+        new = frontend.relaying.tls if frontend and frontend.relaying else None
+        if (old := self._asked.get(key)) == new:
+            return
+        if old is not None:
+            del self._asked[key]
+            del self._users[old][key]
+            if not self._users[old]:
+                del self._users[old]
+        if frontend is not None and new is not None:
+            self._asked[key] = new
+            self._users.setdefault(new, {})[key] = frontend.service
+            self._say(new, [frontend.service])
+        self._wake.set()
 
     def _say(self, secret: Key, services: Iterable[Key]) -> None:
         """Tell the owners of Services why nobody can use TLS as they want it, if so."""

@@ -31,6 +31,7 @@ from fairway.proxy.wanted import AllRefused, Wanted
 from fairway.runtime.clock import Clock
 from fairway.runtime.queue import Pacer
 from fairway.runtime.retry import Patience
+from fairway.runtime.spare import SpareTime
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._successor: Successor | None = None
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
+        self._spare = SpareTime(clock)
         self._complaints = Complaints(mode, cache, self.refused, clock, self._audience.noticed)
         self.problems = self._complaints.problems
         self._wanted = Wanted(mode, kernel, cache, self.refused, self._complaints.put)
@@ -147,6 +149,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
             await self._follow()
         finally:
             self._complaints.close()
+            self._spare.close()
 
     async def _follow(self) -> None:
         self._wake.set()
@@ -298,7 +301,8 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         """Everybody who wants to know of a round."""
         self._flows.acknowledged(done, batch)
         for finished in self._audience.finished:
-            finished(done, receipts, batch)
+            if (steps := finished(done, receipts, batch)) is not None:
+                self._spare.add(steps)
         if self._told:  # of what came meanwhile, which is not done with this round
             self._tell_of_waiting()
         if self._returned:
