@@ -163,6 +163,23 @@ async def test_a_server_that_is_not_there_is_named_with_the_reason() -> None:
                 await transport.request(Request("GET", "/"), timeout=30)
 
 
+async def test_who_is_not_known_is_told_once_why_that_may_be(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    async with serving(server) as connection, connected(replace(connection, token="old", source="node.conf")) as one:
+        for _ in range(2):
+            assert (await one.request(Request("GET", "/api"), timeout=5)).status == 401
+        async with one.stream(Request("GET", "/api"), timeout=5) as answer:
+            assert answer.status == 401
+    (line,) = caplog.messages
+    assert line.endswith("does not know who is asking: it does not take the token in node.conf")
+
+
+async def test_an_answer_that_never_comes_over_http_may_be_one_in_tls() -> None:
+    async with serving(Server()) as connection, connected(connection) as transport:
+        with pytest.raises(ServerUnreachable, match="is it https:// that it speaks"):
+            await transport.request(Request("GET", "/api"), timeout=5)
+
+
 async def test_a_server_that_says_nothing_is_waited_for_only_so_long() -> None:
     server = Server(OK)
     server.hold.clear()

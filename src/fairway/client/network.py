@@ -10,6 +10,8 @@ import ssl
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import aiohttp
 from aiohttp.client import _RequestContextManager
 
 from fairway.client.failover import FailoverTransport
+from fairway.client.identity import outdated, why_unknown
 from fairway.client.kubeconfig import Connection, KubeconfigError
 from fairway.client.observed import Exchange, ObservedTransport
 from fairway.client.transport import Request, Response, ServerUnreachable, Transport, whole
@@ -51,6 +54,7 @@ class NetworkTransport:
         self._connection = connection
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._token = _Token(connection)
+        self._unknown = False
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls_context(connection), limit=0, socket_factory=self._socket),
             auto_decompress=True,
@@ -66,6 +70,7 @@ class NetworkTransport:
             async with self._send(
                 request, aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
             ) as answer:
+                self._note(answer.status)
                 headers = {name.lower(): value for name, value in answer.headers.items()}
                 return Response(answer.status, headers, await answer.read())
 
@@ -74,6 +79,7 @@ class NetworkTransport:
         with self._translated(timeout):
             async with asyncio.timeout(timeout):
                 answer = await self._send(request, aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS))
+        self._note(answer.status)
         try:
             yield _Answer(answer, self.server)
         finally:
@@ -106,7 +112,24 @@ class NetworkTransport:
         except TimeoutError as error:
             raise ServerUnreachable(self.server, f"no answer within {seconds:g} s") from error
         except _FAILURES as error:
-            raise ServerUnreachable(self.server, cause_of(error)) from error
+            raise ServerUnreachable(self.server, cause_of(error) + self._perhaps(error)) from error
+
+    def _perhaps(self, error: Exception) -> str:
+        """What may be behind a connection that ends without an answer."""
+        if isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientConnectionError):
+            return ""
+        if self.server.startswith("http://"):
+            return " (its address begins with http://: is it https:// that it speaks?)"
+        problem = outdated(self._connection.client_certificate, datetime.now(UTC))
+        return f" (the client certificate in {self._connection.source} {problem})" if problem else ""
+
+    def _note(self, status: int) -> None:
+        """Of who is not known (401) every request is refused: the reason is told once."""
+        unknown = status == HTTPStatus.UNAUTHORIZED
+        if unknown and not self._unknown:
+            why = why_unknown(self._connection, datetime.now(UTC))
+            log.warning("the API server at %s does not know who is asking: %s", self.server, why)
+        self._unknown = unknown
 
     def _send(self, request: Request, limits: aiohttp.ClientTimeout) -> _RequestContextManager:
         options: dict[str, Any] = {"timeout": limits, "allow_redirects": False}
