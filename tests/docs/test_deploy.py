@@ -57,6 +57,13 @@ def test_the_configuration_is_one_that_the_proxy_takes_without_a_note() -> None:
     assert Path(document.client_connection.kubeconfig).parent == Path(mounts[0]["mountPath"])
 
 
+def test_tools_that_write_rules_wait_for_the_nodes_own_lock() -> None:
+    spec = OBJECTS["DaemonSet"]["spec"]["template"]["spec"]
+    (name,) = (one["name"] for one in spec["containers"][0]["volumeMounts"] if one["mountPath"] == "/run/xtables.lock")
+    (volume,) = (one for one in spec["volumes"] if one["name"] == name)
+    assert volume["hostPath"] == {"path": "/run/xtables.lock", "type": "FileOrCreate"}
+
+
 def test_the_kubeconfig_is_one_that_the_client_takes(tmp_path: Path) -> None:
     secrets = "/var/run/secrets/kubernetes.io/serviceaccount"
     text = OBJECTS["ConfigMap"]["data"]["kubeconfig.conf"].replace(secrets, str(tmp_path))

@@ -98,6 +98,8 @@ def test_a_service_without_fault_has_no_problems() -> None:
             ],
             1,
         ),
+        ({"type": "Magic"}, ["spec.type: 'Magic' must be ClusterIP, NodePort or LoadBalancer; it is ClusterIP"], 1),
+        ({"ipFamilies": ["IPv6"]}, ["spec.ipFamilies[0]: 'IPv6' is not the family of 10.96.0.1, which counts"], 1),
         ({"sessionAffinity": "Cookie"}, ["spec.sessionAffinity: 'Cookie' must be ClientIP or None; it is None"], 1),
     ],
 )
@@ -107,6 +109,16 @@ def test_what_is_wrong_is_told_and_the_rest_is_served(spec: dict[str, Any], expe
     found = frontends(one, slice_("10.0.0.1"))
     assert len([key for key in found if "other ports" not in key]) == served
     assert found["10.96.0.1:80/TCP"].cluster
+
+
+def test_thousands_of_ports_have_the_backends_that_each_would_have_among_few() -> None:
+    ports = [{"name": f"p{n}", "port": n} for n in range(1, 2001)]
+    one, other = slice_("10.0.0.1", ports=ports), slice_("10.0.0.2", name="web-b", ports=[*ports[1000:], ports[1500]])
+    found = frontends(service(ports=ports), one, other)
+    assert [backend.port for backend in found["10.96.0.1:7/TCP"].cluster] == [7]
+    assert [backend.address for backend in found["10.96.0.1:1501/TCP"].cluster] == ["10.0.0.1", "10.0.0.2"]
+    few = frontends(service(ports=ports[1500:1501]), slice_("10.0.0.1", ports=ports[1500:1501]))
+    assert few["10.96.0.1:1501/TCP"].cluster[0].port == 1501
 
 
 @pytest.mark.parametrize("seconds, counts", [(0, 1), (-5, 1), (1 << 40, 86400), (5, 5)])
@@ -165,6 +177,7 @@ def test_endpoints_that_cannot_be_are_told_and_the_others_serve() -> None:
         "endpoints[1].addresses[0]: '10.0.0.300' is no IP address",
         "endpoints[2].addresses[0]: 'fd00::1' is no IPv4 address",
         "endpoints[3].addresses[0]: '127.0.0.1' is no address that others could reach",
+        "endpoints[4].addresses[0]: '010.0.0.2' is read as 10.0.0.2",
         "metadata.annotations[fairway.dev/weight]: '-1' must be a weight from 0 to 100; it is 1",
     ]
     found = frontends(service(), one)["10.96.0.1:80/TCP"]

@@ -59,3 +59,18 @@ def test_bad_yaml_says_where(text: str, message: str) -> None:
     with pytest.raises(DecodeError) as caught:
         read_yaml(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["spec:\n  type: NodePort\n  type: ClusterIP\n", '{"spec": {\n"a": 1,\n"type": 1, "type": 2}}']
+)
+def test_a_field_that_is_there_twice_counts_as_the_last_or_is_refused(text: str) -> None:
+    assert list(read_yaml(text)[0]["spec"].values())[-1] in ("ClusterIP", 2)
+    with pytest.raises(DecodeError, match="line 3: type is there twice"):
+        read_yaml(text, once=True)
+    assert read_yaml("a: {b: 1}\nc: [{b: 1}, {b: 1}]\n---\na: 1\n", once=True)
+
+
+def test_text_that_is_not_utf_8_is_a_decode_error() -> None:
+    with pytest.raises(DecodeError, match="text that is not UTF-8: byte 0xff"):
+        decode(b'{"a": "\xff"}', dict)

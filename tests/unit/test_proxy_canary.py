@@ -57,6 +57,7 @@ async def test_it_is_broken_when_it_fails_several_times_after_it_had_arrived() -
         assert not canary.broken
         await canary.ask()
     assert canary.broken
+    assert canary.notes()[0].startswith("the canary at 127.0.0.1:")
 
 
 async def test_somebody_elses_answer_does_not_count() -> None:

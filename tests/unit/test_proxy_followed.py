@@ -12,6 +12,7 @@ import pytest
 from fairway.client.asgi import AsgiTransport
 from fairway.client.http import Client
 from fairway.client.informer import Informer
+from fairway.objects.codec import encode
 from fairway.objects.meta import Key
 from fairway.proxy.followed import Followed
 from tests.unit.scripted_server import Exchange, ScriptedServer, failure, service, service_list
@@ -41,12 +42,24 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def followed(server: ScriptedServer, heard: Heard) -> Followed:
+def noticed() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def followed(server: ScriptedServer, heard: Heard, noticed: list[str]) -> Followed:
     def changed(key: Key, old: object, new: object) -> None:
         heard.put_nowait((key.name, new is not None))
 
     client = Client(AsgiTransport(server))
-    return Followed.of(client, "node-a", services=changed, slices=changed, nodes=changed)
+    return Followed.of(
+        client,
+        "node-a",
+        services=changed,
+        slices=changed,
+        nodes=changed,
+        problem=lambda one: noticed.append(str(one.field)),
+    )
 
 
 @asynccontextmanager
@@ -91,7 +104,7 @@ async def test_every_request_selects_what_is_for_this_proxy(
 
 
 async def test_a_service_that_cannot_be_read_is_a_problem_until_it_can_and_the_others_are_followed(
-    server: ScriptedServer, followed: Followed, heard: Heard
+    server: ScriptedServer, followed: Followed, heard: Heard, noticed: list[str]
 ) -> None:
     bad = service("bad", 4, ports=[{"port": "http"}])
     async with running(followed.services):
@@ -110,6 +123,36 @@ async def test_a_service_that_cannot_be_read_is_a_problem_until_it_can_and_the_o
         await watch.event("ADDED", service("c", 10))
         assert await heard.get() == ("c", True)
         assert told(followed) == []
+        assert noticed == ["spec.ports[0].port"] * 2
+
+
+async def test_the_same_fault_is_noticed_once_and_a_service_that_cannot_be_read_has_a_name(
+    server: ScriptedServer, followed: Followed, heard: Heard, noticed: list[str]
+) -> None:
+    bad = service("bad", 4, ports=[{"port": "http"}])
+    async with running(followed.services):
+        watch = await begun(server, "services", bad)
+        for version in ("7", "8"):
+            await watch.event("MODIFIED", {**bad, "metadata": {**bad["metadata"], "resourceVersion": version}})
+        await watch.event("ADDED", service("c", 10))
+        assert await heard.get() == ("c", True)
+        assert noticed == ["spec.ports[0].port"]
+        found = followed.service(Key("shop", "bad"))
+        assert found is not None
+        assert found.metadata.name == "bad"
+        assert followed.service(Key("shop", "c")) is None
+
+
+async def test_text_that_is_not_utf_8_costs_only_its_object(
+    server: ScriptedServer, followed: Followed, heard: Heard
+) -> None:
+    async with running(followed.services):
+        watch = await begun(server, "services")
+        line = encode({"type": "ADDED", "object": service("odd", 6, type="OTHER")}) + b"\n"
+        await watch.write(line.replace(b"OTHER", b"\xff\xfe"))
+        await watch.event("ADDED", service("c", 10))
+        assert await heard.get() == ("c", True)
+        assert told(followed) == ["Service shop/odd: text that is not UTF-8: byte 0xff; the whole object is left out"]
 
 
 async def test_one_in_a_streamed_list_is_told_too(server: ScriptedServer, followed: Followed, heard: Heard) -> None:

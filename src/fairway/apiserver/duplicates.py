@@ -15,9 +15,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from fairway.objects.codec import repeated_fields
 
 
 class _Object(dict[str, Any]):
@@ -66,18 +64,4 @@ def _below(path: str, key: str) -> str:
 
 def duplicates_in_yaml(data: bytes) -> list[str]:
     """The same for YAML, by lines; the body has been read before, so it has no aliases."""
-    return [problem for node in yaml.compose_all(data, Loader=_LOADER) for problem in _repeated(node)]
-
-
-def _repeated(node: Any) -> Iterator[str]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    yield f'line {key.start_mark.line + 1}: key "{key.value}" already set in map'
-                seen.add(key.value)
-            yield from _repeated(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            yield from _repeated(one)
+    return [f'line {line}: key "{name}" already set in map' for line, name in repeated_fields(data)]

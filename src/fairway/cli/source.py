@@ -100,7 +100,7 @@ def read_manifest(file: Path) -> list[Document]:
     """The documents of a YAML or JSON file, ``-`` being standard input. Raises `CommandError`."""
     try:
         text = Path("/dev/stdin").read_text() if str(file) == "-" else file.read_text()
-        return read_yaml(text)
+        return read_yaml(text, once=True)
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}", EXIT_USAGE) from None
     except (DecodeError, UnicodeDecodeError) as error:

@@ -322,7 +322,8 @@ def _read(data: bytes, resource: Resource[T]) -> T | Unreadable:
         return _shrunk(decode(data, resource.type), resource)
     except DecodeError as error:
         found = Unreadable(_lenient_meta(data), error.path, error.problem)
-        log.warning("%s %s cannot be read and is ignored: %s", resource.kind, found.metadata.key, found)
+        name = found.metadata.key if found.metadata.name else "without a name"
+        log.warning("%s %s cannot be read and is ignored: %s", resource.kind, name, found)
         return found
 
 
@@ -333,7 +334,7 @@ def _lenient_meta(data: bytes) -> ObjectMeta:
     except DecodeError:
         pass
     try:
-        found = decode(data, dict).get("metadata")
+        found = decode(data.decode("utf-8", "replace"), dict).get("metadata")
     except DecodeError:
         found = None
     said = found if isinstance(found, dict) else {}

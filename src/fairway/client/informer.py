@@ -176,6 +176,7 @@ class Informer(Generic[T]):
         self._client = client
         self._on_change = on_change
         self._on_pause: Callable[[], None] = lambda: None
+        self._on_unreadable: Callable[[Unreadable], None] = lambda one: None
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
@@ -188,6 +189,7 @@ class Informer(Generic[T]):
         self._failures = 0
         self._refused = False
         self._unreadable: dict[Key, Unreadable] = {}
+        self._reported: dict[Key, Unreadable] = {}
 
     @property
     def unreadable(self) -> Mapping[Key, Unreadable]:
@@ -214,6 +216,11 @@ class Informer(Generic[T]):
     def pausing(self, on_pause: Callable[[], None]) -> Informer[T]:
         """Call this each time that all was told of what came together: a list, or what one look at a watch found."""
         self._on_pause = on_pause
+        return self
+
+    def reporting(self, on_unreadable: Callable[[Unreadable], None]) -> Informer[T]:
+        """Call this for each object that nobody can read, once for as long as the same is wrong with it."""
+        self._on_unreadable = on_unreadable
         return self
 
     def saving(self, field_selector: str) -> Informer[T]:
@@ -275,7 +282,10 @@ class Informer(Generic[T]):
             label_selector=self._label_selector,
             field_selector=self._fields(),
         )
-        self._unreadable = {one.metadata.key: one for one in listed.unreadable}
+        self._unreadable = {}
+        for one in listed.unreadable:
+            self._leave_out(one)
+        self._reported = {**self._unreadable}
         self._hold(listed.items, listed.metadata.resource_version)
 
     async def _stream(self, silence: float) -> bool:
@@ -347,9 +357,17 @@ class Informer(Generic[T]):
 
     def _note(self, event: Event[T]) -> None:
         if event.unreadable is not None:
-            self._unreadable[event.metadata.key] = event.unreadable
-        elif self._unreadable:
+            self._leave_out(event.unreadable)
+        elif self._reported:
             self._unreadable.pop(event.metadata.key, None)
+            self._reported.pop(event.metadata.key, None)
+
+    def _leave_out(self, one: Unreadable) -> None:
+        key = one.metadata.key
+        known = self._reported.get(key)
+        self._unreadable[key] = self._reported[key] = one
+        if known is None or str(known) != str(one):
+            self._on_unreadable(one)
 
     def _apply(self, event: Event[T]) -> None:
         self._note(event)

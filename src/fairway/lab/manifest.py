@@ -73,7 +73,7 @@ def read_files(paths: Iterable[Path]) -> list[Entry]:
 def read_text(text: str | bytes, source: str = "manifest") -> list[Entry]:
     """The objects of a manifest that is at hand; raises `ManifestError`."""
     try:
-        documents = read_yaml(text)
+        documents = read_yaml(text, once=True)
     except (DecodeError, UnicodeDecodeError) as error:
         raise ManifestError(f"{source}: {error}") from None
     return [_entry(source, number, document) for number, document in enumerate(documents, start=1)]

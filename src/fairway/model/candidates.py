@@ -21,7 +21,7 @@ from fairway.model.limits import is_port, usable
 from fairway.model.parts import Part
 from fairway.model.topology import READY, SERVING, TERMINATING, Candidate, traits_of
 from fairway.model.view import Backend, NodeSettings
-from fairway.objects.endpointslice import Endpoint, EndpointSlice
+from fairway.objects.endpointslice import Endpoint, EndpointPort, EndpointSlice
 from fairway.objects.ends import Ends, common_ends
 
 Place = tuple[str, int]
@@ -248,9 +248,35 @@ def _changed(
 
 def _numbers(slice_: EndpointSlice, port: PortName) -> tuple[int, ...]:
     """The numbers that a slice has for a Service port: one, unless somebody wrote it by hand."""
-    found = [
-        one.port or 0
-        for one in slice_.ports or ()
-        if one.name is not None and (one.name, one.protocol) == port and is_port(one.port or 0)
-    ]
-    return _shared(tuple(dict.fromkeys(found)))
+    ports = slice_.ports or ()
+    if len(ports) > _FEW:
+        return _shared(tuple(_by_name(ports).get(port, ())))
+    return _shared(tuple(dict.fromkeys(number for named, number in _named(ports) if named == port)))
+
+
+_FEW = 16
+"""Ports of a slice that are quickly looked through for each port of its Service."""
+_KEPT = 16
+_indexed: dict[int, tuple[Sequence[EndpointPort], dict[PortName, dict[int, None]]]] = {}
+"""The longest lists of ports of late, by their identities. Thousands of ports, each looked for among thousands, would
+hold up everybody else."""
+
+
+def _by_name(ports: Sequence[EndpointPort]) -> dict[PortName, dict[int, None]]:
+    known = _indexed.get(id(ports))
+    if known is not None and known[0] is ports:
+        return known[1]
+    found: dict[PortName, dict[int, None]] = {}
+    for named, number in _named(ports):
+        found.setdefault(named, {})[number] = None
+    for oldest in list(_indexed)[: len(_indexed) - _KEPT + 1]:
+        _indexed.pop(oldest, None)
+    _indexed[id(ports)] = (ports, found)
+    return found
+
+
+def _named(ports: Iterable[EndpointPort]) -> Iterator[tuple[PortName, int]]:
+    """Those that can be used."""
+    for one in ports:
+        if one.name is not None and one.port and is_port(one.port):
+            yield (one.name, one.protocol), one.port

@@ -39,6 +39,7 @@ from fairway.objects.service import (
 )
 
 _POLICIES = ("Cluster", "Local")
+_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "")
 _MOST_TOLD = 20
 """Of one object: who gets more wrong than that has one cause for it."""
 
@@ -130,7 +131,10 @@ def _addresses(service: Service) -> Iterator[_Found]:
         where = f"spec.clusterIPs[{index}]"
         yield from _address(where, text)
         if address := canonical(text):
-            families.add(family_of(address))
+            families.add(family := family_of(address))
+            said = (spec.ip_families or ())[index : index + 1]
+            if said and said[0] != family:
+                yield f"spec.ipFamilies[{index}]", f"{_shown(said[0])} is not the family of {address}, which counts"
     outside = [(f"spec.externalIPs[{index}]", text) for index, text in enumerate(spec.external_ips or ())]
     if spec.type == "LoadBalancer":
         listed = enumerate(service.status.load_balancer.ingress or ())
@@ -199,6 +203,8 @@ def unknown_annotations(annotations: Iterable[str], known: Sequence[str]) -> Ite
 
 def _policies(service: Service) -> Iterator[_Found]:
     spec = service.spec
+    if spec.type not in _TYPES:
+        yield "spec.type", f"{_shown(spec.type)} must be ClusterIP, NodePort or LoadBalancer; it is ClusterIP"
     for field, text in (
         ("spec.internalTrafficPolicy", spec.internal_traffic_policy),
         ("spec.externalTrafficPolicy", spec.external_traffic_policy),
@@ -249,6 +255,8 @@ def _endpoints(slice_: EndpointSlice, known: Collection[int]) -> Iterator[_Found
             yield where, f"{_shown(text)} is no address that others could reach"
         elif family_of(address) != kind:
             yield where, f"{_shown(text)} is no {_shown(kind)[1:-1]} address"
+        elif address != text and kind == IPv4:
+            yield where, f"{_shown(text)} is read as {address}"
 
 
 def _slice_annotations(slice_: EndpointSlice) -> Iterator[_Found]:

@@ -7,6 +7,7 @@ struct knows survives; everybody else decodes straight into the struct, which dr
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -53,6 +54,8 @@ def decode(data: bytes | str, type_: type[T]) -> T:
         return decoder.decode(data)
     except msgspec.DecodeError as error:
         raise _decode_error(error) from None
+    except UnicodeDecodeError as error:
+        raise DecodeError(f"text that is not UTF-8: byte 0x{error.object[error.start]:02x}") from None
     except RecursionError:
         raise DecodeError(_TOO_DEEP) from None
 
@@ -106,11 +109,12 @@ def document(value: KubernetesObject) -> Document:
     return built
 
 
-def read_yaml(text: str | bytes) -> list[Document]:
+def read_yaml(text: str | bytes, *, once: bool = False) -> list[Document]:
     """Every document of a YAML (or JSON) text, in order, with the items of ``List`` kinds taken out.
 
     Raises `DecodeError` naming the line. Aliases are refused: no manifest needs them, and a few lines of them can
-    unfold to gigabytes.
+    unfold to gigabytes. Of a field that is there twice the last one counts; with ``once`` it is refused, for nobody
+    knows which one was meant.
     """
     try:
         depth = 0
@@ -120,6 +124,8 @@ def read_yaml(text: str | bytes) -> list[Document]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > NESTING_LIMIT:
                 raise DecodeError(_TOO_DEEP, _line(event.start_mark))
+        for line, name in repeated_fields(text) if once else ():
+            raise DecodeError(f"{name} is there twice", f"line {line}")
         loaded = list(yaml.load_all(text, Loader=_LOADER))
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
@@ -127,6 +133,26 @@ def read_yaml(text: str | bytes) -> list[Document]:
     except RecursionError:
         raise DecodeError(_TOO_DEEP) from None
     return [item for one in loaded if one is not None for item in _items(one)]
+
+
+def repeated_fields(text: str | bytes) -> Iterator[tuple[int, str]]:
+    """Line and name of each field that its object has already, of YAML that is not nested too deeply."""
+    for document in yaml.compose_all(text, Loader=_LOADER):
+        yield from _repeated(document)
+
+
+def _repeated(node: Any) -> Iterator[tuple[int, str]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    yield key.start_mark.line + 1, key.value
+                seen.add(key.value)
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from _repeated(one)
 
 
 def _line(mark: Any) -> str:

@@ -35,6 +35,7 @@ from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.claim import Claim
+from fairway.proxy.complaints import NOT_SERVED
 from fairway.proxy.configuration import Bind, Configuration
 from fairway.proxy.door import Door
 from fairway.proxy.followed import Followed
@@ -157,7 +158,7 @@ class Agent:
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
-        self._telling = Telling(configuration.node_name, self.cache.service)
+        self._telling = Telling(configuration.node_name, self._service)
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows, relay.places)
         self._relay = relay
@@ -210,6 +211,7 @@ class Agent:
             slices=self._slice_changed,
             nodes=self._node_changed,
             pause=self.sync.follow_now,
+            problem=self._unreadable,
         )
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
@@ -250,6 +252,8 @@ class Agent:
         self._telling.recorder = recorders.of(COMPONENT, self._telling.instance)
         if self._node is not None:
             self._telling.started(self._node)
+        for one in self._followed.problems() if self._followed else ():
+            self._unreadable(one)
         await recorders.run()
 
     async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: Followed) -> None:
@@ -290,6 +294,7 @@ class Agent:
                 *self.configuration.notes,
                 *self.switching.notes(),
                 *self._doubts,
+                *(self.canary.notes() if self.canary else ()),
                 *(self._followed.notes() if self._followed else ()),
                 *self.checks.problems,
                 *self._relay.certificates.problems.values(),
@@ -405,6 +410,13 @@ class Agent:
         self.cache.put_service(key, new, cause)
         self.metrics.event(cause)
         self.sync.note()
+
+    def _unreadable(self, one: Problem) -> None:
+        self._telling.noticed(NOT_SERVED, one)
+
+    def _service(self, key: Key) -> Service | None:
+        found = self.cache.service(key) or (self._followed.service(key) if self._followed else None)
+        return found if key.name else None  # an Event of nobody would be refused
 
     def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         cause = self._cause("EndpointSlice", key, new or old)

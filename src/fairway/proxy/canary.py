@@ -69,6 +69,11 @@ class Canary:
     def broken(self) -> bool:
         return self._ever and self._failures >= FAILURES_THAT_COUNT
 
+    def notes(self) -> list[str]:
+        """For `fairway status`, while it does not arrive."""
+        lost = self._failures >= FAILURES_THAT_COUNT
+        return ["the canary at {}:{} does not arrive: {}".format(*self._to, self._problem)] if lost else []
+
     def report(self) -> dict[str, Any]:
         """For the body of /healthz: whether the last question was answered, and how long ago that was."""
         age = round(self._clock.monotonic() - self._at, 1)

@@ -167,29 +167,14 @@ DEFAULTS = KubeProxyConfiguration()
 
 def read_document(data: bytes) -> KubeProxyConfiguration:
     """The one document of a file, YAML or JSON; raises `DecodeError` with the path of the field."""
-    documents = read_yaml(data)
+    documents = read_yaml(data, once=True)
     if len(documents) != 1:
         raise DecodeError(f"expected one document, found {len(documents)}")
-    _check_once(yaml.compose(data, Loader=yaml.SafeLoader))
     written = documents[0]
     for field, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         if written.get(field) != wanted:
             raise DecodeError(f"must be {wanted}, not {written.get(field)!r}", field)
     return _view(_said(written))
-
-
-def _check_once(node: yaml.Node | None) -> None:
-    """Of a field that is written twice nobody knows which one was meant."""
-    if isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            _check_once(one)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise DecodeError(f"{key.value} is there twice", f"line {key.start_mark.line + 1}")
-            seen.add(key.value)
-            _check_once(value)
 
 
 def document_at(values: Mapping[str, Any]) -> KubeProxyConfiguration:

@@ -40,9 +40,10 @@ class Followed:
         slices: OnChange[EndpointSlice],
         nodes: OnChange[Node],
         pause: Callable[[], None] = lambda: None,
+        problem: Callable[[Problem], None] = lambda one: None,
     ) -> Followed:
         """Informers of this node's that call these; they begin when they are run. After events of Services
-        or slices comes a ``pause``."""
+        or slices comes a ``pause``; a Service or a slice that nobody can read is a ``problem``."""
         return cls(
             # A headless Service has no address to serve; one that gets a label goes, as if it had been deleted.
             Informer(
@@ -53,7 +54,8 @@ class Followed:
             )
             .saving("spec.clusterIP!=None")  # servers know the field since 1.31
             .stream()
-            .pausing(pause),
+            .pausing(pause)
+            .reporting(lambda one: problem(_of_service(one))),
             Informer(
                 client,
                 ENDPOINT_SLICES.read_as(SlimSlice).shrunk(compact_slice),
@@ -61,7 +63,8 @@ class Followed:
                 label_selector=f"!{HEADLESS_LABEL}",
             )
             .stream()
-            .pausing(pause),
+            .pausing(pause)
+            .reporting(lambda one: problem(_of_slice(one))),
             Informer(client, NODES, on_change=nodes, field_selector=f"metadata.name={node}"),
         )
 
@@ -82,16 +85,27 @@ class Followed:
 
     def problems(self) -> Iterator[Problem]:
         """Services and slices that are left out because nobody could read them."""
-        for key, one in self.services.unreadable.items():
-            yield Problem(service=key, field=one.field, message=_sentence(one))
-        for key, one in self.slices.unreadable.items():
-            service = Key(key.namespace, one.metadata.label(SERVICE_NAME_LABEL))
-            yield Problem(service=service, slice=key.name, field=one.field, message=_sentence(one))
+        yield from map(_of_service, self.services.unreadable.values())
+        yield from map(_of_slice, self.slices.unreadable.values())
+
+    def service(self, key: Key) -> Service | None:
+        """What can be read of a Service that is left out: its name."""
+        found = self.services.unreadable.get(key)
+        return Service(metadata=found.metadata) if found is not None else None
 
     def notes(self) -> Iterator[str]:
         """The same of the node's own object."""
         for key, one in self.nodes.unreadable.items():
             yield f"Node {key} cannot be read and is ignored: {one}"
+
+
+def _of_service(one: Unreadable) -> Problem:
+    return Problem(service=one.metadata.key, field=one.field, message=_sentence(one))
+
+
+def _of_slice(one: Unreadable) -> Problem:
+    service = Key(one.metadata.namespace, one.metadata.label(SERVICE_NAME_LABEL))
+    return Problem(service=service, slice=one.metadata.name, field=one.field, message=_sentence(one))
 
 
 def _sentence(one: Unreadable) -> str:
