@@ -32,6 +32,23 @@ def test_which_notifications_are_about_our_chains(kind: int, attributes: dict[in
     assert touches_ours(Reply(kind, 2, body)) is ours
 
 
+def test_what_others_changed_before_our_own_work_is_not_taken_for_ours() -> None:
+    size = [(7, 700)]
+    sizes = Sizes(lambda: size[0])
+    try:
+        size[0] = (6, 600)
+        with sizes.at_work():
+            size[0] = (8, 800)
+        sizes.rounds.look()
+        assert select.select([sizes.fileno()], [], [], 0)[0]
+        assert sizes.others() == ["somebody (the legacy variant does not tell who)"]
+        with sizes.at_work():
+            size[0] = (9, 900)
+        assert sizes.others() == []
+    finally:
+        sizes.close()
+
+
 def test_sizes_that_change_while_we_are_not_at_work_are_word_of_others() -> None:
     size = [(7, 700)]
     sizes = Sizes(lambda: size[0])

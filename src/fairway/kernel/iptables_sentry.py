@@ -124,6 +124,8 @@ class Sizes:
     @contextmanager
     def at_work(self, *, much: bool = False) -> Iterator[None]:
         with self._work:
+            if self._measure() != self._known:
+                self.rounds.tell()  # by the next look it would be taken for what we did
             try:
                 yield
             finally:

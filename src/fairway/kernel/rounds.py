@@ -46,7 +46,11 @@ class Rounds:
         except (KernelRefused, OSError):
             changed = True  # what is wrong will be seen, and told, when the whole is read
         if changed:
-            os.eventfd_write(self._event, 1)
+            self.tell()
+
+    def tell(self) -> None:
+        """Somebody has changed something, and whoever says so has seen it by itself."""
+        os.eventfd_write(self._event, 1)
 
     def close(self) -> None:
         self._end.set()
