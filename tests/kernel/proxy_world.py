@@ -93,6 +93,7 @@ class Api:
         protocol: str = "TCP",
         node_port: int = 0,
         sticky: bool = False,
+        external_ips: Sequence[str] = (),
         **annotations: str,
     ) -> None:
         port: Document = {"port": 80, "targetPort": 8080, "protocol": protocol}
@@ -100,7 +101,9 @@ class Api:
             port["nodePort"] = node_port
         affinity = "ClientIP" if sticky else "None"
         kind = "NodePort" if node_port else "ClusterIP"
-        spec = {"clusterIP": address, "type": kind, "ports": [port], "sessionAffinity": affinity}
+        spec: Document = {"clusterIP": address, "type": kind, "ports": [port], "sessionAffinity": affinity}
+        if external_ips:
+            spec["externalIPs"] = list(external_ips)
         notes = {f"fairway.dev/{word.replace('_', '-')}": text for word, text in annotations.items()}
         document = {**_object("v1", "Service", "default", name, annotations=notes), "spec": spec}
         self.call(lambda client: client.create(SERVICES, document))

@@ -332,9 +332,10 @@ WALL = "tcp dport 6443 ct original proto-dst 6444 reject with tcp reset"
 
 
 def test_what_is_wrong_with_a_service_is_an_event_of_it_and_the_start_one_of_the_node(world: World) -> None:
-    world.api.service("web", stale_connections="perhaps")
+    world.api.service("web", external_ips=["2001:db8::7"])
 
-    sentence = "node node-1: metadata.annotations[fairway.dev/stale-connections]: 'perhaps' must be keep or cut"
+    why = "'2001:db8::7' takes no traffic: the Service has no cluster IP of its family"
+    sentence = f"node node-1: spec.externalIPs[0]: {why}"
     expected = {("web", "NotServed", sentence), (NODE, "Starting", "")}
     with world.proxy():
         until(world.node, lambda: world.api.events() == expected, "the Events are written")

@@ -105,3 +105,13 @@ def test_ten_thousand_broken_services_are_fifty_events_and_then_one_every_ten_se
     bucket = budget(0.0)
     assert sum(bucket.take(0.0) for _ in range(10_000)) == 50
     assert sum(bucket.take(seconds) for _ in range(10_000)) == left
+
+
+def test_a_service_that_nobody_can_read_is_told_by_its_name_and_one_without_a_name_is_not() -> None:
+    desk = Desk()
+    for name in ("odd", ""):
+        key = Key("shop", name)
+        desk.telling.unread = {key: Service(metadata=ObjectMeta(namespace="shop", name=name))}.get
+        desk.telling.unreadable(Problem(service=key, field="spec.ports", message="expected array, got str"))
+    assert desk.recorders.notes == ["node node-1: spec.ports: expected array, got str"]
+    assert desk.recorders.kept[0].document["regarding"]["name"] == "odd"

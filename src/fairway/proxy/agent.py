@@ -35,10 +35,9 @@ from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.claim import Claim
-from fairway.proxy.complaints import NOT_SERVED
 from fairway.proxy.configuration import Bind, Configuration
 from fairway.proxy.door import Door
-from fairway.proxy.followed import Followed
+from fairway.proxy.followed import Followed, all_known
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
 from fairway.proxy.health import Health
 from fairway.proxy.laststate import LastState, keep
@@ -117,11 +116,6 @@ class _Returned(Listener):
         self._work()
 
 
-async def _all_known(networks: Informer[ServiceCIDR], *informers: Informer[Any]) -> None:
-    """Clusters before 1.33 have no ServiceCIDRs, and a role may not name them: then the flag says it."""
-    await asyncio.gather(networks.answered(), *(one.synced() for one in informers))
-
-
 class Agent:
     """One proxy. Everything that touches the machine is passed in; whoever made it closes it.
 
@@ -158,7 +152,7 @@ class Agent:
         self.health = Health(self._clock, self.metrics.probed, configuration.patience)
         self.metrics.health = self.health
         self.health.canary = self.canary = Canary(canary, self._clock) if canary else None
-        self._telling = Telling(configuration.node_name, self._service)
+        self._telling = Telling(configuration.node_name, self.cache.service)
         self.checks = CheckPorts(lambda: self.health.healthy, self._clock, self._telling.check_port_failed)
         self._forgetting = Forgetting(tracking, self.cache, self._clock, self.metrics.forgot_flows, relay.places)
         self._relay = relay
@@ -211,8 +205,9 @@ class Agent:
             slices=self._slice_changed,
             nodes=self._node_changed,
             pause=self.sync.follow_now,
-            problem=self._unreadable,
+            problem=self._telling.unreadable,
         )
+        self._telling.unread = followed.service
         networks = Informer(client, SERVICE_CIDRS, on_change=self._network_changed)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             objects = (followed.services, followed.slices, followed.nodes)
@@ -221,7 +216,7 @@ class Agent:
             for bind, routes, flag in self._servers():
                 group.create_task(self._serve(bind, routes, flag, stack))
             # Half of the objects would be half of the rules: nothing is applied before everything is known.
-            known = group.create_task(_all_known(networks, *objects))
+            known = group.create_task(all_known(networks, *objects))
             await self._first_whole(known, last, followed)
             self._settle()
             self._running = True
@@ -253,7 +248,7 @@ class Agent:
         if self._node is not None:
             self._telling.started(self._node)
         for one in self._followed.problems() if self._followed else ():
-            self._unreadable(one)
+            self._telling.unreadable(one)
         await recorders.run()
 
     async def _first_whole(self, known: asyncio.Task[None], last: LastState | None, followed: Followed) -> None:
@@ -410,13 +405,6 @@ class Agent:
         self.cache.put_service(key, new, cause)
         self.metrics.event(cause)
         self.sync.note()
-
-    def _unreadable(self, one: Problem) -> None:
-        self._telling.noticed(NOT_SERVED, one)
-
-    def _service(self, key: Key) -> Service | None:
-        found = self.cache.service(key) or (self._followed.service(key) if self._followed else None)
-        return found if key.name else None  # an Event of nobody would be refused
 
     def _slice_changed(self, key: Key, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         cause = self._cause("EndpointSlice", key, new or old)

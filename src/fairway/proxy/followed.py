@@ -7,8 +7,10 @@ Node            its own
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from fairway.client.http import Client, Unreadable
 from fairway.client.informer import Informer, OnChange
@@ -17,6 +19,7 @@ from fairway.model.view import Key
 from fairway.objects.cluster import Node
 from fairway.objects.compact import SlimSlice, compact_service, compact_slice
 from fairway.objects.endpointslice import SERVICE_NAME_LABEL, EndpointSlice
+from fairway.objects.networking import ServiceCIDR
 from fairway.objects.resources import ENDPOINT_SLICES, NODES, SERVICES
 from fairway.objects.service import HEADLESS_LABEL, PROXY_NAME_LABEL, Service
 from fairway.proxy.laststate import Remembered
@@ -97,6 +100,11 @@ class Followed:
         """The same of the node's own object."""
         for key, one in self.nodes.unreadable.items():
             yield f"Node {key} cannot be read and is ignored: {one}"
+
+
+async def all_known(networks: Informer[ServiceCIDR], *informers: Informer[Any]) -> None:
+    """Clusters before 1.33 have no ServiceCIDRs, and a role may not name them: then the flag says it."""
+    await asyncio.gather(networks.answered(), *(one.synced() for one in informers))
 
 
 def _of_service(one: Unreadable) -> Problem:

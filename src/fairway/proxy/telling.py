@@ -21,6 +21,7 @@ from fairway.model.view import Key
 from fairway.objects.cluster import Node
 from fairway.objects.resources import NODES, SERVICES
 from fairway.objects.service import Service
+from fairway.proxy.complaints import NOT_SERVED
 from fairway.proxy.listeners import Listener
 
 COMPONENT = "fairway-proxy"
@@ -34,10 +35,14 @@ def budget(now: float) -> Bucket:
 
 
 class Telling(Listener):
-    """Tells through ``recorder`` as soon as there is one; ``service`` is the object of a name, if it is there."""
+    """Tells through ``recorder`` as soon as there is one; ``service`` is the object of a name, if it is there.
+
+    ``unread`` has what is known of one that nobody can read.
+    """
 
     def __init__(self, node: str, service: Callable[[Key], Service | None]) -> None:
         self._node, self._service = node, service
+        self.unread: Callable[[Key], Service | None] = lambda key: None
         self.recorder: Recorder | None = None
 
     @property
@@ -53,6 +58,10 @@ class Telling(Listener):
     def noticed(self, reason: str, problem: Problem) -> None:
         self._tell(problem.service, reason, _sentence(problem))
 
+    def unreadable(self, problem: Problem) -> None:
+        """A Service, or a slice of it, is left out."""
+        self.noticed(NOT_SERVED, problem)
+
     def check_port_failed(self, service: Key, sentence: str) -> None:
         """The reference's own reason: a load balancer would take this node for one without endpoints."""
         self._tell(service, "FailedToStartServiceHealthcheck", sentence)
@@ -62,8 +71,8 @@ class Telling(Listener):
         self._tell(service, "SecretUnusable", sentence)
 
     def _tell(self, key: Key, reason: str, message: str) -> None:
-        service = self._service(key)
-        if self.recorder is not None and service is not None:
+        service = self._service(key) or self.unread(key)
+        if self.recorder is not None and service is not None and key.name:
             text = f"node {self._node}: {message}"
             self.recorder.record(SERVICES, service, reason, text, type_="Warning", action="Serve")
 
