@@ -124,8 +124,8 @@ def _serve(
     import uvloop
 
     from fairway.kernel.contract import Unsuitable
-    from fairway.proxy.agent import CannotListen
     from fairway.proxy.main import FileChanged, serve
+    from fairway.proxy.web import CannotListen
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

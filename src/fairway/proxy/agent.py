@@ -67,15 +67,10 @@ from fairway.runtime.retry import Backoff, Patience
 log = logging.getLogger(__name__)
 
 TRIGGER_ANNOTATION = "endpoints.kubernetes.io/last-change-trigger-time"
-REBIND_SECONDS = 5.0
 SILENCE_SECONDS = 3.0
 """So long may the API keep silent at the start until what is remembered counts."""
 CONFIGZ_GROUP = "kubeproxy.config.k8s.io"
 _SHOWN_RECEIPTS = 20
-
-
-class CannotListen(Exception):
-    """A port is taken, and --bind-address-hard-fail says that this is the end."""
 
 
 class Notices(Protocol):
@@ -343,29 +338,11 @@ class Agent:
         ]
 
     async def _serve(self, bind: Bind | None, routes: Routes, flag: str, stack: AsyncExitStack) -> None:
-        """Listen there for as long as the stack is open; a port that is taken is asked for again, as in the reference.
-
-        Raises `CannotListen` instead when the configuration says so.
-        """
-        if bind is None:
-            return
-        server = WebServer(bind, routes)
-        complained = False
-        while True:
-            try:
-                at = await server.start()
-            except OSError as error:
-                sentence = f"{flag}: cannot listen at {bind}: {error.strerror}"
-                if self.configuration.bind_hard:
-                    raise CannotListen(sentence) from None
-                if not complained:
-                    log.warning("%s; trying again every %g s", sentence, REBIND_SECONDS)
-                complained = True
-                await self._clock.sleep(REBIND_SECONDS)
-            else:
-                stack.push_async_callback(server.close)
-                log.debug("%s: listening at %s", flag, at)
-                return
+        """Listen there for as long as the stack is open. Raises `CannotListen` when the configuration says so."""
+        if bind is not None:
+            server = WebServer(bind, routes)
+            await server.start_when_free(flag, self._clock, at_once=self.configuration.bind_hard)
+            stack.push_async_callback(server.close)
 
     def _listen(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

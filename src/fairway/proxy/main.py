@@ -49,7 +49,7 @@ async def serve(
     """Follow the API server until SIGTERM or SIGINT, or until ``file`` is another one; the rules stay.
 
     Raises `fairway.kernel.contract.Unsuitable` when this machine cannot do it, `FileChanged`, and
-    `fairway.proxy.agent.CannotListen`.
+    `fairway.proxy.web.CannotListen`.
     """
     started = time.monotonic()
     gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage

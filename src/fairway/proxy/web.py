@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fairway.proxy.configuration import Bind
+from fairway.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
 
 _LONGEST_HEAD = 16 * 1024
 _SLOWEST_SECONDS = 10.0
+REBIND_SECONDS = 5.0
+
+
+class CannotListen(Exception):
+    """A port is taken, and --bind-address-hard-fail says that this is the end."""
 
 
 class Answer(NamedTuple):
@@ -56,6 +62,27 @@ class WebServer:
             raise OSError(error.errno, os.strerror(error.errno or 0)) from None
         self._server = server
         return Bind(*server.sockets[0].getsockname()[:2])
+
+    async def start_when_free(self, flag: str, clock: Clock, *, at_once: bool) -> None:
+        """`start`; a port that is taken is asked for again, as in the reference.
+
+        Raises `CannotListen` instead if it must be ``at_once``; ``flag`` is the one that says where to listen.
+        """
+        complained = False
+        while True:
+            try:
+                at = await self.start()
+            except OSError as error:
+                sentence = f"{flag}: cannot listen at {self._bind}: {error.strerror}"
+                if at_once:
+                    raise CannotListen(sentence) from None
+                if not complained:
+                    log.warning("%s; trying again every %g s", sentence, REBIND_SECONDS)
+                complained = True
+                await clock.sleep(REBIND_SECONDS)
+            else:
+                log.debug("%s: listening at %s", flag, at)
+                return
 
     async def close(self) -> None:
         if self._server is not None:
