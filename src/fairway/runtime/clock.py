@@ -38,6 +38,9 @@ class SystemClock:
         await asyncio.sleep(max(0.0, seconds))
 
 
+_PARTS = 64
+
+
 class FakeClock:
     """A clock that stands still until ``advance`` moves it.
 
@@ -47,8 +50,10 @@ class FakeClock:
 
     def __init__(self, draw: random.Random | None = None) -> None:
         draw = draw or random.Random()
-        self._wall_offset = draw.uniform(1e9, 2e9)
-        self._monotonic = draw.uniform(1.0, 1e6)
+        # In parts of a second with which sums are exact: a second after any moment is just a second later, also where
+        # numbers of this size have one bit less for their fractions.
+        self._wall_offset = draw.randrange(10**9 * _PARTS, 2 * 10**9 * _PARTS) / _PARTS
+        self._monotonic = draw.randrange(10**3 * _PARTS, 10**6 * _PARTS) / _PARTS
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._slept = asyncio.Event()
