@@ -327,8 +327,16 @@ def interface_words(value: bytes) -> str:
 def _bits(text: str, mask: bytes, xor: bytes) -> str:
     """What is left of a value by a mask, or with all bits set that are not in it."""
     shown = xor if any(xor) else mask
-    value = str(ipaddress.ip_address(shown)) if text.endswith("addr") else _value(shown)
+    value = _as_c_prints(shown) if text.endswith("addr") else _value(shown)
     return f"{text} {'|' if any(xor) else '&'} {value}"
+
+
+def _as_c_prints(mask: bytes) -> str:
+    """A mask as nft has it from the C library, which sees an IPv4 address in the end of some: ``::0.15.255.255``."""
+    before, mapped, last = mask[:-6], mask[-6:-4], mask[-4:]
+    if before and not any(before) and (mapped == b"\xff\xff" or (not any(mapped) and any(last[:2]))):
+        return f"::{'ffff:' if any(mapped) else ''}{ipaddress.IPv4Address(last)}"
+    return str(ipaddress.ip_address(mask))
 
 
 def _value(data: bytes) -> str:
