@@ -8,7 +8,6 @@ import re
 import select
 import sys
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 
 import pytest
 
@@ -77,10 +76,7 @@ def test_nft_lists_names_fields_and_comments(namespace: NetworkNamespace, kernel
 
 def test_nft_lists_every_rule_in_the_words_of_the_program(namespace: NetworkNamespace, kernel: Nftables) -> None:
     kernel.apply(MODE.plan(MODE.empty(), program()))
-    shown = run(["nft", "list", "ruleset"], namespace=namespace)
-    # the C library writes the last four bytes of ::ffff:ffff as those of an IPv4 address
-    shown = re.sub(r"::[\w:]*\.[\d.]+", lambda dotted: str(IPv6Address(dotted[0])), shown)
-    listed = [line.strip() for line in shown.splitlines()]
+    listed = [line.strip() for line in run(["nft", "list", "ruleset"], namespace=namespace).splitlines()]
     ours = [line.strip() for line in MODE.render(program()).splitlines()]
     rules = [line for line in ours if line and not line.endswith((",", "{", "}")) and ", # " not in line]
     assert len(rules) > 60
