@@ -41,7 +41,7 @@ class Group:
     ``some`` are the traits that any of them has. What `chosen` gives is made once.
     """
 
-    __slots__ = ("_backends", "_doubled", "_hidden", "_made", "_traits", "numbers", "settings", "slice", "some")
+    __slots__ = ("_at", "_backends", "_doubled", "_hidden", "_made", "_traits", "numbers", "settings", "slice", "some")
 
     def __init__(self, slice_: EndpointSlice, numbers: tuple[int, ...], settings: NodeSettings) -> None:
         self.slice, self.numbers, self.settings = slice_, numbers, settings
@@ -55,6 +55,8 @@ class Group:
         self.some = 0
         self._made: tuple[tuple[int, Part[Backend]], ...] = ()
         """What was chosen, by trait: most often one, and there may be a Group for each of many Services."""
+        self._at: dict[Place, Candidate] | None = None
+        """Who counts at each place, hidden or not; made when somebody looks for one."""
 
     @classmethod
     def of(cls, slice_: EndpointSlice, port: PortName, settings: NodeSettings, before: Group | None) -> Group:
@@ -89,13 +91,7 @@ class Group:
 
     def __iter__(self) -> Iterator[Candidate]:
         """Those that count, one for each place."""
-        known = zip(self._backends, self._traits, strict=True)
-        candidates = [(backend, traits) for backend, traits in known if backend is not None]
-        best: dict[Place, Candidate] = {}
-        for one in candidates:
-            place = place_of(one[0])
-            best[place] = max(best.get(place, one), one, key=preference)
-        return iter([one for place, one in best.items() if place not in self._hidden])
+        return iter([one for place, one in self._by_place().items() if place not in self._hidden])
 
     def places(self) -> set[Place]:
         return _places(self._backends)
@@ -111,11 +107,17 @@ class Group:
 
     def find(self, place: Place) -> Candidate:
         """Who counts there; raises KeyError when nobody is."""
-        known = zip(self._backends, self._traits, strict=True)
-        there = [(one, traits) for one, traits in known if one is not None and place_of(one) == place]
-        if not there:
-            raise KeyError(place)
-        return max(there, key=preference)
+        return self._by_place()[place]
+
+    def _by_place(self) -> dict[Place, Candidate]:
+        if self._at is None:
+            self._at = {}
+            for backend, traits in zip(self._backends, self._traits, strict=True):
+                if backend is not None:
+                    place, one = place_of(backend), (backend, traits)
+                    other = self._at.get(place)
+                    self._at[place] = one if other is None else max(other, one, key=preference)
+        return self._at
 
     def without(self, hidden: frozenset[Place]) -> Group:
         """The same, but that nobody is at these places."""
@@ -123,7 +125,7 @@ class Group:
             return self
         found = Group(self.slice, self.numbers, self.settings)
         found._backends, found._traits, found._doubled = self._backends, self._traits, self._doubled
-        found._hidden = hidden
+        found._hidden, found._at = hidden, self._at
         found.some = _any_of(traits for _, traits in found)
         return found
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import reduce
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache, reduce
 from itertools import chain
 from typing import NamedTuple
 
@@ -166,8 +166,9 @@ class _Port:
         affected = set[str]()
         for name in stale:
             affected |= self._take(name, slices.get(name))
+        best = cache(self._best)  # many may stand at the same places
         for name in affected:
-            self._settle(name)
+            self._settle(name, best)
 
     def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
         """Whose groups are different now, because this slice is."""
@@ -206,23 +207,23 @@ class _Port:
             self._shared[place] = None
         return holders
 
-    def _settle(self, name: str) -> None:
+    def _settle(self, name: str, best: Callable[[Place], Candidate]) -> None:
         """Of a slice, what no other slice has better."""
         group = self._groups.get(name)
         if group is not None:
             whole, common = group, self._common(group)
-            group = whole.without(frozenset(place for place in common if self._best(place) != whole.find(place)))
+            group = whole.without(frozenset(place for place in common if best(place) != whole.find(place)))
         at = bisect_left(self._names, name)
         there = at < len(self._names) and self._names[at] == name
         if there and group is not None:
             self._replace(at, group)
-            return
-        self._pools.clear()
-        if group is not None:
+        elif group is not None:
+            self._pools.clear()
             self._names.insert(at, name)
             self._ordered.insert(at, group)
             self.some |= group.some
         elif there:
+            self._pools.clear()
             del self._names[at], self._ordered[at]
             self._count()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 from fairway.model.address import IPv4, canonical, canonical_network, family_of
 from fairway.model.endpoints import Endpoints
@@ -89,13 +90,13 @@ def slice_problems(service: Key, slice_: EndpointSlice, sound: EndpointSlice | N
 def contradictions(service: Key, endpoints: Endpoints) -> tuple[Problem, ...]:
     """Slices that say different things about one address, unless one of them says that it is about to go."""
     found = []
-    for used, other in endpoints.contradictions():
+    for used, other in islice(endpoints.contradictions(), _MOST_TOLD):
         message = (
             f"{used} is {_described(used.node, used.target)} here and "
             f"{_described(other.node, other.target)} in {other.slice}; this one counts"
         )
         found.append(Problem(service=service, slice=used.slice, field="endpoints", message=message))
-    return tuple(found[:_MOST_TOLD])
+    return tuple(found)
 
 
 def contested(frontend: Frontend, holder: Key) -> Problem:
