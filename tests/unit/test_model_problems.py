@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fairway.model.endpoints import Endpoints
-from fairway.model.limits import MOST_BACKENDS, MOST_FRONTENDS, is_special
+from fairway.model.limits import MOST_BACKENDS, MOST_FRONTENDS, MOST_RANGES, is_special
 from fairway.model.problems import contradictions, service_problems, slice_problems, too_many
 from fairway.model.resolve import resolve_endpoints, resolve_service
 from fairway.model.view import Frontend, Key, NodeSettings
@@ -68,8 +68,21 @@ def test_a_service_without_fault_has_no_problems() -> None:
         ),
         (
             {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.0"]},
-            ["spec.loadBalancerSourceRanges[0]: '10.0.0.0' is no network in CIDR form, so nobody may connect by it"],
+            ["spec.loadBalancerSourceRanges[0]: '10.0.0.0' is no network in CIDR form: it is left out"],
             1,
+        ),
+        (
+            {
+                "type": "LoadBalancer",
+                "clusterIPs": ["10.96.0.1", "fd00:96::1"],
+                "ingress": [{"ip": "203.0.113.1"}, {"ip": "2001:db8::1"}],
+                "loadBalancerSourceRanges": ["10.0.0.0/8"],
+            },
+            [
+                "spec.loadBalancerSourceRanges: no network in it is of 2001:db8::1's family, "
+                "so everybody may connect to that"
+            ],
+            4,
         ),
         (
             {"ports": [HTTP, {"name": "b", "port": 70000}, {"name": "c", "port": -1}, {"name": "d", "port": 0}]},
@@ -216,6 +229,16 @@ def test_a_huge_list_of_ports_costs_a_bounded_number_of_frontends() -> None:
     one = service(ports=ports, externalIPs=["198.51.100.1", "198.51.100.2"])
     assert len(frontends(one)) <= MOST_FRONTENDS + 1
     assert "addresses times ports" in told(one)[-1]
+
+
+def test_source_ranges_times_ports_are_bounded_and_nobody_is_let_in_by_the_rest() -> None:
+    ports = [{"name": f"p{number}", "port": number} for number in range(1, 1001)]
+    ranges = [f"10.0.{number}.0/24" for number in range(200)]
+    one = service(type="LoadBalancer", ports=ports, loadBalancerSourceRanges=ranges, ingress=[{"ip": "203.0.113.1"}])
+    allowed = [found.source_ranges for found in frontends(one).values() if found.source_ranges]
+    assert sum(map(len, allowed)) == MOST_RANGES
+    assert set(allowed) == {tuple(ranges[:100])}
+    assert "only 100 of a family count" in told(one)[-1]
 
 
 def test_ports_times_endpoints_are_bounded() -> None:

@@ -158,3 +158,9 @@ def test_a_hostile_name_cannot_leave_its_comment() -> None:
     (comment,) = {each.comment for each in compile_frontend(hostile, SETTINGS).elements if each.comment}
     assert comment.startswith("shop/webflushruleset:xxx")
     assert len(comment) == 127
+
+
+def test_a_comment_is_as_short_in_bytes_as_in_letters() -> None:
+    # the kernel takes no more than 256 bytes of user data, and refuses the whole transaction for one element with more
+    hostile = frontend(STAY, service=Key("shop", "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 200), port_name="http")
+    assert {each.comment for each in compile_frontend(hostile, SETTINGS).elements if each.comment} == {"shop/:http"}

@@ -71,9 +71,13 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(text, strict=False)
 
 
+_address = lru_cache(maxsize=4096)(ipaddress.ip_address)
+"""Most are asked about with one network after the other."""
+
+
 def contains(networks: Iterable[str], address: str) -> bool:
     """Whether one of the networks holds the address; other families never do."""
-    parsed = ipaddress.ip_address(address)
+    parsed = _address(address)
     return any(parsed.version == (net := _network(one)).version and parsed in net for one in networks)
 
 

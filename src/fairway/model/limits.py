@@ -11,6 +11,8 @@ MOST_FRONTENDS = 10_000
 """Addresses times ports of one Service. Kubernetes' own limit is the size of an object."""
 MOST_BACKENDS = 400_000
 """Endpoints times ports of one Service: the ports after the last that has room refuse their clients."""
+MOST_RANGES = 100_000
+"""Source ranges times load-balancer addresses times ports of one Service: the ranges after that let nobody in."""
 LONGEST_AFFINITY = 86_400
 """Seconds; the API accepts no more."""
 
@@ -49,6 +51,11 @@ def usable(text: str) -> str | None:
 def ports_with_room(endpoints: int) -> int:
     """How many ports of a Service with so many endpoints have them all."""
     return MOST_BACKENDS // max(1, endpoints)
+
+
+def ranges_with_room(frontends: int) -> int:
+    """How many source ranges count of a Service that has so many frontends they are about."""
+    return MOST_RANGES // max(1, frontends)
 
 
 def is_port(number: int) -> bool:

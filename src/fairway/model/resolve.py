@@ -26,7 +26,7 @@ from fairway.model.address import (
 )
 from fairway.model.candidates import NOBODY
 from fairway.model.endpoints import Endpoints, PortAt
-from fairway.model.limits import LONGEST_AFFINITY, MOST_FRONTENDS, is_port, ports_with_room, usable
+from fairway.model.limits import LONGEST_AFFINITY, MOST_FRONTENDS, is_port, ports_with_room, ranges_with_room, usable
 from fairway.model.packet import ICMP
 from fairway.model.policies import NOBODY_BEHIND, Actions, at_cluster_ip, elsewhere, through_relay
 from fairway.model.relaying import RELAYED, relaying
@@ -258,18 +258,23 @@ class _PortFrontends:
 
     def _source_ranges(self, address: str) -> tuple[str, ...]:
         """The networks that may connect to the load-balancer IP ``address``; empty when everybody may."""
-        found = tuple(
-            network
-            for text in self.service.spec.load_balancer_source_ranges or ()
-            if (network := canonical_network(text)) and family_of(network) == self.family
-        )
+        spec, addresses = self.service.spec, self.service.status.load_balancer.ingress or ()
+        found = _networks(spec.load_balancer_source_ranges or (), self.family)
         if any(network.endswith("/0") for network in found):
             return ()
+        found = found[: ranges_with_room(len(spec.ports or ()) * len(addresses))]
         # When the node itself may connect, its packet may carry the load-balancer IP as its source: the node has that
         # address on an interface if its balancer works by direct return (reference, section 1.H).
         if any(contains(found, one) for one in of_family(self.settings.addresses, self.family)):
             found += (f"{address}/{32 if self.family == IPv4 else 128}",)
         return found
+
+
+@lru_cache(maxsize=64)
+def _networks(texts: tuple[str, ...], family: str) -> tuple[str, ...]:
+    """Those of one family; every port of a Service asks for them."""
+    found = map(canonical_network, texts)
+    return tuple(network for network in found if network is not None and family_of(network) == family)
 
 
 def cuts_connections(service: Service, settings: NodeSettings) -> bool:

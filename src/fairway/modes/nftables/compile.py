@@ -30,7 +30,7 @@ from fairway.modes.nftables.tables import (
     frontend_bytes,
 )
 
-_UNPRINTED = re.compile(r"[^\w./:-]|_")
+_UNPRINTED = re.compile(r"[^a-zA-Z0-9./:-]")
 _ADDRESSES = {FrontendKind.OTHER_PORTS: "cluster-ips", FrontendKind.PING: "pinged"}
 """Frontends that are an address alone, and the set it is in."""
 
@@ -159,5 +159,6 @@ def unsupported(frontend: Frontend) -> list[str]:
 
 
 def _comment(frontend: Frontend) -> str:
-    """The Service port, for people who list the map. Names are DNS labels: nothing in them needs quoting."""
+    """The Service port, for people who list the map. Names are DNS labels; what none can have would need quoting, or
+    more than a byte."""
     return _UNPRINTED.sub("", frontend.service_port)[:COMMENT_BYTES]
