@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from fairway.cli.ending import tidy
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json, tell
 from fairway.cli.source import DEFAULT_SOURCE, Source, find_kubeconfigs
+from fairway.objects.printing import one_line
 
 if TYPE_CHECKING:
     from fairway.diagnose.advice import Advice, Cost, Facts, Option, Setting
@@ -78,7 +79,7 @@ def advise(
     if output == "json":
         print_json({"node": name, "facts": found, "advice": given, "switch": way})
     else:
-        print("\n".join(_printable(line) for line in _words(name, found, given, way)))
+        print("\n".join(one_line(line) for line in _words(name, found, given, way)))
     return 0 if given.recommended else EXIT_FAILED
 
 
@@ -167,11 +168,6 @@ def _change(name: str, services: int, backends: int) -> float | None:
     except (BenchFailed, TimeoutError) as error:
         tell(f"{name}: changes could not be measured: {error}")
         return None
-
-
-def _printable(line: str) -> str:
-    """What a file names its objects is not for a terminal to obey."""
-    return "".join(one if one.isprintable() else "?" for one in line)
 
 
 def way_there(found: Facts, given: Advice, node_of_lab: str | None) -> str:

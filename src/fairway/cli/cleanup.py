@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_FAILED, CommandError, Output, complain, print_json, tell
 from fairway.cli.status import metrics_place
+from fairway.objects.printing import one_line
 
 if TYPE_CHECKING:
     from fairway.diagnose.leftovers import Leftover, Plan
@@ -56,9 +57,9 @@ def cleanup(
     if output == "json":
         print_json(_document(found, going, failed, planned=plan))
     else:
-        print("\n".join(_printable(line) for line in _lines(found, going, [one for one, _ in failed], planned=plan)))
+        print("\n".join(one_line(line) for line in _lines(found, going, [one for one, _ in failed], planned=plan)))
     for one, reason in failed:
-        complain(_printable(f"{one.place}: {reason}"))
+        complain(one_line(f"{one.place}: {reason}"))
     return EXIT_FAILED if failed or (plan and going) else 0
 
 
@@ -85,11 +86,6 @@ def _lines(found: Plan, going: list[Leftover], failed: list[Leftover], *, planne
 def _what(one: Leftover) -> str:
     more = f" and {len(one.names) - _SHOWN} more" if len(one.names) > _SHOWN else ""
     return f"{one.place}: {', '.join(one.names[:_SHOWN])}{more}"
-
-
-def _printable(line: str) -> str:
-    """Others' rules and names can have anything in them, and this goes to a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in line)
 
 
 def _document(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import msgspec
 from cyclopts import Parameter
 
+from fairway.objects.printing import one_line
+
 Output = Literal["text", "json"]
 
 # No --no-FLAG beside each flag; a default that says nothing is not shown.
@@ -26,7 +28,7 @@ class CommandError(Exception):
 
 
 def complain(message: str) -> None:
-    first, *rest = message.splitlines() or [""]
+    first, *rest = map(one_line, message.splitlines() or [""])  # names out of files are in it
     print(f"fairway: error: {first}", file=sys.stderr)
     for line in rest:
         print(f"  {line}", file=sys.stderr)

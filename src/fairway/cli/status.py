@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_FAILED, EXIT_USAGE, CommandError, Output, print_json
+from fairway.objects.printing import one_line
 
 if TYPE_CHECKING:
     from fairway.kernel.namespaces import NetworkNamespace
@@ -49,7 +50,7 @@ def status(
     if output == "json":
         print_json({"proxies": found})
     else:
-        print("\n\n".join("\n".join(_words(one)) for one in found))
+        print("\n\n".join("\n".join(map(one_line, _words(one))) for one in found))
     return 0 if all(one["ready"] and one["healthy"] for one in found) else EXIT_FAILED
 
 

@@ -11,6 +11,7 @@ from fairway.model.decide import client_of
 from fairway.model.packet import ICMP, Choice, Step, Verdict
 from fairway.model.view import Client, Frontend
 from fairway.objects.codec import Document
+from fairway.objects.printing import one_line
 
 _CLIENTS = {
     Client.POD: "a pod of the cluster",
@@ -32,7 +33,7 @@ def explain(journey: Journey, cluster: Cluster) -> str:
     for hop in journey.hops:
         lines += ["", *_hop_lines(hop)]
     lines += ["", *verdict_lines(journey, cluster)]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _hop_lines(hop: Hop) -> Iterator[str]:

@@ -26,6 +26,7 @@ from fairway.model.relaying import mistakes
 from fairway.model.view import BALANCINGS, RANDOM, Frontend, Key, Struct
 from fairway.model.weights import parse, slice_weight
 from fairway.objects.endpointslice import SLICE_ANNOTATIONS, WEIGHT_ANNOTATION, EndpointSlice
+from fairway.objects.printing import one_line
 from fairway.objects.service import (
     BALANCING_ANNOTATION,
     HEADLESS_LABEL,
@@ -60,7 +61,7 @@ class Problem(Struct):
     def __str__(self) -> str:
         where = f", EndpointSlice {self.slice}" if self.slice else ""
         field = f"{self.field}: " if self.field else ""
-        return f"Service {self.service}{where}: {field}{self.message}"
+        return one_line(f"Service {self.service}{where}: {field}{self.message}")
 
 
 def service_problems(service: Service) -> tuple[Problem, ...]:
@@ -96,7 +97,7 @@ def contradictions(service: Key, endpoints: Endpoints) -> tuple[Problem, ...]:
             f"{used} is {_described(used.node, used.target)} here and "
             f"{_described(other.node, other.target)} in {other.slice}; this one counts"
         )
-        found.append(Problem(service=service, slice=used.slice, field="endpoints", message=message))
+        found.append(Problem(service=service, slice=used.slice, field="endpoints", message=one_line(message)))
     return tuple(found)
 
 

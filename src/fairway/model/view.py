@@ -20,6 +20,7 @@ import msgspec
 from fairway.model.address import IPv4, family_of, is_loopback
 from fairway.objects.endpointslice import ObjectReference
 from fairway.objects.meta import Key
+from fairway.objects.printing import one_line
 
 __all__ = [
     "Action",
@@ -37,6 +38,7 @@ __all__ = [
     "Pool",
     "Relaying",
     "Struct",
+    "one_line",
 ]
 
 
@@ -54,8 +56,7 @@ class Origin(Struct):
 
     def __str__(self) -> str:
         """One line, whatever the names hold: programs are printed with it, and what is printed may be loaded again."""
-        text = f"{self.kind} {self.key} {self.field}".rstrip()
-        return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+        return one_line(f"{self.kind} {self.key} {self.field}".rstrip())
 
 
 class Client(StrEnum):

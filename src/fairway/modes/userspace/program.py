@@ -28,6 +28,7 @@ from fairway.model.view import (
     Pool,
     Relaying,
     Struct,
+    one_line,
 )
 
 ADDRESSES = {IPv4: "169.254.77.77", IPv6: "fd66:6169:7277:6179::1"}
@@ -92,7 +93,7 @@ class Listening(Struct):
         silences = ((wanted.idle, "silent"), (wanted.half_closed, "silent and half closed"))
         told += [f"ends what is {what} for {seconds} s" for seconds, what in silences if seconds]
         if wanted.tls:
-            told.append(f"TLS with Secret {wanted.tls}")
+            told.append(one_line(f"TLS with Secret {wanted.tls}"))
         if wanted.proxy_protocol:
             told.append(f"PROXY protocol v{wanted.proxy_protocol}")
         if wanted.access_log:
@@ -134,10 +135,13 @@ def render(program: Program, carrier: Callable[[Any], str]) -> str:
     lines = []
     for one in sorted(program.listeners.values(), key=lambda one: one.key):
         where = f"[{one.address}]" if ":" in one.address else one.address
-        lines.append(f"listen {one.protocol.lower()} {where}:{one.port} {{ # Service {one.service_port}: {one.key}")
+        lines.append(
+            f"listen {one.protocol.lower()} {where}:{one.port} {{ # Service {one_line(one.service_port)}: {one.key}"
+        )
         lines.append(f"\t{one.words()}")
         for backend in one.backends:
+            slice_ = f"{one.service.namespace}/{backend.slice}"
             weight = f" weight {backend.weight}" if backend.weight != 1 else ""
-            lines.append(f"\tbackend {backend}{weight} # EndpointSlice {one.service.namespace}/{backend.slice}")
+            lines.append(f"\tbackend {backend}{weight} # EndpointSlice {one_line(slice_)}")
         lines += ["}", ""]
     return "\n".join(lines) + ("\n" if lines else "") + carrier(program.carried)

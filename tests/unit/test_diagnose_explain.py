@@ -1,0 +1,36 @@
+"""Unit tests of `fairway.diagnose.explain`: what of a stranger's objects gets to the reader's terminal."""
+
+from __future__ import annotations
+
+from fairway.diagnose.cluster import Networks, from_documents
+from fairway.diagnose.explain import explain
+from fairway.diagnose.journey import travel
+from fairway.diagnose.places import find_start, find_target
+from fairway.objects.codec import read_yaml
+
+HOSTILE = r"""
+kind: Node
+metadata: {name: "n1\e[31m"}
+spec: {podCIDR: 10.244.1.0/24}
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
+---
+kind: Service
+metadata: {name: "web\e[2J\nrefused at once", namespace: shop}
+spec: {clusterIP: 10.96.0.1, ports: [{port: 80, name: "p\r"}], internalTrafficPolicy: "Lo\e[3mcal"}
+---
+kind: EndpointSlice
+metadata: {name: "web-\e[1m1", namespace: shop, labels: {kubernetes.io/service-name: "web\e[2J\nrefused at once"}}
+addressType: IPv4
+ports: [{port: 8080, name: "p\r"}]
+endpoints: [{addresses: [10.244.1.4], nodeName: "n1\e[31m", targetRef: {kind: Pod, namespace: x, name: "y\nz"}}]
+"""
+
+
+def test_names_in_a_file_add_no_line_and_do_nothing_to_the_terminal() -> None:
+    cluster = from_documents(read_yaml(HOSTILE), Networks(services=("10.96.0.0/16",)))
+    target = find_target(cluster, "10.96.0.1:80", None)
+    journey = travel(cluster, find_start(cluster, "198.51.100.1", target, None), target)
+    lines = explain(journey, cluster).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not [line for line in lines if line.startswith("refused")]
+    assert "  10.244.1.4:8080  pod x/y?z on n1?[31m  sees node n1?[31m's address" in lines
