@@ -1,12 +1,12 @@
-"""Unit tests of `fairway.diagnose.explain`: what of a stranger's objects gets to the reader's terminal."""
+"""Unit tests of `fairway.diagnose.explain`: a journey in words, whatever the objects are called."""
 
 from __future__ import annotations
 
 from fairway.diagnose.cluster import Networks, from_documents
-from fairway.diagnose.explain import explain
+from fairway.diagnose.explain import explain, problems
 from fairway.diagnose.journey import travel
 from fairway.diagnose.places import find_start, find_target
-from fairway.objects.codec import read_yaml
+from fairway.objects.codec import Document, read_yaml
 
 HOSTILE = r"""
 kind: Node
@@ -34,3 +34,19 @@ def test_names_in_a_file_add_no_line_and_do_nothing_to_the_terminal() -> None:
     assert all(line.isprintable() for line in lines)
     assert not [line for line in lines if line.startswith("refused")]
     assert "  10.244.1.4:8080  pod x/y?z on n1?[31m  sees node n1?[31m's address" in lines
+
+
+def test_of_a_service_it_is_told_what_another_one_took_from_it() -> None:
+    def service(name: str, address: str) -> Document:
+        ports = [{"port": 80}]
+        spec = {"clusterIP": address, "ports": ports, "externalIPs": ["198.51.100.7"]}
+        return {"kind": "Service", "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+
+    node = {"kind": "Node", "metadata": {"name": "n1"}, "spec": {"podCIDR": "10.244.1.0/24"}}
+    everybody = [node, *(service(name, f"10.96.0.{number}") for number, name in enumerate("abc", 1))]
+    cluster = from_documents(everybody, Networks(services=("10.96.0.0/16",)))
+    target = find_target(cluster, "shop/b", None)
+    journey = travel(cluster, find_start(cluster, "198.51.100.1", target, "n1"), target)
+    assert problems(journey, cluster) == [
+        "Service shop/b: spec.externalIPs[0]: 198.51.100.7:80/TCP is shop/a's already"
+    ]

@@ -12,7 +12,7 @@ import msgspec
 
 from fairway.model.address import canonical, contains, merged
 from fairway.model.problems import Problem
-from fairway.model.resolve import resolve
+from fairway.model.resolve import resolve, resolve_service
 from fairway.model.view import NodeSettings, NodeView
 from fairway.objects.cluster import Node, Pod
 from fairway.objects.codec import DecodeError, Document, view
@@ -109,11 +109,21 @@ class Cluster:
 
     def problems(self, node: str) -> Mapping[Key, Sequence[Problem]]:
         """By Service, what that node's proxy would not serve as it is written: its own cache is asked."""
-        cache = Cache(self.settings(node))
-        for key, service in self.services.items():
-            cache.put_service(key, service, Cause("Service", key, "", 0.0))
-        for one in (slice_ for slices in self.slices.values() for slice_ in slices):
-            cache.put_slice(one.key, one, Cause("EndpointSlice", one.key, "", 0.0))
+        return self._problems({*self.services, *self.slices}, self.settings(node))
+
+    def problems_of(self, service: Key, view: NodeView) -> Sequence[Problem]:
+        """The same of one Service of a node's view: nobody else is looked at but who has what it asks for."""
+        asked = resolve_service(self.services[service], (), view.settings)
+        holders = {view.frontends[one.key].service for one in asked}
+        return self._problems({service, *holders}, view.settings).get(service, ())
+
+    def _problems(self, services: Iterable[Key], settings: NodeSettings) -> Mapping[Key, Sequence[Problem]]:
+        cache = Cache(settings)
+        for key in services:
+            if (service := self.services.get(key)) is not None:
+                cache.put_service(key, service, Cause("Service", key, "", 0.0))
+            for one in self.slices.get(key, ()):
+                cache.put_slice(one.key, one, Cause("EndpointSlice", one.key, "", 0.0))
         cache.take()
         return {key: tuple(cache.troubles.of(key)) for key in sorted(cache.troubles.services())}
 

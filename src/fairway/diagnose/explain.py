@@ -110,7 +110,7 @@ def problems(journey: Journey, cluster: Cluster) -> list[str]:
     if hop.outcome.frontend is None:
         return []
     service = hop.view.frontends[hop.outcome.frontend].service
-    return [str(one) for one in cluster.problems(hop.node).get(service, ())]
+    return [str(one) for one in cluster.problems_of(service, hop.view)]
 
 
 def _choice_words(choice: Choice, hop: Hop, names: dict[str, str]) -> str:
