@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from fairway.kernel.nftables import requests
 from fairway.model.decide import decide
 from fairway.model.packet import Packet
-from fairway.model.parts import Part, joined
+from fairway.model.parts import Part, Parts
 from fairway.model.view import (
     HASH,
     RANDOM,
@@ -102,11 +102,11 @@ def _only_the_last_moved(before: Sequence[bytes], after: Sequence[bytes]) -> Non
 def test_slots_of_a_pool_in_parts_follow_it_part_by_part(changed: list[tuple[int, set[int]]]) -> None:
     """Each step one part of five has other backends; the parts overlap nowhere."""
     parts = {which: _part(which, set(range(3))) for which in range(5)}
-    slots = Slots(joined(parts.values()))
+    slots = Slots(Parts(parts.values()))
     seen = [(slots, list(slots))]
     for which, hosts in changed:
         parts[which] = _part(which, hosts)
-        pool = joined(parts.values())
+        pool = Parts(parts.values())
         wanted = Slots(pool)
         before, moves = list(slots), slots.moves(wanted)
         slots = slots.moved(wanted, moves)
@@ -185,7 +185,7 @@ def _in_parts(backends: list[Backend]) -> Sequence[Backend]:
     if any(one.weight > 1 for one in backends):
         return tuple(backends)
     slices = {which: Part(one for one in backends if int(one.address[-1]) % 2 == which) for which in range(2)}
-    return joined(slices.values())
+    return Parts(slices.values())
 
 
 @given(clusters())

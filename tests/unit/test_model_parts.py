@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
-
-from fairway.model.parts import Part, Parts, derived, derived_each, difference, joined, parts_of
+from fairway.model.parts import Part, Parts, derived, derived_each, difference, parts_of
 
 
 def test_it_reads_as_one_tuple_and_equals_it() -> None:
-    whole = joined([(1, 2), (), (3,)])
-    assert isinstance(whole, Parts)
+    whole = Parts([(1, 2), (), (3,)])
     assert (len(whole), list(whole), whole[1], whole[1:]) == (3, [1, 2, 3], 2, (2, 3))
     assert whole == (1, 2, 3)
-    assert whole == joined([(1,), (2, 3)])
+    assert whole == Parts([(1,), (2, 3)])
     assert hash(whole) == hash((1, 2, 3))
     assert whole != (1, 2)
     assert whole != [1, 2, 3]
 
 
-@pytest.mark.parametrize(("parts", "same"), [([], ()), ([()], ()), ([(), (1, 2)], (1, 2))])
-def test_a_single_part_is_itself(parts: list[tuple[int, ...]], same: tuple[int, ...]) -> None:
-    assert joined(parts) == same
-    assert not isinstance(joined(parts), Parts)
-
-
 def test_what_both_begin_and_end_with_does_not_differ() -> None:
     one, two, three = (1, 2), (3, 4, 5), (6, 7)
     changed, other = (3, 9, 5), (8,)
-    assert difference(joined([one, two, three]), joined([one, changed, three])) == (((4,),), ((9,),))
-    assert difference(joined([one, two, three]), joined([one, other, changed, three])) == ((two,), (other, changed))
-    assert difference(joined([one, two]), joined([one, two])) == ((), ())
+    assert difference(Parts([one, two, three]), Parts([one, changed, three])) == (((4,),), ((9,),))
+    assert difference(Parts([one, two, three]), Parts([one, other, changed, three])) == ((two,), (other, changed))
+    assert difference(Parts([one, two]), Parts([one, two])) == ((), ())
     assert difference(one, one) == ((), ())
     assert difference(one, (1, 2)) == ((), ())
     assert difference((), one) == ((), (one,))
     assert difference((1, 1, 1), (1, 1)) == (((1,),), ())
-    assert parts_of(joined([one, two])) == (one, two)
+    assert parts_of(Parts([one, two])) == (one, two)
 
 
 def test_a_part_that_was_replaced_is_known() -> None:

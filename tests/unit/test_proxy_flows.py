@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from fairway.model.parts import joined
+from fairway.model.parts import Parts
 from fairway.model.view import (
     Action,
     ActionKind,
@@ -253,7 +253,7 @@ def test_a_slice_is_uneven_when_somebody_who_serves_may_be_missing_in_a_pool(one
 
 def test_backends_that_only_come_need_no_look_at_the_others() -> None:
     first, more = (Backend(address=ONE, port=53),), (Backend(address=TWO, port=53),)
-    few = msgspec.structs.replace(frontend(), cluster=joined([first, more]))
-    many = msgspec.structs.replace(frontend(), cluster=joined([first, (*more, Backend(address="10.244.1.9", port=53))]))
+    few = msgspec.structs.replace(frontend(), cluster=Parts([first, more]))
+    many = msgspec.structs.replace(frontend(), cluster=Parts([first, (*more, Backend(address="10.244.1.9", port=53))]))
     assert suspects({DNS: few}, (), node(many)) == []
     assert suspects({DNS: many}, (), node(few)) == [Suspect(DNS, at(ONE, TWO), at("10.244.1.9"))]

@@ -10,7 +10,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from fairway.model.parts import joined
+from fairway.model.parts import Parts
 from fairway.model.view import Backend, FrontendKey, Key, Pool, Relaying
 from fairway.modes.userspace.program import ListenerKey, Listening
 from fairway.relay.control import (
@@ -77,7 +77,7 @@ def test_requests_arrive_as_they_were_sent(request_: Request) -> None:
 
 
 def test_a_pool_that_is_made_of_parts_arrives_whole() -> None:
-    sent = msgspec.structs.replace(LISTENING, backends=joined((BACKENDS[:1], BACKENDS[1:])))
+    sent = msgspec.structs.replace(LISTENING, backends=Parts((BACKENDS[:1], BACKENDS[1:])))
     found = request_of(framed(Put((sent,), (KEY,)))[4:])
     assert isinstance(found, Put)
     (one,) = found.listeners

@@ -136,14 +136,6 @@ class Difference(NamedTuple, Generic[T]):
 _SAME: Difference[Any] = Difference((), ())
 
 
-def joined(parts: Iterable[tuple[T, ...]]) -> Sequence[T]:
-    """One sequence of all; the part itself where there is only one."""
-    found = [one for one in parts if one]
-    if len(found) > 1:
-        return Parts(found)
-    return found[0] if found else ()
-
-
 def parts_of(sequence: Sequence[T]) -> tuple[tuple[T, ...], ...]:
     if isinstance(sequence, Parts):
         return sequence.parts
