@@ -664,6 +664,22 @@ async def test_a_change_that_came_while_another_was_on_its_way_is_not_taken_for_
     await asyncio.gather(loop, return_exceptions=True)
 
 
+async def test_a_change_that_came_while_many_were_taken_is_done_with_them() -> None:
+    world = World()
+    health = Health(world.clock, lambda path, code: None, patience=60.0)
+    world.sync.tell(health)
+    for number in range(250):  # more than are taken at once
+        world.put(service(f"s{number}", f"10.96.1.{number}"))
+    loop = asyncio.create_task(world.sync.run())
+    asyncio.get_running_loop().call_soon(world.put, DNS, "10.244.1.3")
+    await world.round()
+    assert key(DNS) in world.kernel.held
+    world.clock.advance(61.0)
+    assert health.healthy
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+
+
 async def test_a_change_that_is_refused_at_once_is_tried_again_as_any_other() -> None:
     world = World()
     async with world.running():

@@ -253,6 +253,7 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         while self._cache.dirty:
             await asyncio.sleep(0)
             self._wanted.take(_TAKEN_AT_ONCE)
+        self._told = False  # what was told of meanwhile goes with this round
 
     async def _in_a_thread(self, work: Callable[[], T]) -> T:
         """While this thread answers probes and hears events; only `_take` changes what is looked at there.
