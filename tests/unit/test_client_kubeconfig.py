@@ -61,6 +61,15 @@ def test_a_token_can_be_in_a_file(tmp_path: Path) -> None:
     assert load_kubeconfig([tmp_path / "a"]).token_file == tmp_path / "token"
 
 
+def test_what_is_no_token_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xff\xfe")
+    wrong = "holds no token: letters, digits and signs of ASCII, without spaces"
+    with pytest.raises(KubeconfigError, match=rf"a: users\[.*\]\.tokenFile: {wrong}"):
+        load_kubeconfig([write(tmp_path / "a", config(user={"tokenFile": "token"}))])
+    with pytest.raises(KubeconfigError, match=rf"b: users\[.*\]\.token: {wrong}"):
+        load_kubeconfig([write(tmp_path / "b", config(user={"token": "one\ntwo"}))])
+
+
 def test_several_files_are_merged_and_the_first_one_counts(tmp_path: Path) -> None:
     first = write(tmp_path / "a", {"current-context": "there", "contexts": [], "clusters": None})
     second = write(tmp_path / "b", config())

@@ -18,6 +18,7 @@ from fairway.objects.codec import DecodeError, read_yaml, view
 T = TypeVar("T")
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_SPACE, _DELETE = 0x20, 0x7F
 
 
 class KubeconfigError(ValueError):
@@ -80,16 +81,24 @@ def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT
     token, authority = _read(directory / "token"), _read(directory / "ca.crt")
     if not host or not port or token is None:
         return None
-    namespace = (_read(directory / "namespace") or b"default").decode().strip()
+    namespace = (_read(directory / "namespace") or b"default").decode(errors="replace").strip()
     host = f"[{host}]" if ":" in host else host
     return Connection(
         f"https://{host}:{port}",
         authority or b"",
-        token=token.decode().strip(),
+        token=_checked("in-cluster", "token", token),
         namespace=namespace,
         source="in-cluster",
         token_file=directory / "token",
     )
+
+
+def read_token(data: bytes) -> str:
+    """The token that a file holds; raises `ValueError` with words for what no header of a request can carry."""
+    found = data.strip()
+    if not all(_SPACE < byte < _DELETE for byte in found):
+        raise ValueError("holds no token: letters, digits and signs of ASCII, without spaces")
+    return found.decode("ascii")
 
 
 def find_connection(file: Path | None, environment: Mapping[str, str]) -> Connection:
@@ -203,7 +212,8 @@ class _Kubeconfig:
         if bool(certificate) != bool(key):
             missing = "client-key" if certificate else "client-certificate"
             raise KubeconfigError(str(user_path), f"{at_user}.{missing}", "is missing; a certificate needs its key")
-        token = user.token or user_data.read("tokenFile", "", user.token_file).decode().strip()
+        written = user.token.encode() or user_data.read("tokenFile", "", user.token_file)
+        token = _checked(str(user_path), f"{at_user}.{'token' if user.token else 'tokenFile'}", written)
         return Connection(
             cluster.server,
             cluster_data.read(
@@ -218,6 +228,13 @@ class _Kubeconfig:
             str(path),
             user_path.parent / user.token_file if user.token_file and not user.token else None,
         )
+
+
+def _checked(source: str, path: str, token: bytes) -> str:
+    try:
+        return read_token(token)
+    except ValueError as error:
+        raise KubeconfigError(source, path, str(error)) from None
 
 
 @dataclass(frozen=True)

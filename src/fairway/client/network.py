@@ -20,7 +20,7 @@ from aiohttp.client import _RequestContextManager
 
 from fairway.client.failover import FailoverTransport
 from fairway.client.identity import outdated, why_unknown
-from fairway.client.kubeconfig import Connection, KubeconfigError
+from fairway.client.kubeconfig import Connection, KubeconfigError, read_token
 from fairway.client.observed import Exchange, ObservedTransport
 from fairway.client.transport import Request, Response, ServerUnreachable, Transport, whole
 
@@ -161,8 +161,11 @@ class _Token:
         try:
             found = file.stat()
             if self._seen != (seen := (found.st_mtime_ns, found.st_ino)):
+                data, self._seen = file.read_bytes(), seen
                 # An empty file is one that is being written.
-                self._text, self._seen = file.read_text().strip() or self._text, seen
+                self._text = read_token(data) or self._text
+        except ValueError as error:
+            log.warning("%s %s; the token read before is used", file, error)
         except OSError as error:
             # It may be replaced this very moment, and the old token is good for a while yet.
             log.debug("%s: %s; the token read before is used", file, error.strerror)
