@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fairway.client.http import Event
-from fairway.client.informer import Change, Reflection
+from fairway.client.reflection import Change, Reflection
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServiceSpec
 

@@ -12,60 +12,15 @@ import msgspec
 import pytest
 
 from fairway.client.asgi import AsgiTransport
-from fairway.client.http import Client, Event
-from fairway.client.informer import Change, Informer, Reflection
-from fairway.objects.codec import view
+from fairway.client.http import Client
+from fairway.client.informer import OVERDUE_SECONDS, Informer
 from fairway.objects.meta import Key, KubernetesObject
 from fairway.objects.resources import SERVICES
-from fairway.objects.service import Service
 from fairway.runtime.clock import FakeClock
 from fairway.runtime.retry import Backoff, Patience
 from tests.unit.scripted_server import ScriptedServer, failure, service, service_list
 
 A, B = Key("shop", "a"), Key("shop", "b")
-
-
-def value(name: str, version: int, uid: str = "") -> Service:
-    return view(service(name, version, uid=uid), Service)
-
-
-def event(kind: Any, name: str, version: int) -> Event[Service]:
-    found = value(name, version)
-    return Event(kind, found.metadata, found)
-
-
-def test_the_first_list_is_all_new() -> None:
-    reflection: Reflection[Service] = Reflection()
-    assert reflection.replace([value("a", 1)], "5") == [Change(A, None, value("a", 1))]
-    assert reflection.resource_version == "5"
-    assert dict(reflection.objects) == {A: value("a", 1)}
-
-
-def test_a_relist_tells_only_the_differences() -> None:
-    reflection: Reflection[Service] = Reflection()
-    reflection.replace([value("a", 1), value("b", 2), value("c", 3), value("d", 4, "d1")], "5")
-    changes = reflection.replace([value("a", 1), value("b", 7), value("d", 8, "d2"), value("e", 9)], "9")
-    assert changes == [
-        Change(Key("shop", "c"), value("c", 3), None),
-        Change(Key("shop", "d"), value("d", 4, "d1"), None),
-        Change(B, value("b", 2), value("b", 7)),
-        Change(Key("shop", "d"), None, value("d", 8, "d2")),
-        Change(Key("shop", "e"), None, value("e", 9)),
-    ]
-
-
-def test_events_move_the_revision_and_a_replayed_one_changes_nothing() -> None:
-    reflection: Reflection[Service] = Reflection()
-    reflection.replace([], "5")
-    assert reflection.apply(event("ADDED", "a", 6)) == Change(A, None, value("a", 6))
-    assert reflection.apply(event("ADDED", "a", 6)) is None
-    assert reflection.apply(event("MODIFIED", "a", 7)) == Change(A, value("a", 6), value("a", 7))
-    assert reflection.apply(event("DELETED", "a", 8)) == Change(A, value("a", 8), None)
-    assert reflection.apply(event("DELETED", "a", 8)) is None
-    assert reflection.resource_version == "8"
-    bookmark: Event[Service] = Event("BOOKMARK", view({"resourceVersion": "20"}, type(value("a", 1).metadata)), None)
-    assert reflection.apply(bookmark) is None
-    assert reflection.resource_version == "20"
 
 
 class Follower:
@@ -98,9 +53,10 @@ class Follower:
 
 
 @asynccontextmanager
-async def following(silence: float = 0.0) -> AsyncIterator[Follower]:
-    """With ``silence`` it asks for a stream first."""
+async def following(silence: float = 0.0, lasting: float = OVERDUE_SECONDS) -> AsyncIterator[Follower]:
+    """With ``silence`` it asks for a stream first; a watch may be ``lasting`` so long."""
     follower = Follower()
+    follower.informer.lasting(lasting)
     if silence:
         follower.informer.stream(silence)
     task = asyncio.create_task(follower.informer.run())
@@ -170,6 +126,24 @@ async def test_a_watch_that_ends_without_a_word_is_not_asked_for_in_a_circle() -
         await (await it.watch("5")).end()
         assert await it.clock.sleeper() == pytest.approx(1)
         it.clock.advance(1)
+        await it.watch("5")
+
+
+@pytest.mark.parametrize("silence", [0.0, 5.0])
+async def test_a_watch_that_the_server_never_ends_is_given_up(silence: float) -> None:
+    async with following(silence, lasting=0.01) as it:
+        if silence:
+            watch = await streamed(it)
+            await watch.begin()
+            await watch.event("ADDED", service("a", 3))
+            await watch.event("BOOKMARK", END)
+        else:
+            await it.list(service_list(5, service("a", 3)))
+            watch = await it.watch("5")
+        await it.informer.synced()
+        await it.server.hung_up.wait()
+        if not silence:
+            it.clock.advance(await it.clock.sleeper())
         await it.watch("5")
 
 

@@ -128,13 +128,15 @@ async def test_a_file_that_comes_to_hold_no_token_is_told_of_once_and_the_old_on
 ) -> None:
     server, file = Server(OK), tmp_path / "token"
     file.write_bytes(b"first")
-    async with serving(server) as connection:
-        async with connected(replace(connection, token="first", token_file=file)) as transport:
-            for rubbish in (b"\xff\xfe\x00", b"a\nX-Injected: b", "schl\u00fcssel".encode()):
-                (tmp_path / "next").write_bytes(rubbish)
-                (tmp_path / "next").replace(file)
-                await transport.request(Request("GET", "/"), timeout=30)
-                await transport.request(Request("GET", "/"), timeout=30)
+    async with (
+        serving(server) as connection,
+        connected(replace(connection, token="first", token_file=file)) as transport,
+    ):
+        for rubbish in (b"\xff\xfe\x00", b"a\nX-Injected: b", "schl\u00fcssel".encode()):
+            (tmp_path / "next").write_bytes(rubbish)
+            (tmp_path / "next").replace(file)
+            await transport.request(Request("GET", "/"), timeout=30)
+            await transport.request(Request("GET", "/"), timeout=30)
     tokens = [asked.partition(b"Authorization: Bearer ")[2].partition(b"\r\n")[0] for asked in server.asked]
     assert tokens == [b"first"] * 6
     wrong = "holds no token: letters, digits and signs of ASCII, without spaces; the token read before is used"

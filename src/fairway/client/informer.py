@@ -9,7 +9,7 @@
 
     own write ─▶ Reflection.observe: the cache has it at once, and a watch that lags behind cannot take it back
 
-`Reflection` is the state machine: a copy of the server's objects and the revision it stands for. `Informer` drives it.
+`Reflection` is the state machine (`fairway.client.reflection`); `Informer` drives it.
 While the server is away the cache keeps what it had; after a relist the differences come out as changes, so whoever
 listens never has to know what happened in between.
 """
@@ -20,10 +20,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from fairway.client.http import Client, Event, Unreadable
+from fairway.client.http import WATCH_SECONDS, Client, Event, Unreadable
+from fairway.client.reflection import Change, Reflection
 from fairway.client.transport import ServerUnreachable
 from fairway.objects.codec import DecodeError
 from fairway.objects.meta import Key, KubernetesObject
@@ -39,112 +39,11 @@ SILENCE_SECONDS = 10.0
 """So long may a server keep silent amid the objects that it was asked to begin a watch with."""
 STEADY_SECONDS = 0.5
 """A watch that lasts so long counts as an answer of the server, even if it says nothing."""
+OVERDUE_SECONDS = WATCH_SECONDS + 60.0
+"""A watch that lasts so long although the server was to end it is one whose other end has stopped, or is not heard."""
 # Invalid, where the feature is off (1.33 has it so by default); bad request, from what stands in between; an internal
 # error, where the feature is on and the server's etcd is too old for it (before 3.4.31 and 3.5.13).
 _NOT_STREAMED = (400, 422, 500, 501)
-
-
-class Change(NamedTuple, Generic[T]):
-    """``old`` is None for a new object, ``new`` for one that is gone."""
-
-    key: Key
-    old: T | None
-    new: T | None
-
-
-class Reflection(Generic[T]):
-    """The objects as they were at ``resource_version``; empty means that they have to be listed.
-
-    Some objects may be ahead of that revision: those that we wrote ourselves and `observe`d. Comparing revisions as
-    numbers is sound within one resource (KEP-5504).
-    """
-
-    def __init__(self) -> None:
-        self._objects: dict[Key, T] = {}
-        self._ahead: dict[Key, int] = {}
-        self.objects: Mapping[Key, T] = MappingProxyType(self._objects)
-        self.resource_version = ""
-
-    def replace(self, items: Iterable[T], resource_version: str) -> list[Change[T]]:
-        """A list was taken: the changes that lead to it from what we had, departures first."""
-        listed = {item.metadata.key: item for item in items}
-        for key, version in list(self._ahead.items()):
-            if version > _number(resource_version):
-                listed[key] = self._objects[key]
-            else:
-                del self._ahead[key]
-        changes: list[Change[T]] = [
-            Change(key, old, None)
-            for key, old in self._objects.items()
-            # Another uid under the same name: the old one is gone, even though nobody told us.
-            if key not in listed or listed[key].metadata.uid != old.metadata.uid
-        ]
-        gone = {change.key for change in changes}
-        for key, item in listed.items():
-            old = None if key in gone else self._objects.get(key)
-            if old is None or old.metadata.resource_version != item.metadata.resource_version:
-                changes.append(Change(key, old, item))
-        self._objects.clear()
-        self._objects.update(listed)
-        self.resource_version = resource_version
-        return changes
-
-    def apply(self, event: Event[T]) -> Change[T] | None:
-        """One line of a watch; returns None when it changes nothing."""
-        version = event.metadata.resource_version
-        self.resource_version = version or self.resource_version
-        key = event.metadata.key
-        if event.type == "BOOKMARK" or self._is_behind(key, _number(version)):
-            return None
-        old = self._objects.get(key)
-        if event.type == "DELETED":
-            if old is None:
-                return None
-            del self._objects[key]
-            return Change(key, event.object or old, None)
-        if event.object is None or old == event.object:
-            return None
-        self._objects[key] = event.object
-        return Change(key, old, event.object)
-
-    def observe(self, written: T) -> Change[T] | None:
-        """What the server answered to our own write, which the watch may not have told yet."""
-        key, version = written.metadata.key, _number(written.metadata.resource_version)
-        old = self._objects.get(key)
-        known = max(_number(self.resource_version), _number(old.metadata.resource_version) if old else 0)
-        if not self.resource_version or version <= known:
-            return None
-        self._ahead[key] = version
-        self._objects[key] = written
-        return Change(key, old, written)
-
-    def _is_behind(self, key: Key, version: int) -> bool:
-        """Whether an event is from before our own write; the first one that is not ends being ahead."""
-        ahead = self._ahead.get(key)
-        if ahead is None:
-            return False
-        if version < ahead:
-            return True
-        del self._ahead[key]
-        return False
-
-    def remember(self, items: Iterable[T]) -> list[Change[T]]:
-        """Objects from before this process, until the first list says what became of them."""
-        changes: list[Change[T]] = []
-        for item in items:
-            key = item.metadata.key
-            if key not in self._objects:
-                self._objects[key] = item
-                changes.append(Change(key, None, item))
-        return changes
-
-    def expire(self) -> None:
-        """The revision is too old for the server: the next step is a list."""
-        self.resource_version = ""
-
-
-def _number(resource_version: str) -> int:
-    return int(resource_version) if resource_version.isdecimal() else 0
 
 
 def _collect(held: dict[Key, T], event: Event[T]) -> None:
@@ -173,6 +72,7 @@ class Informer(Generic[T]):
         patience: Patience | None = None,
     ) -> None:
         self._silence: float | None = None
+        self._overdue = OVERDUE_SECONDS
         self._client = client
         self._on_change = on_change
         self._on_pause: Callable[[], None] = lambda: None
@@ -211,6 +111,11 @@ class Informer(Generic[T]):
         A server that refuses, or is silent for so many seconds before it has told everything, is asked for a list.
         """
         self._silence = silence
+        return self
+
+    def lasting(self, seconds: float) -> Informer[T]:
+        """Ask anew when a watch has not ended in that time: a server that stands still keeps its connections."""
+        self._overdue = seconds
         return self
 
     def pausing(self, on_pause: Callable[[], None]) -> Informer[T]:
@@ -285,18 +190,20 @@ class Informer(Generic[T]):
         self._unreadable = {}
         for one in listed.unreadable:
             self._leave_out(one)
-        self._reported = {**self._unreadable}
         self._hold(listed.items, listed.metadata.resource_version)
 
     async def _stream(self, silence: float) -> bool:
         """Everything there is and then what happens, in one watch, until that ends; False when a list is needed."""
         held: dict[Key, T] = {}
+        whole = False
         self._unreadable = {}
+        clock = asyncio.get_running_loop().time
+        overdue = clock() + self._overdue
         watch = self._events("", initial=True)
         try:
             async with asyncio.timeout(silence) as patience, aclosing(watch):
                 async for events in watch:
-                    whole = self._reflection.resource_version != ""
+                    following = whole
                     for event in events:
                         if whole:
                             self._apply(event)
@@ -306,10 +213,12 @@ class Informer(Generic[T]):
                             self._note(event)
                             _collect(held, event)
                     self._on_pause()
-                    # Who does not know the request is silent after the last object; so is a quiet cluster afterwards.
-                    patience.reschedule(None if whole else asyncio.get_running_loop().time() + silence)
+                    if not following:
+                        # Who does not know the request is silent after the last object; so is a quiet cluster then.
+                        patience.reschedule(overdue if whole else clock() + silence)
         except TimeoutError:
-            self._silence = None
+            if not whole:
+                self._silence = None
         except ApiError as error:
             if error.code not in _NOT_STREAMED or self._may_ask_for_more(error):
                 raise
@@ -319,19 +228,23 @@ class Informer(Generic[T]):
     async def _watch(self) -> bool:
         """Follow one watch to its end; returns whether it said anything."""
         progressed = False
-        async with aclosing(self._events(self._reflection.resource_version)) as watch:
-            # The server has said yes; in a quiet cluster it may be a minute until it says more.
-            await anext(watch, None)
-            steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._client.note_back)
-            try:
-                async for events in watch:
-                    progressed = True
-                    self._recovered()
-                    for event in events:
-                        self._apply(event)
-                    self._on_pause()
-            finally:
-                steady.cancel()
+        watch = self._events(self._reflection.resource_version)
+        try:
+            async with asyncio.timeout(self._overdue), aclosing(watch):
+                # The server has said yes; in a quiet cluster it may be a minute until it says more.
+                await anext(watch, None)
+                steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._client.note_back)
+                try:
+                    async for events in watch:
+                        progressed = True
+                        self._recovered()
+                        for event in events:
+                            self._apply(event)
+                        self._on_pause()
+                finally:
+                    steady.cancel()
+        except TimeoutError:
+            log.info("%s: the API server has not ended a watch in time, asking again", self._resource.qualified)
         return progressed
 
     def _events(self, revision: str, *, initial: bool = False) -> AsyncGenerator[Sequence[Event[T]], None]:
@@ -349,6 +262,7 @@ class Informer(Generic[T]):
 
     def _hold(self, items: Iterable[T], resource_version: str) -> None:
         """The server has told everything there is."""
+        self._reported = {**self._unreadable}
         self._announce(self._reflection.replace(items, resource_version))
         self._on_pause()
         self._recovered()
