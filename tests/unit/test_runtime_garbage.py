@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from fairway.runtime.clock import FakeClock
-from fairway.runtime.garbage import keep, look_when_quiet
+from fairway.runtime.garbage import keep, look_after, look_when_quiet
 
 MANY = 1500
 """Enough young containers to be worth a look."""
@@ -110,3 +110,30 @@ def test_what_was_loaded_is_not_looked_at_again() -> None:
     gc.unfreeze()
     gc.collect()
     assert lost() is None
+
+
+async def test_a_load_that_does_not_come_leaves_garbage_to_python() -> None:
+    clock, loaded = FakeClock(), asyncio.Event()
+    task = asyncio.create_task(look_after(loaded, lambda: 0, clock))
+    clock.advance(await clock.sleeper() - 1.0)
+    assert not gc.isenabled()
+    clock.advance(1.0)
+    async with asyncio.timeout(30):
+        while not gc.isenabled():
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_after_the_load_quiet_moments_are_waited_for_at_once() -> None:
+    clock, loaded = FakeClock(), asyncio.Event()
+    task = asyncio.create_task(look_after(loaded, lambda: 0, clock))
+    assert await clock.sleeper() > 10.0
+    loaded.set()
+    async with asyncio.timeout(30):
+        while await clock.sleeper() > 10.0:
+            await asyncio.sleep(0)
+    clock.advance(100.0)
+    assert not gc.isenabled()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

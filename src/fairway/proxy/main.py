@@ -81,7 +81,7 @@ async def serve(
         transport = open_transport(connection, agent.metrics.requests)
         async with Client(transport, user_agent="fairway-proxy") as client:
             last = LastState(state, cluster_of(connection, configuration.node_name)) if state else None
-            tidying = _tidy(ready, lambda: agent.sync.receipts.total)
+            tidying = garbage.look_after(ready, lambda: agent.sync.receipts.total, SystemClock())
             await until_signalled(_beside(agent.run(client, on_ready, last), tidying, file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 
@@ -102,11 +102,6 @@ def set_up(configuration: Configuration) -> None:
     """Say what has no effect, and set the machine to what the configuration says, as far as it lets us."""
     for sentence in (*configuration.notes, *prepare(configuration)):
         log.warning("%s", sentence)
-
-
-async def _tidy(ready: asyncio.Event, changes: Callable[[], int]) -> None:
-    await ready.wait()
-    await garbage.look_when_quiet(changes, SystemClock())
 
 
 async def _beside(work: Coroutine[Any, Any, None], tidying: Coroutine[Any, Any, None], file: Path | None) -> None:

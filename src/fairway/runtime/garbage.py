@@ -7,6 +7,7 @@ later ──────▶ young ──quiet, and many──▶ looked at ─�
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ _SERVER = 10_000, 20, 50
 # takes milliseconds; all is looked at as rarely as in a server.
 _NEVER_QUIET = 5_000, 1, 1_000
 
+_LOAD_SECONDS = 60.0
+"""A load that takes longer does not come: who tries again and again (a server is away) leaves garbage with each try."""
 _EACH_SECONDS = 0.2
 _QUIET_SECONDS = 0.002
 _WORTH_A_LOOK = 1_000
@@ -37,6 +40,21 @@ def keep() -> None:
     """`settle` for a process that loaded with the collector off, has no time now, and will `look_when_quiet`."""
     gc.freeze()
     gc.set_threshold(*_NEVER_QUIET)
+    gc.enable()
+
+
+async def look_after(loaded: asyncio.Event, happened: Callable[[], int], clock: Clock) -> None:
+    """`look_when_quiet` from the end of the load on; if that does not come, as Python does by itself."""
+    late = asyncio.create_task(_late(clock))
+    try:
+        await loaded.wait()
+    finally:
+        late.cancel()
+    await look_when_quiet(happened, clock)
+
+
+async def _late(clock: Clock) -> None:
+    await clock.sleep(_LOAD_SECONDS)
     gc.enable()
 
 
