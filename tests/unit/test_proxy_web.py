@@ -7,15 +7,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from fairway.kernel.contract import ApplyFailed
 from fairway.proxy.configuration import Bind
-from fairway.proxy.web import WebServer, text
+from fairway.proxy.web import Answer, WebServer, text
 
 
 @pytest.fixture
 async def at() -> AsyncIterator[Bind]:
-    server = WebServer(Bind("127.0.0.1", 0), {"/mode": lambda: text("nftables")})
+    server = WebServer(Bind("127.0.0.1", 0), {"/mode": lambda: text("nftables"), "/metrics": _refused})
     yield await server.start()
     await server.close()
+
+
+def _refused() -> Answer:
+    raise ApplyFailed("list table ip fairway: no such thing")
 
 
 async def ask(at: Bind, request: bytes) -> tuple[str, str]:
@@ -40,7 +45,18 @@ async def test_a_query_does_not_matter_and_head_has_no_body(at: Bind) -> None:
 
 
 async def test_an_unknown_page_names_those_that_exist(at: Bind) -> None:
-    assert await ask(at, b"GET / HTTP/1.1\r\n\r\n") == ("HTTP/1.1 404 Not Found", "no such page; there are: /mode\n")
+    there = "no such page; there are: /metrics /mode\n"
+    assert await ask(at, b"GET / HTTP/1.1\r\n\r\n") == ("HTTP/1.1 404 Not Found", there)
+
+
+async def test_a_page_that_cannot_be_made_says_why(at: Bind, caplog: pytest.LogCaptureFixture) -> None:
+    why = "list table ip fairway: no such thing"
+    status, body = await ask(at, b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert status == "HTTP/1.1 500 Internal Server Error"
+    assert body == f"this page cannot be made now: {why}\n"
+    assert [one.getMessage() for one in caplog.records] == [
+        f"127.0.0.1:0 /metrics cannot be answered: ApplyFailed: {why}"
+    ]
 
 
 async def test_only_reading_is_possible(at: Bind) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from fairway.client.http import Client
 from fairway.client.informer import Informer
 from fairway.client.recorder import Recorders
-from fairway.kernel.contract import ApplyFailed, ModeKernel
+from fairway.kernel.contract import ApplyFailed, Live, ModeKernel, Ownership
 from fairway.model.problems import Problem
 from fairway.model.view import Key
 from fairway.objects.cluster import Node
@@ -278,7 +278,7 @@ class Agent:
             "switch": self.switching.progress.document() if self.switching.progress else None,
             "ready": self.sync.is_ready,
             "healthy": self.health.healthy,
-            "tables": owned()._asdict() if (owned := self.switching.opened.ownership) else None,
+            "tables": _known(self.switching.opened.ownership),
             "node": msgspec.to_builtins(self.cache.settings),
             "notes": [
                 *self.configuration.notes,
@@ -293,21 +293,13 @@ class Agent:
             "services": self.cache.services,
             "endpointSlices": self.cache.slices,
             "frontends": dict(sorted(frontends.items())),
-            "connections": self._live(),
+            "connections": _known(self.switching.opened.live),
             "relay": self._relay.status(),
             "problems": [problem_document(one) for one in self._problems()],
-            "refused": {str(key): reason for key, reason in self.sync.refused.items()},
+            "refused": {str(key): reason for key, reason in list(self.sync.refused.items())},
             "rounds": [round_document(one) for one in self.sync.rounds],
             "receipts": [receipt_document(one) for one in list(self.sync.receipts)[-_SHOWN_RECEIPTS:]],
         }
-
-    def _live(self) -> dict[str, int] | None:
-        """Connections now, where the kernel knows them."""
-        live = self.switching.opened.live
-        try:
-            return live()._asdict() if live else None
-        except ApplyFailed:
-            return None
 
     def _problems(self) -> Iterator[Problem]:
         if self._followed is not None:
@@ -422,3 +414,11 @@ class Agent:
         meta = one.metadata if one else None
         trigger = meta.annotation(TRIGGER_ANNOTATION) if meta and kind == "EndpointSlice" else ""
         return Cause(kind, key, meta.resource_version if meta else "", self._clock.monotonic(), trigger)
+
+
+def _known(ask: Callable[[], Ownership | Live] | None) -> dict[str, Any] | None:
+    """What the kernel says of itself, where it can be asked."""
+    try:
+        return ask()._asdict() if ask else None
+    except ApplyFailed:
+        return None

@@ -111,7 +111,11 @@ class WebServer:
         if route is None:
             known = " ".join(sorted(self._routes))
             return _response(text(f"no such page; there are: {known}\n", 404))
-        return _response(route(), with_body=method == "GET")
+        try:
+            return _response(route(), with_body=method == "GET")
+        except Exception as error:  # whoever asks gets an answer, and the others theirs
+            log.error("%s %s cannot be answered: %s: %s", self._bind, path, type(error).__name__, error)
+            return _response(text(f"this page cannot be made now: {error}\n", 500))
 
 
 def _response(answer: Answer, with_body: bool = True) -> bytes:
