@@ -16,7 +16,9 @@ from fairway.kernel.writing import NAME, wait_for_writers, writing
 
 SECONDS = 30.0
 HOLD = "import sys; print('here', flush=True); sys.stdin.read()"
-BIND = f"import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind({NAME!r}); s.listen()"
+BIND = f"import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind({NAME!r}); s.listen(0)"
+ASK = "c = [socket.socket(socket.AF_UNIX) for _ in 'abc']; [one.setblocking(False) for one in c]"
+FILL = f"{ASK}; [one.connect_ex({NAME!r}) for one in c]"
 
 
 @contextmanager
@@ -97,9 +99,10 @@ def test_what_a_program_inherits_it_has() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody else needs root")
-def test_a_stranger_who_takes_the_name_holds_nobody_up() -> None:
+@pytest.mark.parametrize("also", ["", f"{FILL}; "], ids=["who listens", "who lets nobody in"])
+def test_a_stranger_who_takes_the_name_holds_nobody_up(also: str) -> None:
     told: list[str] = []
-    with process(f"{BIND}; {HOLD}"):
+    with process(f"{BIND}; {also}{HOLD}"):
         wait_for_writers(told.append, SECONDS)
         with writing() as inherited:
             assert inherited == ()

@@ -185,7 +185,7 @@ def _kube_proxies(at: tuple[str, int]) -> Iterator[Running]:
     here = os.stat(_OURS)
     for folder in sorted(_PROCESSES.glob("[0-9]*")):
         try:
-            if (folder / "comm").read_text().strip() != KUBE_PROXY:
+            if (folder / "comm").read_text(errors="replace").strip() != KUBE_PROXY:
                 continue
             there = os.stat(folder / "ns" / "net")
         except OSError:  # it has ended meanwhile

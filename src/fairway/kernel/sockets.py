@@ -11,8 +11,8 @@ from pathlib import Path
 
 _SOCKETS = Path("/proc/thread-self/net/netlink")
 _NAMES = Path("/proc/thread-self/net/unix")
-_LISTENS = 0x10000
-"""A flag of those that take connections; theirs to others have the same name."""
+_LISTENS = "00010000"
+"""The flag of those that take connections; theirs to others have the same name."""
 _PROCESSES = Path("/proc")
 _NETFILTER = "12"
 _OTHERS = "a process of another container"
@@ -44,10 +44,11 @@ def _netlink_inodes(port: int) -> Iterator[str]:
 
 
 def _unix_inodes(name: str) -> Iterator[str]:
-    for line in _NAMES.read_text(errors="replace").splitlines()[1:]:
-        _, _, _, flags, _, _, inode, *path = line.split(maxsplit=7)
-        if path == [name] and int(flags, 16) & _LISTENS:
-            yield inode
+    # Names are what anybody likes: bytes that are no text, spaces, ends of lines.
+    for line in _NAMES.read_text(errors="replace").split("\n"):
+        match line.split(maxsplit=7):
+            case [_, _, _, flags, _, _, inode, path] if (path, flags) == (name, _LISTENS):
+                yield inode
 
 
 def _has(process: Path, socket: str) -> bool:
@@ -59,6 +60,6 @@ def _has(process: Path, socket: str) -> bool:
 
 def _name(process: Path) -> str:
     try:
-        return (process / "comm").read_text().strip()
+        return (process / "comm").read_text(errors="replace").strip()
     except OSError:
         return "a process"

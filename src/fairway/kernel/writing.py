@@ -76,13 +76,15 @@ def _taken(held: socket.socket) -> bool:
 
 @contextmanager
 def _asking() -> Iterator[socket.socket | None]:
-    """A connection to whoever has the name: it ends when they do. None when nobody listens there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+    """A connection to whoever has the name: it ends when they do. None when nobody listens there, or a stranger who
+    lets nobody in."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
             asking.connect(NAME)
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, BlockingIOError):
             yield None
             return
+        asking.setblocking(True)
         yield asking
 
 

@@ -320,7 +320,8 @@ class RelayProcess:
 
 def running() -> Iterator[socket.socket]:
     """A connection to every relay of this network namespace that belongs to this user; whoever gets it closes it."""
-    lines = Path("/proc/thread-self/net/unix").read_text().splitlines()
+    # Others' names may be bytes that are no text.
+    lines = Path("/proc/thread-self/net/unix").read_text(errors="replace").splitlines()
     # A connection that was taken up has the name of where it was.
     for name in sorted({line.rpartition(" ")[2] for line in lines if f" @{NAMES}" in line}):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
