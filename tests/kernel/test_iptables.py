@@ -16,10 +16,11 @@ import pytest
 from fairway.conform.scenario import scenarios
 from fairway.kernel import namespaces
 from fairway.kernel.command import run
-from fairway.kernel.contract import Unsuitable
+from fairway.kernel.contract import ApplyFailed, Unsuitable
 from fairway.kernel.iptables_mode import IptablesKernel, open_iptables_mode
-from fairway.kernel.iptables_sentry import Sizes
+from fairway.kernel.iptables_sentry import Generations, Sizes
 from fairway.kernel.namespaces import NetworkNamespace
+from fairway.kernel.nftables import Nftables
 from fairway.kernel.xtables import VARIANTS, Variant, open_tools
 from fairway.model.view import FrontendKey
 from fairway.modes.iptables import IptablesMode, Options, Program
@@ -216,6 +217,18 @@ def test_who_commits_while_much_of_ours_is_written_is_news(machine: Machine) -> 
         machine.iptables("-t", "nat", "-N", "SOMEBODYS")
     assert machine.place.run(machine.kernel.others) == ["somebody, perhaps (at the same time as we)"]
     assert machine.quiet()
+
+
+@pytest.mark.parametrize("machine", ["nft"], indirect=True)
+def test_others_are_heard_again_after_the_kernel_could_not_be_asked(machine: Machine) -> None:
+    sentry = machine.kernel.sentry
+    assert isinstance(sentry, Generations)
+    sentry.nftables.close()
+    with pytest.raises(ApplyFailed):
+        machine.place.run(machine.kernel.read_back)
+    sentry.nftables = machine.place.run(Nftables)
+    machine.iptables("-t", "nat", "-F", "KUBE-SERVICES")
+    assert "iptables" in machine.heard()[0]
 
 
 def test_a_restart_finds_what_it_wants(machine: Machine) -> None:

@@ -16,6 +16,7 @@ from fairway.kernel.iptables import holds, read_rules
 from fairway.kernel.iptables_sentry import Sentry, open_sentry
 from fairway.kernel.leftovers import remove_rules
 from fairway.kernel.links import sysctl
+from fairway.kernel.nfnetlink import Interrupted, KernelRefused
 from fairway.kernel.xtables import Tools, open_tools
 from fairway.model.view import FrontendKey, NodeSettings
 from fairway.modes.iptables import IptablesMode, Options, Plan, Program
@@ -26,6 +27,7 @@ from fairway.modes.iptables.tally import Tally
 from fairway.modes.xtables import HOOKS, NAME_OF, Family, State
 
 T = TypeVar("T")
+_FAILURES = (CommandFailed, KernelRefused, Interrupted, OSError)
 _MUCH = 1 << 15
 """Characters for the tools that are more than the kernel keeps notifications for."""
 _COUNTED = {
@@ -46,14 +48,14 @@ class IptablesKernel:
     at_once = 0
 
     def read_back(self) -> Program:
-        with self.sentry.at_work():
+        with self._at_work():
             found = _or_fail(self._read)
         self.tally.read(found)
         return read_back(NodeSettings(name=""), self.mode.options, found)
 
     def apply(self, plan: Plan) -> None:
         told = self._told(plan)
-        with self.sentry.at_work(much=sum(map(len, told.values())) > _MUCH):
+        with self._at_work(much=sum(map(len, told.values())) > _MUCH):
             self._restore(told)
         self.tally.applied(plan)
 
@@ -110,16 +112,24 @@ class IptablesKernel:
         return {(self.tools.variant, family): state for family, state in program.state().items()}
 
     def stand_aside(self, needed: Chains) -> None:
-        with self.sentry.at_work(much=True):
+        with self._at_work(much=True):
             _or_fail(partial(remove_rules, self.tools, needed, ("filter",)))
 
     def retire(self, needed: Chains) -> None:
         """Connection tracking goes on translating what has begun."""
-        with self.sentry.at_work(much=True):
+        with self._at_work(much=True):
             _or_fail(partial(remove_rules, self.tools, needed))
 
     def settle(self) -> None:
         """There is nothing to do."""
+
+    @contextmanager
+    def _at_work(self, *, much: bool = False) -> Iterator[None]:
+        try:
+            with self.sentry.at_work(much=much):
+                yield
+        except _FAILURES as error:
+            raise ApplyFailed(str(error)) from error
 
     def _told(self, plan: Plan) -> dict[Family, str]:
         """What the tools are to read."""
@@ -173,5 +183,5 @@ def _setting(name: str) -> str:
 def _or_fail(work: Callable[[], T]) -> T:
     try:
         return work()
-    except (CommandFailed, OSError) as error:
+    except _FAILURES as error:
         raise ApplyFailed(str(error)) from error

@@ -70,18 +70,24 @@ class Generations:
     def at_work(self, *, much: bool = False) -> Iterator[None]:
         """The kernel keeps only so many notifications for us: of much it tells us nothing, the numbers say it all."""
         self._busy = True
-        began, made = self._number(), self.made()
         try:
-            with self.watcher.unheard() if much else nullcontext():
-                yield
+            began, made = self._number(), self.made()
+            try:
+                with self.watcher.unheard() if much else nullcontext():
+                    yield
+            finally:
+                self._account(began, self.made() - made, much=much)
         finally:
-            now, ours = self._number(), self.made() - made
-            if now - began == ours:
-                self._ours.append(range(began + 1, now + 1))
-            elif ours or much:
-                # Somebody committed while we did, before or after: only the whole tells what is there now.
-                self._doubt = True
             self._busy = False
+
+    def _account(self, began: int, ours: int, *, much: bool) -> None:
+        """There were so many of ours among the commits since that number."""
+        now = self._number()
+        if now - began == ours:
+            self._ours.append(range(began + 1, now + 1))
+        elif ours or much:
+            # Somebody committed while we did, before or after: only the whole tells what is there now.
+            self._doubt = True
 
     def others(self) -> list[str]:
         self._heard += [one.generation for one in self.watcher.wait(0)]

@@ -57,12 +57,12 @@ class NftablesKernel:
                     self.nftables.apply(plan)
             else:
                 self.nftables.apply(plan)
+            if self._generation is not None:  # counted, not asked: it would be two system calls more a change
+                self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
         except _FAILURES as error:
             raise ApplyFailed(str(error)) from error
         finally:
             self._busy = False
-        if self._generation is not None:  # counted, not asked: it would be two system calls more a change
-            self._generation = (self._generation + 1) & 0xFFFFFFFF or 1
 
     def check(self, plan: Plan) -> None:
         with self._at_work():
