@@ -63,6 +63,21 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pyt
     assert caplog.text.count("the last known state cannot be kept in") == 1
 
 
+def test_what_cannot_be_kept_leaves_no_half_of_it_and_the_next_time_is_told_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = LastState(tmp_path / "node-1.json", "here")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            last.path.mkdir()
+            last.save(STATE)
+            assert list(tmp_path.iterdir()) == [last.path]
+            last.path.rmdir()
+            last.save(STATE)
+            last.path.unlink()
+    assert caplog.text.count("the last known state cannot be kept in") == 2
+
+
 def test_another_server_authority_or_node_is_another_cluster() -> None:
     one = Connection("https://10.0.0.1:6443", b"authority")
     names = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -26,6 +27,8 @@ NOT_SERVED, NOT_SUPPORTED, KERNEL_REFUSED = "NotServed", "NotSupported", "Kernel
 
 _FEW = 20
 """Frontends at a time."""
+_ROUNDS = 100
+"""Great ones that may wait."""
 _LOOK_EVERY, _LOOK_FOR = 0.002, 0.0002
 """Nobody waits for it, so it must not be in the way of those who do: in each so many seconds it takes so many."""
 
@@ -50,8 +53,8 @@ class Complaints:
         self._clock, self._listeners = clock, listeners
         self._held_up: Mapping[FrontendKey, str] = {}
         self._known: dict[Key, dict[Problem, str]] = {}
-        self._unread: Iterator[Frontend | None] = iter(())
-        """Frontends of a great round, which `put` is still to be told of."""
+        self._unread: deque[Iterator[Frontend | None]] = deque()
+        """Frontends of great rounds, which `put` is still to be told of."""
         self._looking: asyncio.TimerHandle | None = None
 
     def follow(self, mode: Mode[Any, Any, Any]) -> None:
@@ -77,9 +80,11 @@ class Complaints:
         if batch is not None:
             concerned = chain(batch.before.values(), map(self._cache.frontends.get, batch.before))
             if len(batch.before) > _FEW:
-                self._unread = chain(self._unread, concerned)
+                self._unread.append(concerned)
             else:
                 self.put(concerned)
+            while len(self._unread) > _ROUNDS:  # there are more of them than time: they must not become ever more
+                self.put(self._unread.popleft())
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY, self._look)
 
@@ -92,12 +97,18 @@ class Complaints:
         """Look at a little of what is new, and tell what is wrong; says whether there is more."""
         troubles = self._cache.troubles
         troubles.look()
-        read = list(islice(self._unread, _FEW))
-        self.put(read)
+        if self._unread and not self._read(self._unread[0]):
+            self._unread.popleft()
         if troubles.changed:
             service, _ = troubles.changed.popitem()
             self._compare(service)
-        return bool(troubles.changed or read) or troubles.waiting
+        return bool(troubles.changed or self._unread) or troubles.waiting
+
+    def _read(self, frontends: Iterator[Frontend | None]) -> bool:
+        """A few of them; says whether there were any."""
+        some = list(islice(frontends, _FEW))
+        self.put(some)
+        return bool(some)
 
     def problems(self) -> Mapping[Key, Sequence[Problem]]:
         """By Service, what is not served as it was asked for: wrong objects, what this mode lacks, what was refused."""

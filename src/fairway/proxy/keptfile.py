@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -42,12 +43,13 @@ class KeptFile(Generic[ValueT]):
             return None
 
     def save(self, value: ValueT) -> None:
-        """Whole or not at all; what goes wrong is told once, and nothing depends on it."""
+        """Whole or not at all; what goes wrong is told once until it goes well again, and nothing depends on it."""
         if self.path is None:
             return
         try:
             with self._writing:
                 _write_whole(self.path, msgspec.json.encode(value))
+            self._complained = False
         except OSError as error:
             if not self._complained:
                 log.warning("%s cannot be kept in %s: %s", self.what, self.path, error.strerror)
@@ -58,8 +60,13 @@ def _write_whole(path: Path, data: bytes) -> None:
     """A file that holds what it held, or all of this, for its owner alone. Raises `OSError`."""
     beside = path.with_name(path.name + ".new")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):  # the half of it that a full disk had room for is in everybody's way
+            beside.unlink()
+        raise
