@@ -68,10 +68,10 @@ def test_the_kubeconfig_is_one_that_the_client_takes(tmp_path: Path) -> None:
     secrets = "/var/run/secrets/kubernetes.io/serviceaccount"
     text = OBJECTS["ConfigMap"]["data"]["kubeconfig.conf"].replace(secrets, str(tmp_path))
     (tmp_path / "ca.crt").write_text("an authority")
-    (tmp_path / "token").write_text("a token")
+    (tmp_path / "token").write_text("a-token")
     (tmp_path / "kubeconfig.conf").write_text(text)
     found = load_kubeconfig([tmp_path / "kubeconfig.conf"])
-    assert (found.token, found.token_file) == ("a token", tmp_path / "token")
+    assert (found.token, found.token_file) == ("a-token", tmp_path / "token")
 
 
 def test_the_role_is_bound_to_the_account_that_the_pods_have() -> None:
