@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from itertools import count
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,6 +13,7 @@ from fairway.model.view import Backend, Key, NodeSettings
 from fairway.objects.endpointslice import SERVICE_NAME_LABEL, Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from fairway.objects.meta import ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
+from tests.steps import steps
 
 KEY = Key("shop", "cart")
 NODE = NodeSettings(name="node-1")
@@ -44,23 +41,6 @@ def slice6_of(name: str, *hosts: int) -> EndpointSlice:
         ports=(EndpointPort(name="", port=8080),),
         endpoints=tuple(Endpoint(addresses=(f"fd00::{host:x}",)) for host in hosts),
     )
-
-
-def steps(do: Callable[[], object]) -> int:
-    """How many instructions of Python's something takes: its cost, on whatever machine."""
-    counted, before = count(), sys.gettrace()
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        frame.f_trace_opcodes = True
-        next(counted)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        do()
-    finally:
-        sys.settrace(before)
-    return next(counted)
 
 
 def pool(endpoints: Endpoints) -> Sequence[Backend]:

@@ -14,6 +14,7 @@ from fairway.model.view import Frontend, Key, NodeSettings
 from fairway.objects.codec import view
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service, ServicePort
+from tests.steps import steps
 
 NODE = NodeSettings(name="node-1", addresses=("192.168.0.2",), pod_networks=("10.0.0.0/8",))
 WEB = Key("shop", "web")
@@ -229,6 +230,16 @@ def test_a_huge_list_of_ports_costs_a_bounded_number_of_frontends() -> None:
     one = service(ports=ports, externalIPs=["198.51.100.1", "198.51.100.2"])
     assert len(frontends(one)) <= MOST_FRONTENDS + 1
     assert "addresses times ports" in told(one)[-1]
+
+
+def test_addresses_that_take_no_traffic_are_not_read_again_for_each_port() -> None:
+    ports = [{"name": f"p{number}", "port": number} for number in range(1, 21)]
+
+    def listened(addresses: int) -> int:
+        useless = service(ports=ports, externalIPs=[f"2001:db8::{number:x}" for number in range(addresses)])
+        return steps(lambda: resolve_service(useless, (), NODE))
+
+    assert listened(41) < 4 * listened(1)
 
 
 def test_source_ranges_times_ports_are_bounded_and_nobody_is_let_in_by_the_rest() -> None:

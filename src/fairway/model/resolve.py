@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -121,12 +122,15 @@ def _listening(service: Service, settings: NodeSettings) -> dict[FrontendKey, Fr
         return {}
     name = service.key
     found: dict[FrontendKey, Frontend] = {}
+    room = MOST_FRONTENDS
     for family, cluster_ip in _addresses(service).items():
+        outside = tuple(_outside(service, family, settings))
         for index, port in enumerate(service.spec.ports or ()):
-            if port.protocol in PROTOCOLS and is_port(port.port) and len(found) < MOST_FRONTENDS:
-                listening = _PortFrontends(service, name, port, index, family, cluster_ip, settings)
-                for one in islice(listening.frontends(), MOST_FRONTENDS - len(found)):
+            if port.protocol in PROTOCOLS and is_port(port.port) and room:
+                listening = _PortFrontends(service, name, port, index, family, cluster_ip, outside, settings)
+                for one in islice(listening.frontends(), room):
                     found.setdefault(one.key, one)
+                    room -= 1
         others = _other_ports(name, cluster_ip)
         found[others.key] = others
         if settings.answers_pings(family):
@@ -142,6 +146,26 @@ def _addresses(service: Service) -> dict[str, str]:
         if address:
             found.setdefault(family_of(address), address)
     return {family: found[family] for family in FAMILIES if family in found} if len(found) > 1 else found
+
+
+class _Outside(NamedTuple):
+    """An address of a Service for clients outside the cluster, whatever the port; and the field that asks for it."""
+
+    kind: FrontendKind
+    address: str
+    cause: str
+
+
+def _outside(service: Service, family: str, settings: NodeSettings) -> Iterable[_Outside]:
+    """Each address once, for thousands of ports may ask."""
+    found: dict[str, _Outside] = {}
+    # An address that is both is a load balancer's: an external IP would not know the source ranges.
+    for address, cause in _load_balancer_addresses(service, family):
+        found.setdefault(address, _Outside(FrontendKind.LOAD_BALANCER, address, cause))
+    for index, text in enumerate(service.spec.external_ips or () if settings.external_ips else ()):
+        if (external := usable(text)) and family_of(external) == family:
+            found.setdefault(external, _Outside(FrontendKind.EXTERNAL_IP, external, f"spec.externalIPs[{index}]"))
+    return found.values()
 
 
 class _Filling:
@@ -201,6 +225,7 @@ class _PortFrontends:
     index: int
     family: str
     cluster_ip: str
+    outside: tuple[_Outside, ...]
     settings: NodeSettings
     cause: str = field(init=False)
     """The field that asks for it."""
@@ -210,19 +235,11 @@ class _PortFrontends:
 
     def frontends(self) -> Iterator[Frontend]:
         yield self._frontend(FrontendKind.CLUSTER_IP, self.cluster_ip, self.port.port, self.cause)
-        for kind, address, number, cause in self._external_addresses():
-            yield self._frontend(kind, address, number, cause)
-
-    def _external_addresses(self) -> Iterator[tuple[FrontendKind, str, int, str]]:
-        """Kind, address, port and causing field of every frontend for clients outside the cluster."""
         if is_port(self.port.node_port):
-            yield FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, f"{self.cause}.nodePort"
-        # An address that is both is a load balancer's: an external IP would not know the source ranges.
-        for address, cause in _load_balancer_addresses(self.service, self.family):
-            yield FrontendKind.LOAD_BALANCER, address, self.port.port, cause
-        for index, text in enumerate(self.service.spec.external_ips or () if self.settings.external_ips else ()):
-            if (found := usable(text)) and family_of(found) == self.family:
-                yield FrontendKind.EXTERNAL_IP, found, self.port.port, f"spec.externalIPs[{index}]"
+            where = f"{self.cause}.nodePort"
+            yield self._frontend(FrontendKind.NODE_PORT, ANY[self.family], self.port.node_port, where)
+        for kind, address, cause in self.outside:
+            yield self._frontend(kind, address, self.port.port, cause)
 
     def _frontend(self, kind: FrontendKind, address: str, port: int, cause: str) -> Frontend:
         relay = self._relaying()
