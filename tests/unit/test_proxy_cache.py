@@ -9,6 +9,7 @@ from fairway.objects.endpointslice import Endpoint, EndpointConditions, Endpoint
 from fairway.objects.meta import Key, ObjectMeta
 from fairway.objects.service import Service, ServicePort, ServiceSpec
 from fairway.proxy.cache import Batch, Cache, Cause
+from tests.steps import steps
 
 SETTINGS = NodeSettings(name="node-a", pod_networks=("10.244.0.0/16",))
 FRONTEND = FrontendKey("10.96.0.7", "TCP", 80)
@@ -120,6 +121,25 @@ def test_a_change_of_the_loser_changes_nothing() -> None:
     put(cache, service("cart"))
     put(cache, service("web"))
     assert put(cache, slice_("10.244.1.9", of="web", name="web-1")).before == {}
+
+
+def test_a_loser_is_told_by_the_field_that_asks_now() -> None:
+    cache = Cache(SETTINGS)
+    put(cache, service("cart"))
+    put(cache, service("web"))
+    ports = (ServicePort(name="other", port=81), ServicePort(port=80))
+    put(cache, replace(service("web"), spec=ServiceSpec(cluster_ip="10.96.0.7", ports=ports)))
+    assert {one.field for one in cache.troubles.of(Key("shop", "web"))} == {"spec.clusterIPs", "spec.ports[1]"}
+
+
+def test_one_more_that_asks_for_what_many_ask_for_costs_no_more_than_the_first() -> None:
+    def claimed(rivals: int) -> int:
+        cache = Cache(SETTINGS)
+        for number in range(rivals):
+            put(cache, service(f"a{number:03}"))
+        return steps(lambda: put(cache, service("web")))
+
+    assert claimed(100) < 2 * claimed(2)
 
 
 def test_what_changed_and_changed_back_before_anybody_looked_is_no_change() -> None:

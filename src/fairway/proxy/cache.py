@@ -249,7 +249,10 @@ class Cache:
             if frontend_key not in old:
                 self._claim(frontend_key, key)
             if old.get(frontend_key) != frontend:
-                self._publish(frontend_key, self._rivals.get(frontend_key, (key,))[0], batch)
+                rivals = self._rivals.get(frontend_key, (key,))
+                self._publish(frontend_key, rivals[0], batch)
+                if rivals[0] != key:
+                    self._tell_rivals(frontend_key, (rivals[0], key))  # another field may ask for it now
 
     def _resolve(
         self, key: Key, service: Service, endpoints: Endpoints, old: dict[FrontendKey, Frontend], listening: bool
@@ -306,16 +309,19 @@ class Cache:
                 return
             rivals = self._rivals[frontend] = [held.service]
         insort(rivals, service)
-        self._tell_rivals(frontend, rivals)
+        if rivals[0] == service:
+            self._tell_rivals(frontend, rivals)
 
     def _withdraw(self, frontend: FrontendKey, service: Key) -> Key | None:
         """Who has it now; None when nobody else asked for it."""
         rivals = self._rivals.get(frontend)
         if rivals is None:
             return None
+        was_holder = rivals[0] == service
         rivals.remove(service)
         self.troubles.put_rival(None, frontend, service, None)
-        self._tell_rivals(frontend, rivals)
+        if was_holder:
+            self._tell_rivals(frontend, rivals)
         if len(rivals) == 1:
             del self._rivals[frontend]
         return rivals[0]
