@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import dedent
+
 from fairway.diagnose.cluster import Networks, from_documents
 from fairway.diagnose.explain import explain, problems
 from fairway.diagnose.journey import travel
@@ -50,3 +52,20 @@ def test_of_a_service_it_is_told_what_another_one_took_from_it() -> None:
     assert problems(journey, cluster) == [
         "Service shop/b: spec.externalIPs[0]: 198.51.100.7:80/TCP is shop/a's already"
     ]
+
+
+def test_of_a_manifest_what_the_api_would_fill_in_is_filled_in() -> None:
+    written = """
+    kind: Service
+    metadata: {name: web}
+    spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}
+    ---
+    kind: EndpointSlice
+    metadata: {name: web-a, labels: {kubernetes.io/service-name: web}}
+    addressType: IPv4
+    ports: [{port: 8080}]
+    endpoints: [{addresses: [10.244.1.4]}]
+    """
+    ((key, slices),) = from_documents(read_yaml(dedent(written)), Networks()).slices.items()
+    assert str(key) == "default/web"
+    assert [one.name for found in slices for one in found.ports or ()] == [""]

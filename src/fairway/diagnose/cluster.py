@@ -176,8 +176,10 @@ def _read(document: Document, type_: type[Member]) -> Member:
         metadata = document.get("metadata")
         name = metadata.get("name", "") if isinstance(metadata, Mapping) else ""
         raise DecodeError(error.problem, f"{document['kind']} {name}: {error.path}") from None
-    # A manifest may leave the namespace out; the API would say "default".
+    # A manifest may leave out what the API fills in: the namespace, and the name of a slice's port.
+    if isinstance(read, EndpointSlice) and read.ports:
+        ports = tuple([msgspec.structs.replace(one, name=one.name or "") for one in read.ports])
+        read = msgspec.structs.replace(read, ports=ports)
     if isinstance(read, Node | ServiceCIDR) or read.metadata.namespace:
         return read
-    metadata = {**document.get("metadata", {}), "namespace": "default"}
-    return view({**document, "metadata": metadata}, type_)
+    return msgspec.structs.replace(read, metadata=msgspec.structs.replace(read.metadata, namespace="default"))
