@@ -12,7 +12,7 @@ from fairway.diagnose.told import Told, ask, mode_of_kube_proxy
 from fairway.model.view import NodeSettings
 from fairway.objects.cluster import Node
 from fairway.objects.meta import ObjectMeta
-from fairway.proxy.configuration import Bind
+from fairway.proxy.values import Bind
 from fairway.proxy.web import WebServer, json_answer, text
 
 SETTINGS = NodeSettings(name="node-1", addresses=("172.30.0.1",), masquerade_all=True, node_port_addresses=None)

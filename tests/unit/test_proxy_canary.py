@@ -10,8 +10,9 @@ import pytest
 
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind
 from fairway.proxy.canary import FAILURES_THAT_COUNT, PATH, SERVICE, Canary, canary_frontend
-from fairway.proxy.configuration import Bind, configure
+from fairway.proxy.configuration import configure
 from fairway.proxy.flags import Flags
+from fairway.proxy.values import Bind
 from fairway.proxy.web import WebServer, text
 from fairway.runtime.clock import FakeClock
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fairway.proxy.configuration import Bind, ConfigurationError, configure
+from fairway.proxy.configuration import ConfigurationError, configure
 from fairway.proxy.document import document_at
 from fairway.proxy.flags import Flags
+from fairway.proxy.values import Bind
 
 
 def test_defaults_are_those_of_the_reference() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fairway.kernel.contract import ApplyFailed
-from fairway.proxy.configuration import Bind
+from fairway.proxy.values import Bind
 from fairway.proxy.web import Answer, WebServer, text
 
 

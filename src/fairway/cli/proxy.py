@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError
-from fairway.proxy.configuration import Bind, Configuration, ConfigurationError, configure
+from fairway.proxy.configuration import Configuration, ConfigurationError, configure
 from fairway.proxy.document import KubeProxyConfiguration
 from fairway.proxy.flags import METRICS_PORT, Flags
+from fairway.proxy.values import Bind
 
 if TYPE_CHECKING:
     from fairway.client.kubeconfig import Connection

@@ -35,7 +35,7 @@ from fairway.proxy.canary import PATH as CANARY_PATH
 from fairway.proxy.canary import Canary, canary_frontend
 from fairway.proxy.checks import CheckPorts
 from fairway.proxy.claim import Claim
-from fairway.proxy.configuration import Bind, Configuration
+from fairway.proxy.configuration import Configuration
 from fairway.proxy.door import Door
 from fairway.proxy.followed import Followed, all_known
 from fairway.proxy.forgetting import FlowT, Forgetting, Tracking
@@ -60,6 +60,7 @@ from fairway.proxy.switching import Switching
 from fairway.proxy.sync import Sync
 from fairway.proxy.telling import COMPONENT, Telling, budget
 from fairway.proxy.usage import Sources, Usage
+from fairway.proxy.values import Bind
 from fairway.proxy.web import Answer, Routes, WebServer, json_answer, text
 from fairway.runtime.clock import Clock, SystemClock
 from fairway.runtime.retry import Backoff, Patience

@@ -19,7 +19,7 @@ from fairway.model.limits import is_port
 from fairway.model.view import Key, NodeSettings
 from fairway.objects.endpointslice import EndpointSlice
 from fairway.objects.service import Service
-from fairway.proxy.configuration import Bind
+from fairway.proxy.values import Bind
 from fairway.proxy.web import Answer, WebServer
 from fairway.runtime.clock import Clock
 

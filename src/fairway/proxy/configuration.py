@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from fairway.model.address import canonical, canonical_network, contains, family_of
-from fairway.modes.registry import MODES
+from fairway.model.address import contains
 from fairway.objects.codec import DecodeError
-from fairway.objects.service import STALE_CONNECTIONS
-from fairway.proxy import gates
-from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, Logging, changed_fields, duration
-from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, PRIMARY, Flags, document_of, ignored, logging_of
+from fairway.proxy import gates, values
+from fairway.proxy.document import DEFAULTS, KubeProxyConfiguration, Logging, changed_fields
+from fairway.proxy.flags import FLAG_OF, HEALTHZ_PORT, METRICS_PORT, Flags, document_of, ignored, logging_of
+from fairway.proxy.values import Bind
 
-DEFAULT_MODE = "nftables"
-REFERENCE_MODES = ("iptables", "ipvs", "nftables")
-DETECT_LOCAL_MODES = ("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
-_LONGEST_INTERFACE = 15
 _WITHOUT_EFFECT = {
     "clientConnection.acceptContentTypes": "this proxy speaks JSON",
     "clientConnection.contentType": "this proxy speaks JSON",
@@ -66,16 +61,6 @@ class ConfigurationError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
-
-
-class Bind(NamedTuple):
-    """Where a server listens; port 0 means any free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,39 +138,41 @@ def configure(flags: Flags, hostname: str, file: KubeProxyConfiguration | None =
     document = file or _from_flags(flags)
     check = _Check((lambda path: path) if file else (lambda path: FLAG_OF.get(path, path)), [])
     name = flags.hostname_override or document.hostname_override or hostname
-    local_mode = check("detectLocalMode", _local_mode, document.detect_local_mode, "ClusterCIDR")
+    local_mode = check("detectLocalMode", values.local_mode, document.detect_local_mode, "ClusterCIDR")
     nowhere: tuple[str, ...] = ()
-    cluster = check("clusterCIDR", _dual_networks, document.cluster_cidr, nowhere)
+    cluster = check("clusterCIDR", values.dual_networks, document.cluster_cidr, nowhere)
     own = _Check(lambda flag: flag, check.problems)
-    check("iptables.masqueradeBit", lambda value: _within(value, 0, 31), document.iptables.masquerade_bit, 0)
-    check("iptables.variant", _variant, document.iptables.variant, "")
-    check("nftables.masqueradeBit", lambda value: _within(value, 0, 31), document.nftables.masquerade_bit, 0)
-    node_ports = check("nodePortAddresses", _node_ports, document.node_port_addresses, None)
-    mode = check("mode", _mode, document.mode, "")
+    check("iptables.masqueradeBit", values.within(0, 31), document.iptables.masquerade_bit, 0)
+    check("iptables.variant", values.iptables_variant, document.iptables.variant, "")
+    check("nftables.masqueradeBit", values.within(0, 31), document.nftables.masquerade_bit, 0)
+    node_ports = check("nodePortAddresses", values.node_port_networks, document.node_port_addresses, None)
+    mode = check("mode", values.proxy_mode, document.mode, "")
     check("featureGates", _gates, document.feature_gates, None)
     found = Configuration(
-        node_name=check("hostnameOverride", _node_name, name, ""),
+        node_name=check("hostnameOverride", values.node_name, name, ""),
         mode=mode,
         pod_networks={"NodeCIDR": None, "ClusterCIDR": cluster}.get(local_mode, nowhere),
         pod_interface=_pod_interface(local_mode, document, check),
-        service_networks=own("--service-cluster-ip-range", _dual_networks, flags.service_cluster_ip_range, nowhere),
+        service_networks=own(
+            "--service-cluster-ip-range", values.dual_networks, flags.service_cluster_ip_range, nowhere
+        ),
         node_ports=node_ports,
         localhost_node_ports=_localhost(flags, document, mode, node_ports),
         answer_ping=flags.answer_ping,
-        service_metrics=own("--service-metrics", lambda n: _within(n, 0, _MOST_SERVICES), flags.service_metrics, 0),
+        service_metrics=own("--service-metrics", values.within(0, _MOST_SERVICES), flags.service_metrics, 0),
         external_ips=gates.is_on(document.feature_gates, gates.EXTERNAL_IPS),
         masquerade_all=_masquerade_all(document, mode),
-        cut_connections=own("--stale-connections", _stale_connections, flags.stale_connections, False),
-        healthz=check("healthzBindAddress", lambda v: _bind(v, HEALTHZ_PORT), document.healthz_bind_address, None),
-        metrics=check("metricsBindAddress", lambda v: _bind(v, METRICS_PORT), document.metrics_bind_address, None),
-        own_address=check("bindAddress", _own_address, document.bind_address, ""),
-        canary=own("--canary-address", _canary, flags.canary_address, ""),
+        cut_connections=own("--stale-connections", values.cuts_connections, flags.stale_connections, False),
+        healthz=check("healthzBindAddress", values.bind(HEALTHZ_PORT), document.healthz_bind_address, None),
+        metrics=check("metricsBindAddress", values.bind(METRICS_PORT), document.metrics_bind_address, None),
+        own_address=check("bindAddress", values.own_address, document.bind_address, ""),
+        canary=own("--canary-address", values.canary_address, flags.canary_address, ""),
         state_file=flags.state_file,
         access_log=flags.access_log,
         bind_hard=document.bind_address_hard_fail,
         patience=2 * _check_periods(document, check),
         tracking=_tracking(document, check),
-        oom_score=check("oomScoreAdj", lambda value: _within(value, -1000, 1000), document.oom_score_adj, 0),
+        oom_score=check("oomScoreAdj", values.within(-1000, 1000), document.oom_score_adj, 0),
         logging=check("logging.format", lambda _: _logging(flags, document), document.logging, DEFAULTS.logging),
         notes=(*_told(flags, file, mode), *(f"{check.names(path)}: {why}" for path, why in _notes(document, mode))),
         document=document,
@@ -232,22 +219,12 @@ def _pod_interface(local_mode: str, document: KubeProxyConfiguration, check: _Ch
     """The one that the mode needs; a ``*`` stands for the rest of a name."""
     match local_mode:
         case "BridgeInterface":
-            return check("detectLocal.bridgeInterface", _interface, document.detect_local.bridge_interface, "")
+            return check("detectLocal.bridgeInterface", values.interface, document.detect_local.bridge_interface, "")
         case "InterfaceNamePrefix":
             written = document.detect_local.interface_name_prefix
-            return check("detectLocal.interfaceNamePrefix", _interface, written, "") + "*"
+            return check("detectLocal.interfaceNamePrefix", values.interface, written, "") + "*"
         case _:
             return ""
-
-
-def _interface(text: str) -> str:
-    if not text:
-        raise ValueError("must be said for this way of telling pods from others, such as cni0")
-    if len(text.encode()) > _LONGEST_INTERFACE or any(
-        one in "/:*" or not one.isprintable() or one == " " for one in text
-    ):
-        raise ValueError(f'"{text}" is no name of an interface: 15 bytes at most, without spaces, "/", ":" and "*"')
-    return text
 
 
 def _masquerade_all(document: KubeProxyConfiguration, mode: str) -> bool:
@@ -275,8 +252,8 @@ def _check_periods(document: KubeProxyConfiguration, check: _Check) -> float:
     found = []
     for mode, written in (("nftables", document.nftables), ("iptables", document.iptables), ("ipvs", document.ipvs)):
         path, least = f"{mode}.syncPeriod", f"{mode}.minSyncPeriod"
-        seconds = check(path, _positive, written.sync_period, math.inf)
-        shortest = check(least, _period, written.min_sync_period, 0.0)
+        seconds = check(path, values.positive_period, written.sync_period, math.inf)
+        shortest = check(least, values.period, written.min_sync_period, 0.0)
         if shortest > seconds:
             problem = f'"{written.min_sync_period}" must not be longer than {check.names(path)}'
             check.problems.append(f'{check.names(least)}: {problem}, which is "{written.sync_period}"')
@@ -286,158 +263,29 @@ def _check_periods(document: KubeProxyConfiguration, check: _Check) -> float:
 
 def _check_ipvs(document: KubeProxyConfiguration, check: _Check) -> None:
     written = document.ipvs
-    check("ipvs.scheduler", _scheduler, written.scheduler, "")
-    check("ipvs.excludeCIDRs", lambda parts: bool(_networks(",".join(parts))), written.exclude_cidrs, False)
-    check("ipvs.tcpTimeout", _period, written.tcp_timeout, 0.0)
-    check("ipvs.tcpFinTimeout", _period, written.tcp_fin_timeout, 0.0)
-    check("ipvs.udpTimeout", _period, written.udp_timeout, 0.0)
+    check("ipvs.scheduler", values.ipvs_scheduler, written.scheduler, "")
+    check("ipvs.excludeCIDRs", lambda parts: bool(values.networks(",".join(parts))), written.exclude_cidrs, False)
+    check("ipvs.tcpTimeout", values.period, written.tcp_timeout, 0.0)
+    check("ipvs.tcpFinTimeout", values.period, written.tcp_fin_timeout, 0.0)
+    check("ipvs.udpTimeout", values.period, written.udp_timeout, 0.0)
 
 
 def _check_others(document: KubeProxyConfiguration, check: _Check) -> None:
     """What has no effect here, and would not be taken by the reference."""
-    check("configSyncPeriod", _positive, document.config_sync_period, 0.0)
-    check("clientConnection.burst", lambda value: _within(value, 0, _TOO_GREAT), document.client_connection.burst, 0)
-    check("logging.verbosity", lambda value: _within(value, 0, _TOO_GREAT), document.logging.verbosity, 0)
-    check("logging.flushFrequency", _period, document.logging.flush_frequency, 0.0)
-
-
-def _scheduler(text: str) -> str:
-    if not text:
-        return text
-    from fairway.modes.ipvs.parts import SCHEDULERS  # with the whole of that mode, which others need not load
-
-    if text not in SCHEDULERS:
-        raise ValueError(f'there is no scheduler "{text}"; there are {", ".join(SCHEDULERS)}')
-    return text
+    check("configSyncPeriod", values.positive_period, document.config_sync_period, 0.0)
+    check("clientConnection.burst", values.within(0, _TOO_GREAT), document.client_connection.burst, 0)
+    check("logging.verbosity", values.within(0, _TOO_GREAT), document.logging.verbosity, 0)
+    check("logging.flushFrequency", values.period, document.logging.flush_frequency, 0.0)
 
 
 def _tracking(document: KubeProxyConfiguration, check: _Check) -> TrackingLimits:
     written = document.conntrack
     return TrackingLimits(
-        most_per_core=check("conntrack.maxPerCore", lambda v: _within(v, 0, _TOO_GREAT), written.max_per_core, 0),
-        most_at_least=check("conntrack.min", lambda v: _within(v, 0, _TOO_GREAT), written.min, 0),
-        established=check("conntrack.tcpEstablishedTimeout", _period, written.tcp_established_timeout, 0.0),
-        close_wait=check("conntrack.tcpCloseWaitTimeout", _period, written.tcp_close_wait_timeout, 0.0),
-        udp=check("conntrack.udpTimeout", _period, written.udp_timeout, 0.0),
-        udp_stream=check("conntrack.udpStreamTimeout", _period, written.udp_stream_timeout, 0.0),
+        most_per_core=check("conntrack.maxPerCore", values.within(0, _TOO_GREAT), written.max_per_core, 0),
+        most_at_least=check("conntrack.min", values.within(0, _TOO_GREAT), written.min, 0),
+        established=check("conntrack.tcpEstablishedTimeout", values.period, written.tcp_established_timeout, 0.0),
+        close_wait=check("conntrack.tcpCloseWaitTimeout", values.period, written.tcp_close_wait_timeout, 0.0),
+        udp=check("conntrack.udpTimeout", values.period, written.udp_timeout, 0.0),
+        udp_stream=check("conntrack.udpStreamTimeout", values.period, written.udp_stream_timeout, 0.0),
         be_liberal=written.tcp_be_liberal,
     )
-
-
-def _within(value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise ValueError(f"{value} must be from {least} to {most}")
-    return value
-
-
-def _period(text: str | int) -> float:
-    seconds = duration(text)
-    if seconds < 0:
-        raise ValueError(f'"{text}" must not be negative')
-    return seconds
-
-
-def _positive(text: str) -> float:
-    seconds = _period(text)
-    if seconds == 0:
-        raise ValueError(f'"{text}" must be longer than nothing')
-    return seconds
-
-
-def _canary(text: str) -> str:
-    address = canonical(text.strip()) if text.strip() else ""
-    if address is None or ":" in address:
-        raise ValueError(f'"{text}" is no IPv4 address, such as 169.254.80.79')
-    return address
-
-
-def _stale_connections(text: str) -> bool:
-    if text not in STALE_CONNECTIONS:
-        raise ValueError(f'"{text}" must be {" or ".join(STALE_CONNECTIONS)}')
-    return text == "cut"
-
-
-def _own_address(text: str) -> str:
-    """Empty when the Node object's own is to be used."""
-    address = canonical(text.strip())
-    if address is None:
-        raise ValueError(f'"{text}" is no IP address, such as 10.0.0.7')
-    return "" if address in ("0.0.0.0", "::") else address
-
-
-def _one_of(text: str, known: tuple[str, ...], reference: tuple[str, ...], noun: str) -> str:
-    if text in known:
-        return text
-    here = " and ".join(known)
-    if text in reference:
-        raise ValueError(f'{noun} "{text}" does not exist in this version of Fairway; it has {here}')
-    raise ValueError(f'unknown {noun} "{text}"; it must be {" or ".join(known)}')
-
-
-def _mode(text: str) -> str:
-    # kube-proxy's empty mode means iptables, which nobody should get by surprise here: empty is our default.
-    return _one_of(text or DEFAULT_MODE, tuple(MODES), REFERENCE_MODES, "mode")
-
-
-def _variant(text: str) -> str:
-    if text not in ("", "nft", "legacy"):
-        raise ValueError(f'"{text}" is no variant of iptables: nft or legacy')
-    return text
-
-
-def _local_mode(text: str) -> str:
-    return _one_of(text or "ClusterCIDR", DETECT_LOCAL_MODES, DETECT_LOCAL_MODES, "mode")
-
-
-def _node_name(text: str) -> str:
-    name = text.strip().lower()
-    if not name or len(name) > 253 or not all(_is_label(label) for label in name.split(".")):
-        raise ValueError(f'"{text}" is no node name: letters, digits, "-" and ".", such as worker-1')
-    return name
-
-
-def _is_label(label: str) -> bool:
-    allowed = label.replace("-", "a")
-    return label != "" and label.strip("-") == label and allowed.isascii() and allowed.isalnum()
-
-
-def _networks(text: str) -> tuple[str, ...]:
-    found = []
-    for part in (one.strip() for one in text.split(",") if one.strip()):
-        network = canonical_network(part) if "/" in part else None
-        if network is None:
-            raise ValueError(f'"{part}" is not a network in CIDR form, such as 10.244.0.0/16')
-        found.append(network)
-    return tuple(found)
-
-
-def _dual_networks(text: str) -> tuple[str, ...]:
-    """At most one network of each family."""
-    found = _networks(text)
-    if len({family_of(network) for network in found}) != len(found):
-        raise ValueError(f'"{text}" must have at most one IPv4 and one IPv6 network')
-    return found
-
-
-def _node_ports(parts: tuple[str, ...]) -> tuple[str, ...] | None:
-    if not parts or parts == (PRIMARY,):
-        return None
-    if PRIMARY in parts:
-        raise ValueError(f'"{PRIMARY}" must stand alone: it means the Node\'s own addresses')
-    return _networks(",".join(parts))
-
-
-def _bind(text: str, default_port: int) -> Bind | None:
-    """An address and a port; the port may be missing, nothing at all switches the server off."""
-    text = text.strip()
-    if not text:
-        return None
-    host, port = text, str(default_port)
-    if (text.startswith("[") and "]:" in text) or text.count(":") == 1:
-        host, _, port = text.rpartition(":")
-    address = canonical(host.removeprefix("[").removesuffix("]"))
-    if address is None:
-        raise ValueError(f'"{text}" is no IP address and port, such as 127.0.0.1:{default_port}')
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise ValueError(f'"{port}" is no port: a number from 0 to 65535')
-    return Bind(address, int(port))

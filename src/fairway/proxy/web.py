@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from fairway.proxy.configuration import Bind
+from fairway.proxy.values import Bind
 from fairway.runtime.clock import Clock
 
 log = logging.getLogger(__name__)
