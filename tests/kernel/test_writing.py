@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fairway.client.kubeconfig import Connection, write_kubeconfig
+from fairway.kernel import namespaces
 from fairway.kernel.command import run
+from fairway.kernel.writing import NAME
 from fairway.lab.running import RunningNetwork
 from fairway.lab.topology import Topology, cluster
 from tests.kernel.gated_tool import Gate
-from tests.kernel.proxy_world import NODE, VIP, Api, nft, proxy, until
+from tests.kernel.proxy_world import NODE, PATIENCE, VIP, Api, nft, proxy, until
 
 pytestmark = pytest.mark.kernel
 
@@ -46,3 +52,16 @@ def test_the_next_proxy_waits_for_the_tool_of_a_killed_one_and_reads_what_it_lef
             assert (VIP in there, SECOND_VIP in there) == (True, False)
             # The tool had written it: the next proxy has seen that, and taken it away.
             assert "it held all of it already" not in second.said()
+
+
+def test_a_proxy_that_waits_for_a_tool_can_be_interrupted(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(write_kubeconfig(Connection("http://127.0.0.1:9")))
+    with namespaces.created(f"fwt-writing-{os.getpid()}") as place, place.socket(socket.AF_UNIX) as tool:
+        tool.bind(NAME)
+        tool.listen()
+        with proxy(place, kubeconfig, tmp_path / "log", ready=False) as waiting:
+            until(place, lambda: "waiting for its end" in waiting.said(), "it waits for the tool")
+            waiting.process.send_signal(signal.SIGINT)
+            assert waiting.process.wait(PATIENCE) == 130
+            assert waiting.said().count("\n") == 1

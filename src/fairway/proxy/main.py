@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ log = logging.getLogger("fairway.proxy")
 
 LOOK_SECONDS = 5.0
 """How often the configuration's file is looked at."""
+_Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class FileChanged(Exception):
@@ -52,6 +54,8 @@ async def serve(
     `fairway.proxy.web.CannotListen`.
     """
     started = time.monotonic()
+    # asyncio's own handler only asks a task to end, and this one waits for the kernel first, or for somebody's tool.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage
     state = state_file(configuration)
     with open_machine(configuration, beside(state) if state else None) as machine:
@@ -81,8 +85,8 @@ async def serve(
         transport = open_transport(connection, agent.metrics.requests)
         async with Client(transport, user_agent="fairway-proxy") as client:
             last = LastState(state, cluster_of(connection, configuration.node_name)) if state else None
-            tidying = garbage.look_after(ready, lambda: agent.sync.receipts.total, SystemClock())
-            await until_signalled(_beside(agent.run(client, on_ready, last), tidying, file))
+            tidying = partial(garbage.look_after, ready, lambda: agent.sync.receipts.total, SystemClock())
+            await until_signalled(_beside(lambda: agent.run(client, on_ready, last), tidying, file))
     log.info("stopped; the rules stay, so Services keep answering (--cleanup removes them)")
 
 
@@ -104,10 +108,10 @@ def set_up(configuration: Configuration) -> None:
         log.warning("%s", sentence)
 
 
-async def _beside(work: Coroutine[Any, Any, None], tidying: Coroutine[Any, Any, None], file: Path | None) -> None:
+async def _beside(work: _Work, tidying: _Work, file: Path | None) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(work)
-        group.create_task(tidying)
+        group.create_task(work())
+        group.create_task(tidying())
         if file is not None:
             group.create_task(until_changed(file, SystemClock()))
 
