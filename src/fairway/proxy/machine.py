@@ -6,6 +6,8 @@ Everything belongs to the network namespace of the thread that opens it.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -143,9 +145,23 @@ def _claimed() -> Iterator[Claim]:
 def _wait_for_writers() -> None:
     """A proxy before may have been killed while a tool wrote for it."""
     try:
-        wait_for_writers(partial(log.warning, "%s"))
+        with _interruptible():
+            wait_for_writers(partial(log.warning, "%s"))
     except TimeoutError as error:
         raise Unsuitable(str(error)) from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends what goes on here; asyncio's own handler only asks a task to end when it waits for something else."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _or_fail(work: Callable[[], T]) -> T:

@@ -54,8 +54,6 @@ async def serve(
     `fairway.proxy.web.CannotListen`.
     """
     started = time.monotonic()
-    # asyncio's own handler only asks a task to end, and this one waits for the kernel first, or for somebody's tool.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()  # a whole cluster is about to be loaded, and none of it is garbage
     state = state_file(configuration)
     with open_machine(configuration, beside(state) if state else None) as machine:
