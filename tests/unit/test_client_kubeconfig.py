@@ -93,6 +93,10 @@ def test_several_files_are_merged_and_the_first_one_counts(tmp_path: Path) -> No
         (config(**{"current-context": "gone"}), "contexts: there is no entry 'gone'; there are: here"),
         (config(clusters=[]), "clusters: there is no entry 'c'; there are: none"),
         (config(cluster={"server": "10.0.0.1"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"server": "https://[::1"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"server": "https://one:port"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"server": "https://"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"server": "https://one two"}), r"clusters\[c\].server: must be a URL"),
         (config(cluster={"proxy-url": "http://p"}), r"clusters\[c\].proxy-url: is not supported"),
         (config(cluster={"certificate-authority-data": "!"}), r"clusters\[c\].certificate-authority-data: not base64"),
         (config(cluster={"certificate-authority": "gone.crt"}), r"certificate-authority: .*gone.crt: no such file"),
@@ -156,6 +160,10 @@ def test_a_pod_finds_its_cluster(tmp_path: Path) -> None:
     assert found is not None
     assert (found.server, found.token, found.namespace) == ("https://[fd00::1]:443", "t", "shop")
     assert in_cluster({}, tmp_path) is None
+    with pytest.raises(
+        KubeconfigError, match="in-cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT: must be"
+    ):
+        in_cluster({**environment, "KUBERNETES_SERVICE_PORT": "tcp://10.0.0.1:443"}, tmp_path)
 
 
 def test_where_to_look(tmp_path: Path) -> None:

@@ -139,14 +139,14 @@ def _connection(kubeconfig: Path | None, master: str) -> Connection:
     """As the kubeconfig says, but for the servers that --master names; that alone will do where there is no file."""
     import os
 
-    from fairway.client.kubeconfig import Connection, KubeconfigError, find_connection
+    from fairway.client.kubeconfig import Connection, KubeconfigError, check_server, find_connection
 
     servers = [one.strip() for one in master.split(",") if one.strip()]
-    for one in servers:
-        if not one.startswith(("http://", "https://")):
-            raise CommandError(
-                f"--master: {one!r} is no address of an API server, such as https://10.0.0.1:6443", EXIT_USAGE
-            )
+    try:
+        for one in servers:
+            check_server(one)
+    except ValueError as error:
+        raise CommandError(f"--master: {error}", EXIT_USAGE) from None
     try:
         found = find_connection(kubeconfig, os.environ)
     except KubeconfigError:

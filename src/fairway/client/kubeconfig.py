@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -83,14 +84,30 @@ def in_cluster(environment: Mapping[str, str], directory: Path = SERVICE_ACCOUNT
         return None
     namespace = (_read(directory / "namespace") or b"default").decode(errors="replace").strip()
     host = f"[{host}]" if ":" in host else host
+    server = f"https://{host}:{port}"
+    try:
+        check_server(server)
+    except ValueError as error:
+        raise KubeconfigError("in-cluster", "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT", str(error)) from None
     return Connection(
-        f"https://{host}:{port}",
+        server,
         authority or b"",
         token=_checked("in-cluster", "token", token),
         namespace=namespace,
         source="in-cluster",
         token_file=directory / "token",
     )
+
+
+def check_server(address: str) -> None:
+    """Raises `ValueError` with words for what is no address of an API server."""
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not address.isprintable() or " " in address:
+        raise ValueError(f"must be a URL such as https://10.0.0.1:6443 or http://127.0.0.1:8080, not {address!r}")
 
 
 def read_token(data: bytes) -> str:
@@ -269,9 +286,10 @@ def _entry(entries: Mapping[str, tuple[Path, T]], name: str, path: Path, where: 
 def _refuse_unsupported(
     cluster_path: Path, at_cluster: str, cluster: _Cluster, user_path: Path, at_user: str, user: _User
 ) -> None:
-    if not cluster.server.startswith(("http://", "https://")):
-        problem = f"must be a URL that begins with https:// or http://, not {cluster.server!r}"
-        raise KubeconfigError(str(cluster_path), f"{at_cluster}.server", problem)
+    try:
+        check_server(cluster.server)
+    except ValueError as error:
+        raise KubeconfigError(str(cluster_path), f"{at_cluster}.server", str(error)) from None
     if cluster.proxy_url:
         raise KubeconfigError(str(cluster_path), f"{at_cluster}.proxy-url", "is not supported")
     unsupported = {
