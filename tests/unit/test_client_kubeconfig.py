@@ -96,6 +96,8 @@ def test_several_files_are_merged_and_the_first_one_counts(tmp_path: Path) -> No
         (config(cluster={"server": "https://[::1"}), r"clusters\[c\].server: must be a URL"),
         (config(cluster={"server": "https://one:port"}), r"clusters\[c\].server: must be a URL"),
         (config(cluster={"server": "https://"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"server": f"https://{'a' * 64}.x"}), r"clusters\[c\].server: must be a URL"),
+        (config(cluster={"tls-server-name": ".x"}), r"clusters\[c\].tls-server-name: must be the name of a host"),
         (config(cluster={"server": "https://one two"}), r"clusters\[c\].server: must be a URL"),
         (config(cluster={"proxy-url": "http://p"}), r"clusters\[c\].proxy-url: is not supported"),
         (config(cluster={"certificate-authority-data": "!"}), r"clusters\[c\].certificate-authority-data: not base64"),

@@ -103,11 +103,18 @@ def check_server(address: str) -> None:
     """Raises `ValueError` with words for what is no address of an API server."""
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        usable = parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or not address.isprintable() or " " in address:
+    if not usable:
         raise ValueError(f"must be a URL such as https://10.0.0.1:6443 or http://127.0.0.1:8080, not {address!r}")
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return bool(name.encode("idna")) and name.isprintable() and " " not in name
+    except UnicodeError:
+        return False
 
 
 def read_token(data: bytes) -> str:
@@ -290,6 +297,9 @@ def _refuse_unsupported(
         check_server(cluster.server)
     except ValueError as error:
         raise KubeconfigError(str(cluster_path), f"{at_cluster}.server", str(error)) from None
+    if cluster.tls_server_name and not _is_host(cluster.tls_server_name):
+        problem = f"must be the name of a host, not {cluster.tls_server_name!r}"
+        raise KubeconfigError(str(cluster_path), f"{at_cluster}.tls-server-name", problem)
     if cluster.proxy_url:
         raise KubeconfigError(str(cluster_path), f"{at_cluster}.proxy-url", "is not supported")
     unsupported = {
