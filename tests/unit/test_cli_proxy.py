@@ -20,6 +20,8 @@ from fairway.proxy.document import read_document
         (["--nodeport-addresses=everywhere"], "--nodeport-addresses: "),
         (["--healthz-bind-address=:x"], "--healthz-bind-address: "),
         (["--detect-local-mode=Guess"], "--detect-local-mode: "),
+        (["--master=10.0.0.1"], "--master: must be a URL such as https://10.0.0.1:6443"),
+        (["--master=https://10.0.0.1:6443,https://10.0.0.2:port"], "not 'https://10.0.0.2:port'"),
     ],
 )
 def test_a_wrong_flag_is_named(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
