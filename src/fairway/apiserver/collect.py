@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,7 +57,7 @@ class Collector:
         self._items: dict[str, _Item] = {}
         self._dependents: dict[str, set[str]] = defaultdict(set)
         self._contents: dict[str, set[str]] = defaultdict(set)
-        self._steps: dict[Step, None] = {}
+        self._steps: OrderedDict[Step, None] = OrderedDict()
         self._failed: dict[Step, None] = {}
         self._terminating: set[str] = set()
 
@@ -92,8 +92,7 @@ class Collector:
                 for event in await watch.next():
                     self._observe(event)
             if self._steps:
-                step = next(iter(self._steps))
-                del self._steps[step]
+                step, _ = self._steps.popitem(last=False)
                 await self._take(step, watch)
                 # The storage may answer without ever waiting; let requests in between.
                 await asyncio.sleep(0)

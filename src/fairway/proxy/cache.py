@@ -10,9 +10,9 @@ An event names one Service; nothing on its way looks at another one, unless both
 from __future__ import annotations
 
 from bisect import insort
+from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -95,7 +95,8 @@ class Cache:
         self._even: dict[Key, EndpointSlice] = {}
         self._checks: dict[Key, HealthCheck] = {}
         self.troubles = Troubles()
-        self._dirty: dict[Key, None] = {}
+        # Not a dict: from its beginning that is as long to walk through as it ever was, however little is left in it.
+        self._dirty: OrderedDict[Key, None] = OrderedDict()
         self._listening: set[Key] = set()
         """Those of the dirty whose frontends are of the Service as it is, so that only their backends may be others."""
         self._causes: list[Cause] = []
@@ -206,8 +207,8 @@ class Cache:
         """Resolve what is dirty, so many Services at ``most``; the result says which frontends are different now."""
         batch = Batch(causes=self._causes, rebased=self._rebased)
         self._causes, self._rebased = [], False
-        for key in list(islice(self._dirty, most)):
-            del self._dirty[key]
+        for _ in range(len(self._dirty) if most is None else min(most, len(self._dirty))):
+            key, _ = self._dirty.popitem(last=False)
             self._settle(key, batch)
         batch.before = {key: old for key, old in batch.before.items() if old != self._frontends.get(key)}
         return batch

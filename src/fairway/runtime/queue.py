@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -27,7 +28,8 @@ class WorkQueue(Generic[Item]):
     """The decisions: which item next, and when. Moments are readings of a monotonic clock, in seconds."""
 
     def __init__(self) -> None:
-        self._ready: dict[Item, None] = {}
+        # Not a dict: what it has lost at its beginning is walked over again by whoever asks for the first one.
+        self._ready: OrderedDict[Item, None] = OrderedDict()
         self._active: set[Item] = set()
         self._dirty: set[Item] = set()
         self._later: dict[Item, float] = {}
@@ -59,8 +61,7 @@ class WorkQueue(Generic[Item]):
         self.promote(now)
         if not self._ready:
             return None
-        item = next(iter(self._ready))
-        del self._ready[item]
+        item, _ = self._ready.popitem(last=False)
         self._active.add(item)
         return item
 
