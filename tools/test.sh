@@ -14,13 +14,16 @@ beside() { # beside NAME MARKERS ARGUMENT...
     .venv/bin/pytest -m "$2" "${@:3}" >"$logs/$1" 2>&1 &
     others+=("$1:$!")
 }
-# Ends what runs beside it when this is interrupted.
-trap 'kill "${others[@]#*:}" 2>/dev/null; rm -rf "$logs"' EXIT
+# Who is interrupted ends what runs beside it, as Ctrl-C would, and waits until it has cleared away what it made.
+trap 'kill -INT "${others[@]#*:}" 2>/dev/null; wait; rm -rf "$logs"' EXIT
+trap 'exit 130' INT
 
 beside packets "kernel or clients" "$@"
 # Who waits for packets goes first: nobody waits for the others.
 renice -n 5 $BASHPID >/dev/null
 beside guests "vm or qemu" "$@"
+# From here on Ctrl-C is for this shell, too: pytest ends by itself, and would not be known to have been interrupted.
+set +m
 color=auto
 [[ -t 1 ]] && color=yes
 .venv/bin/pytest --color="$color" -m "not kernel and not clients and not vm and not qemu" "$@" 2>&1 |
@@ -32,6 +35,7 @@ for one in "${others[@]}"; do
     printf '\n%s:\n' "${one%%:*}"
     cat "$logs/${one%%:*}"
 done
+others=()
 
 printf '\nAll three:\n'
 failed=0
