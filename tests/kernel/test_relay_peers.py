@@ -118,11 +118,12 @@ def test_one_that_is_half_closed_and_silent_ends_but_not_while_anything_flows(wo
 
 
 def test_clients_that_never_finish_a_tls_handshake_are_cut_and_others_served(place: NetworkNamespace) -> None:
-    with built(place, handshake_seconds=0.3) as world, backend(place, ONE, says(b"one")), ExitStack() as stack:
+    with built(place, handshake_seconds=1) as world, backend(place, ONE, says(b"one")), ExitStack() as stack:
         world.certificates.put(SECRET, secret(*pair("shop")))
         world.load(frontend(ONE, relaying=Relaying(access_log=True, tls=SECRET)))
-        slow = [stack.enter_context(closing(world.connect())) for _ in range(20)]
-        for sock in slow:
+        slow = []
+        for _ in range(20):
+            slow.append(sock := stack.enter_context(closing(world.connect())))
             sock.sendall(b"\x16\x03\x01\x02\x00")  # the first bytes of a ClientHello of 512, and no more
         for sock in slow:
             assert _ended(sock)

@@ -42,7 +42,7 @@ def echo(place: NetworkNamespace, name: str, port: int) -> Iterator[None]:
         datagrams = stack.enter_context(place.socket(kind=socket.SOCK_DGRAM))
         for one in (listener, datagrams):
             one.bind(("0.0.0.0", port))
-        listener.listen(128)
+        listener.listen(4096)  # newcomers find room for as long as nobody gives this thread a processor
         for one in (listener, datagrams, end):
             events.register(one, selectors.EVENT_READ)
         thread = threading.Thread(target=_answer, args=(events, listener, datagrams, end, name.encode()))

@@ -86,7 +86,7 @@ def proxy() -> Iterator[Proxy]:
     yield made
     made.listener.shutdown(socket.SHUT_RDWR)
     made.listener.close()
-    made.thread.join(5)
+    made.thread.join(30)
 
 
 def test_everything_is_said_in_words(proxy: Proxy, capsys: pytest.CaptureFixture[str]) -> None:

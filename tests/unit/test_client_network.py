@@ -187,8 +187,8 @@ async def test_who_is_not_known_is_told_once_why_that_may_be(caplog: pytest.LogC
     server = Server(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     async with serving(server) as connection, connected(replace(connection, token="old", source="node.conf")) as one:
         for _ in range(2):
-            assert (await one.request(Request("GET", "/api"), timeout=5)).status == 401
-        async with one.stream(Request("GET", "/api"), timeout=5) as answer:
+            assert (await one.request(Request("GET", "/api"), timeout=30)).status == 401
+        async with one.stream(Request("GET", "/api"), timeout=30) as answer:
             assert answer.status == 401
     (line,) = caplog.messages
     assert line.endswith("does not know who is asking: it does not take the token in node.conf")
@@ -197,7 +197,7 @@ async def test_who_is_not_known_is_told_once_why_that_may_be(caplog: pytest.LogC
 async def test_an_answer_that_never_comes_over_http_may_be_one_in_tls() -> None:
     async with serving(Server()) as connection, connected(connection) as transport:
         with pytest.raises(ServerUnreachable, match="is it https:// that it speaks"):
-            await transport.request(Request("GET", "/api"), timeout=5)
+            await transport.request(Request("GET", "/api"), timeout=30)
 
 
 async def test_a_server_that_says_nothing_is_waited_for_only_so_long() -> None:

@@ -129,4 +129,4 @@ def test_links_work_in_a_guest() -> None:
         links.set_up("lo")
         assert "lo" in links.names()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection(server.getsockname(), 5).close()
+        socket.create_connection(server.getsockname(), 30).close()
