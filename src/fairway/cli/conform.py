@@ -38,6 +38,7 @@ def conform(
     With --guest all this happens under a kernel of its own, which needs no root, and no IPVS or SCTP in this machine's.
 
     Example: sudo fairway conform --mode nftables --scenario hairpin session-affinity
+
     Example: fairway conform --mode ipvs --guest uml
 
     Parameters

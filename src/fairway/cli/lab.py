@@ -172,6 +172,7 @@ def guest(
     """Run a program under a kernel of its own, which has IPVS, dummy devices and SCTP, without root.
 
     Example: fairway lab guest -- fairway lab up --mode ipvs
+
     Example: fairway lab guest -- sh -c 'fairway lab up --mode ipvs; fairway lab exec node-1 -- ipvsadm -Ln'
 
     The program has this machine's files, and what it writes is gone with the guest, which ends with it: so does a lab
