@@ -88,7 +88,7 @@ def test_a_guest_ends_with_the_process_that_started_it() -> None:
         "import sys\n"
         "from fairway.lab.vm.guest import Job, started\n"
         "with started(Job(argv=['sh', '-c', 'echo up; sleep 1000'])) as guest:\n"
-        "    next(guest.lines(60))\n"
+        f"    next(guest.lines({ENOUGH}))\n"
         "    print(guest.process, flush=True)\n"
         "    sys.stdin.read()\n"
     )

@@ -97,7 +97,12 @@ def test_sctp_flows_at_a_backend_that_has_left_are_forgotten(network: RunningNet
         (step,) = SCENARIOS["sctp"].steps
         stage.load(step.views, as_change=False)
         client = network.client_from("client-1")
-        assert {client.ask("10.96.1.90", 2905, "SCTP").pod for _ in range(8)} == {"web-1:8080", "web-2:8080"}
+        answered: set[str] = set()
+        for _ in range(40):  # that only one of two is drawn so often does not happen
+            answered.add(client.ask("10.96.1.90", 2905, "SCTP").pod)
+            if len(answered) > 1:
+                break
+        assert answered == {"web-1:8080", "web-2:8080"}
         conntrack = stage.nodes[NODE_UNDER_TEST].conntrack
         service = Match("SCTP", "10.96.1.90", 2905)
         assert conntrack.forget(Match("SCTP", "10.96.1.90", 2905, "10.244.2.3", 8080)) > 0
