@@ -19,6 +19,8 @@ need kubectl kubernetes-client
 [ -e /etc/protocols ] || needed+=(netbase)
 # Only for tests: on a machine with systemd, Debian starts a server where one is installed.
 [ "${1:-}" != --tests ] || need etcd etcd-server
+# What the house's habits are held to is what git knows.
+[ "${1:-}" != --tests ] || need git git
 # The guests in which the mode ipvs and SCTP are tested, and what loads their modules; Debian has them for PCs only.
 if [ "${1:-}" = --tests ] && [ "$(uname -m)" = x86_64 ]; then
     need linux.uml user-mode-linux
