@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from fairway.client.http import Client
 from fairway.kernel.command import CommandFailed
 from fairway.lab.cluster import Plan
 from fairway.lab.errors import LabError
@@ -16,6 +17,7 @@ from fairway.lab.manifest import ManifestError
 from fairway.lab.processes import ProgramDied
 from fairway.lab.running_cluster import RunningCluster
 from fairway.lab.topology import cluster
+from fairway.objects.resources import DEPLOYMENTS
 from tests.kernel.whole_lab import WEB, fairway, nothing_is_left_of
 
 pytestmark = pytest.mark.kernel
@@ -87,10 +89,18 @@ def test_pods_that_never_start_are_named_when_the_patience_ends(lab: RunningClus
     stuck = WEB.replace("NAMESPACE", "stuck").replace(
         "spec: {containers:", "spec: {nodeSelector: {disk: none}, containers:"
     )
+
+    async def until_seen(client: Client) -> None:
+        """By the controllers, before the patience begins whose words are tested."""
+        async for events in client.watch(DEPLOYMENTS, "0", seconds=60):
+            for one in (event.object for event in events):
+                if one is not None and one.metadata.namespace == "stuck" and one.status.replicas == 3:
+                    return
+        raise AssertionError("the controllers have made no pods")
+
     with pytest.raises(LabError, match="not ready after 0 s"):
         lab.apply(stuck, seconds=0)
-    # The controllers have seen it before the patience begins whose words are tested.
-    lab.kubectl("-n", "stuck", "wait", "deployment/web", "--for=jsonpath={.status.replicas}=3", "--timeout=25s")
+    lab.api(until_seen)
     with pytest.raises(LabError, match=r"not ready after 2 s: deployment stuck/web: 0 of 3 pods ready"):
         lab.apply(stuck, seconds=2)
     lab.kubectl("delete", "namespace", "stuck", "--wait=false")
