@@ -155,7 +155,9 @@ def test_a_node_that_boots_while_the_api_is_away_has_the_services_it_had(world: 
     nft(world.node, "flush", "ruleset")
     with world.proxy(f"--state-file={file}") as second:
         assert world.answers() == {"web-2"}
-        assert re.search(r"the API server does not answer: \d+ Services as they were \d+ s ago", second.said())
+        assert re.search(
+            r"the API server has not told what there is: \d+ Services as they were \d+ s ago", second.said()
+        )
         assert second.status()["rememberedFrom"] is not None
 
 

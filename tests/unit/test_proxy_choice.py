@@ -31,6 +31,17 @@ def test_what_cannot_be_read_is_told_and_counts_for_nothing(tmp_path: Path, capl
     assert "node.mode.json cannot be used" in caplog.text
 
 
+@pytest.mark.parametrize("where", ["here", "leaving"])
+def test_a_mode_of_a_later_version_is_told_and_counts_for_nothing(
+    where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, later = ChoiceFile(tmp_path / "node.mode.json"), Target("wormhole")
+    choices = {"here": Choice(said=NFTABLES, here=later), "leaving": Choice(said=ANY, here=ANY, leaving=(later,))}
+    file.save(choices[where])
+    assert file.load() is None
+    assert "node.mode.json cannot be used: this version has no mode wormhole" in caplog.text
+
+
 def test_what_cannot_be_kept_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     file = ChoiceFile(tmp_path / "file" / "node.mode.json")

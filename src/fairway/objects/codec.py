@@ -171,7 +171,8 @@ def _decode_error(error: msgspec.DecodeError) -> DecodeError:
     match = _PATH.match(str(error))
     assert match is not None
     problem = match["what"].replace("Object contains", "contains").replace("`", "")
-    return DecodeError(problem[:1].lower() + problem[1:], match["path"] or "")
+    first = problem[:1] if problem[:4] == "JSON" else problem[:1].lower()
+    return DecodeError(first + problem[1:], match["path"] or "")
 
 
 class _JsonTypes(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

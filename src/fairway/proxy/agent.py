@@ -261,7 +261,9 @@ class Agent:
         followed.remember(found)
         self._remembered = found.saved_at
         age = max(0.0, self._clock.now() - found.saved_at)
-        log.warning("the API server does not answer: %d Services as they were %.0f s ago", len(found.services), age)
+        log.warning(
+            "the API server has not told what there is: %d Services as they were %.0f s ago", len(found.services), age
+        )
         known.add_done_callback(self._answered)
 
     def _answered(self, known: asyncio.Task[None]) -> None:

@@ -6,13 +6,18 @@ it says something else now                             ──▶ the configurati
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 import msgspec
 
+from fairway.modes.registry import MODES
+from fairway.objects.printing import one_line
 from fairway.proxy.keptfile import KeptFile
 from fairway.proxy.site import Target
+
+log = logging.getLogger(__name__)
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/thread-self/ns/net")
@@ -38,6 +43,15 @@ class ChoiceFile(KeptFile[Choice]):
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(path, Choice, "which mode this node is in")
+
+    def load(self) -> Choice | None:
+        """What was saved; None when there is nothing that can be used, as with a mode of a later version."""
+        found = super().load()
+        for one in (found.said, found.here, *found.leaving) if found else ():
+            if one.mode not in MODES:
+                log.warning("%s cannot be used: this version has no mode %s", self.path, one_line(one.mode))
+                return None
+        return found
 
 
 def this_kernel() -> str:
