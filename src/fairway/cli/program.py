@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from fairway.cli.output import EXIT_USAGE, CommandError, Output, print_json, tell
 from fairway.cli.source import DEFAULT_SOURCE, Source
+from fairway.objects.printing import one_line
 
 
 def program(
@@ -60,5 +61,5 @@ def program(
     else:
         print(text)
         for one in wrong:
-            tell(f"not served as it is written: {one}")
+            tell(one_line(f"not served as it is written: {one}"))
     return 0
