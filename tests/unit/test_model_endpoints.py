@@ -96,3 +96,22 @@ def test_slices_that_all_have_the_same_endpoints_cost_as_much_as_they_have() -> 
         return steps(lambda: pool(Endpoints([slice_of(name, *range(hosts), node=name) for name in "abc"])))
 
     assert taken(80) < 3 * taken(40)
+
+
+def test_slices_with_long_lists_of_ports_of_their_own_are_read_once_each() -> None:
+    def taken(ports: int) -> int:
+        service = Service(
+            metadata=SERVICE.metadata,
+            spec=ServiceSpec(
+                cluster_ip="10.96.0.7", ports=tuple(ServicePort(name=f"p{n}", port=n + 1) for n in range(ports))
+            ),
+        )
+        slices = [
+            msgspec.structs.replace(
+                slice_of(f"s{host}", host), ports=tuple(EndpointPort(name=f"p{n}", port=8000 + n) for n in range(ports))
+            )
+            for host in range(20)
+        ]
+        return steps(lambda: resolve_endpoints(service, Endpoints(slices), NODE))
+
+    assert taken(80) < 3 * taken(40)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from fairway.diagnose.cluster import Cluster
 from fairway.diagnose.journey import Hop
 from fairway.model.address import ANY, canonical, family_of
-from fairway.model.candidates import Group, place_of, preference
+from fairway.model.candidates import Group, PortNumbers, place_of, preference
 from fairway.model.decide import client_of
 from fairway.model.packet import ICMP, Verdict
 from fairway.model.topology import (
@@ -80,7 +80,8 @@ def _candidates(slices: list[EndpointSlice], frontend: Frontend, settings: NodeS
     """Every endpoint of the frontend's Service port, the better one of those with one place."""
     best: dict[tuple[str, int], Candidate] = {}
     for slice_ in slices:
-        for one in Group.of(slice_, (frontend.port_name, frontend.protocol), settings, None):
+        numbers = PortNumbers().of(slice_, (frontend.port_name, frontend.protocol))
+        for one in Group.of(slice_, numbers, settings, None):
             place = place_of(one[0])
             best[place] = max(best.get(place, one), one, key=preference)
     return list(best.values())

@@ -59,9 +59,9 @@ class Group:
         """Who counts at each place, hidden or not; made when somebody looks for one."""
 
     @classmethod
-    def of(cls, slice_: EndpointSlice, port: PortName, settings: NodeSettings, before: Group | None) -> Group:
+    def of(cls, slice_: EndpointSlice, numbers: tuple[int, ...], settings: NodeSettings, before: Group | None) -> Group:
         """``before`` is that of the same slice and port as it was, if anybody knows it."""
-        found = cls(slice_, _numbers(slice_, port), settings)
+        found = cls(slice_, numbers, settings)
         if before is None or not before._is_like(found):
             found._begin()
             return found
@@ -248,32 +248,41 @@ def _changed(
     return Part(sorted(kept + new, key=place_of) if new else kept)
 
 
-def _numbers(slice_: EndpointSlice, port: PortName) -> tuple[int, ...]:
-    """The numbers that a slice has for a Service port: one, unless somebody wrote it by hand."""
-    ports = slice_.ports or ()
-    if len(ports) > _FEW:
-        return _shared(tuple(_by_name(ports).get(port, ())))
-    return _shared(tuple(dict.fromkeys(number for named, number in _named(ports) if named == port)))
-
-
 _FEW = 16
 """Ports of a slice that are quickly looked through for each port of its Service."""
-_KEPT = 16
-_indexed: dict[int, tuple[Sequence[EndpointPort], dict[PortName, dict[int, None]]]] = {}
-"""The longest lists of ports of late, by their identities. Thousands of ports, each looked for among thousands, would
-hold up everybody else."""
 
 
-def _by_name(ports: Sequence[EndpointPort]) -> dict[PortName, dict[int, None]]:
-    known = _indexed.get(id(ports))
-    if known is not None and known[0] is ports:
-        return known[1]
+class PortNumbers:
+    """The numbers that slices have for Service ports: one for each, unless somebody wrote the slice by hand.
+
+    A slice may have 20,000 ports, and its Service as many: looking for each among all would hold up everybody else.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Sequence[EndpointPort], dict[PortName, dict[int, None]]]] = {}
+        """Of long lists of ports, by their identities: slices that have the same mostly share it."""
+
+    def forget(self) -> None:
+        """The slices may be others now."""
+        if self._known:
+            self._known.clear()
+
+    def of(self, slice_: EndpointSlice, port: PortName) -> tuple[int, ...]:
+        ports = slice_.ports or ()
+        if len(ports) <= _FEW:
+            return _shared(tuple(dict.fromkeys(number for named, number in _named(ports) if named == port)))
+        known = self._known.get(id(ports))
+        if known is None:
+            known = self._known[id(ports)] = ports, _by_name(ports)
+        return _shared(tuple(known[1].get(port, ())))
+
+
+def _by_name(ports: Iterable[EndpointPort]) -> dict[PortName, dict[int, None]]:
     found: dict[PortName, dict[int, None]] = {}
     for named, number in _named(ports):
         found.setdefault(named, {})[number] = None
-    for oldest in list(_indexed)[: len(_indexed) - _KEPT + 1]:
-        _indexed.pop(oldest, None)
-    _indexed[id(ports)] = (ports, found)
     return found
 
 

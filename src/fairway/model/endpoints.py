@@ -17,7 +17,7 @@ from functools import cache, reduce
 from itertools import chain
 from typing import NamedTuple
 
-from fairway.model.candidates import NOBODY, Group, Place, PortName, preference
+from fairway.model.candidates import NOBODY, Group, Place, PortName, PortNumbers, preference
 from fairway.model.parts import Parts
 from fairway.model.topology import TERMINATING, Candidate, Candidates
 from fairway.model.view import Backend, NodeSettings
@@ -43,12 +43,13 @@ class PortAt(NamedTuple):
 class Endpoints:
     """Of the slices that are put, those that count: they name a Service, and are not only for headless ones."""
 
-    __slots__ = ("_ports", "_size", "_slices", "weights")
+    __slots__ = ("_numbers", "_ports", "_size", "_slices", "weights")
 
     def __init__(self, slices: Iterable[EndpointSlice] = ()) -> None:
         self._slices: dict[str, EndpointSlice] = {}
         self._size = 0
         self._ports: dict[PortAt, Group | _Port] = {}
+        self._numbers = PortNumbers()
         self.weights = _NO_WEIGHTS
         """What slices say of all of their endpoints, by the name of the slice."""
         for one in slices:
@@ -66,6 +67,7 @@ class Endpoints:
             self._slices[name] = now
         self._size += len((now and now.endpoints) or ()) - len((before and before.endpoints) or ())
         self._weigh(name, now)
+        self._numbers.forget()
         for port in self._ports.values():
             if isinstance(port, _Port):
                 port.stale.add(name)
@@ -101,18 +103,18 @@ class Endpoints:
         """
         known = self._ports.get(port)
         if isinstance(known, _Port) and known.settings is settings:
-            known.follow(self._slices)
+            known.follow(self._slices, self._numbers)
             return known
         there = [one for one in self._slices.values() if one.address_type == port.family]
         if len(there) > 1:
             several = self._ports[port] = _Port(port, settings, self._slices)
-            several.follow(self._slices)
+            several.follow(self._slices, self._numbers)
             return several
         for one in there:  # nearly every Service has one
             before = known if isinstance(known, Group) else None
             if before is not None and before.slice is one and before.settings is settings:
                 return before
-            alone = self._ports[port] = Group.of(one, port.in_slices, settings, before)
+            alone = self._ports[port] = Group.of(one, self._numbers.of(one, port.in_slices), settings, before)
             return alone
         self._ports.pop(port, None)
         return NOBODY
@@ -158,23 +160,24 @@ class _Port:
             found = self._pools[trait] = Parts([one.chosen(trait) for one in self._ordered])
         return found
 
-    def follow(self, slices: Mapping[str, EndpointSlice]) -> None:
+    def follow(self, slices: Mapping[str, EndpointSlice], numbers: PortNumbers) -> None:
         """Take over the slices that changed."""
         if not self.stale:
             return
         stale, self.stale = self.stale, set()
         affected = set[str]()
         for name in stale:
-            affected |= self._take(name, slices.get(name))
+            affected |= self._take(name, slices.get(name), numbers)
         best = cache(self._best)  # many may stand at the same places
         for name in affected:
             self._settle(name, best)
 
-    def _take(self, name: str, slice_: EndpointSlice | None) -> set[str]:
+    def _take(self, name: str, slice_: EndpointSlice | None, numbers: PortNumbers) -> set[str]:
         """Whose groups are different now, because this slice is."""
         old, new = self._groups.pop(name, NOBODY), NOBODY
         if slice_ is not None and slice_.address_type == self._port.family:
-            new = self._groups[name] = Group.of(slice_, self._port.in_slices, self.settings, old)
+            new = Group.of(slice_, numbers.of(slice_, self._port.in_slices), self.settings, old)
+            self._groups[name] = new
         # Whoever else is at a place of the slice may have become the better one there.
         affected = {name, *chain.from_iterable(self._holders[place] for place in self._common(old))}
         gone, come = new.moved_from(old)
