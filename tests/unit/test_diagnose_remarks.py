@@ -97,6 +97,11 @@ def test_the_last_resort_is_called_so() -> None:
         "nobody is ready: who still serves while it terminates is asked",
         "not asked: 1 terminating, and serves no more",
     ]
+    local = cluster(web(internalTrafficPolicy="Local"), slice_(at(1, 2, LEAVING), at(2, 2)))
+    assert said(local) == [
+        "nobody on this node is ready: who still serves while it terminates is asked",
+        "not asked: 1 on other nodes",
+    ]
 
 
 def test_who_weighs_nothing_is_not_asked() -> None:

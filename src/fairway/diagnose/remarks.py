@@ -98,7 +98,8 @@ def _left_out(hop: Hop, frontend: Frontend, candidates: list[Candidate]) -> Iter
     for _, traits in candidates:
         some |= traits
     if asked and all(traits & LAST_RESORT for one, traits in candidates if place_of(one) in asked):
-        yield "nobody is ready: who still serves while it terminates is asked"
+        nobody = "nobody on this node is ready" if pool is Pool.LOCAL else "nobody is ready"
+        yield f"{nobody}: who still serves while it terminates is asked"
     reasons = Counter(
         _why_not(traits, pool, some, settings) for one, traits in candidates if place_of(one) not in asked
     )
