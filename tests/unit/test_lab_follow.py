@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from fairway.diagnose.cluster import Cluster, Networks, from_documents
+from fairway.diagnose.explain import explain
 from fairway.diagnose.journey import Journey, travel
 from fairway.diagnose.places import find_start, find_target
 from fairway.lab.follow import place_names, surprises
-from fairway.lab.probe import Answer
+from fairway.lab.probe import Answer, Result
 from fairway.lab.questions import Target
 from fairway.lab.topology import cluster as lab_of
 from fairway.objects.codec import read_yaml
@@ -39,6 +40,13 @@ ports: [{name: "", port: 8080}]
 endpoints: [{addresses: [10.244.1.5], nodeName: n1}]
 """
 CLIENT = "10.244.1.6"
+BOTH = """
+kind: EndpointSlice
+metadata: {name: web-y, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: "", port: 8080}]
+endpoints: [{addresses: [10.244.2.5], nodeName: n2}]
+"""
 WEB = [(Target("web-1", "n1", "line"), False)]
 
 
@@ -47,9 +55,9 @@ def cluster() -> Cluster:
     return from_documents(read_yaml(OBJECTS), Networks(services=("10.96.0.0/16",)))
 
 
-def journey(cluster: Cluster, to: str) -> Journey:
+def journey(cluster: Cluster, to: str, start: str = CLIENT) -> Journey:
     target = find_target(cluster, to, None)
-    return travel(cluster, find_start(cluster, CLIENT, target, None), target, "nftables")
+    return travel(cluster, find_start(cluster, start, target, None), target, "nftables")
 
 
 def test_an_answer_of_the_right_pod_is_no_surprise(cluster: Cluster) -> None:
@@ -77,6 +85,22 @@ def test_a_port_where_nobody_listens_points_at_the_target_port(cluster: Cluster)
 def test_an_answer_that_cannot_come_back_is_foreseen_as_silence(cluster: Cluster) -> None:
     assert surprises(journey(cluster, "n2:30080"), [], [Answer("timed out")]) == []
     assert surprises(journey(cluster, "n2:30080"), [], [Answer("refused")]) == ["it refused, foreseen: timed out"]
+
+
+def test_silence_is_foreseen_where_some_answers_cannot_come_back() -> None:
+    both = from_documents(read_yaml(f"{OBJECTS}---{BOTH}"), Networks(services=("10.96.0.0/16",)))
+    near = [(Target("web-2", "n2", "line"), False)]
+    answer = Answer("answered", "web-2", f"{CLIENT}:4711")
+    assert surprises(journey(both, "n2:30080"), near, [Answer("timed out"), answer]) == []
+    assert surprises(journey(both, "n2:30080"), near, [Answer("refused")]) == ["refused, expected an answer of web-2"]
+
+
+@pytest.mark.parametrize("port, foreseen", [("80/udp", "refused"), ("80/tcp", "timed out")])
+def test_a_nodes_own_datagram_that_is_dropped_fails_at_once(cluster: Cluster, port: str, foreseen: Result) -> None:
+    unallocated = journey(cluster, f"10.96.0.99:{port}", "n1")
+    assert surprises(unallocated, [], [Answer(foreseen)]) == []
+    assert surprises(unallocated, [], [Answer("unreachable")]) == [f"it unreachable, foreseen: {foreseen}"]
+    assert ("operation not permitted" in explain(unallocated, cluster)) is (foreseen == "refused")
 
 
 def test_nobody_there_must_refuse(cluster: Cluster) -> None:

@@ -23,6 +23,7 @@ _ENDS = {
     Verdict.DROP: "dropped without an answer (the client waits until it times out)",
     Verdict.ANSWER: "answered by this node itself",
 }
+_FAILS_TO_LEAVE = "dropped on its way out (the sender is told at once: operation not permitted)"
 
 
 def explain(journey: Journey, cluster: Cluster) -> str:
@@ -86,7 +87,8 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
     elif outcome.verdict is Verdict.PASS:
         yield f"not for a Service ({outcome.because}): {after_pass(cluster, hop.trace.packet)}"
     else:
-        yield f"{_ENDS[outcome.verdict]}: {outcome.because}"
+        end = _FAILS_TO_LEAVE if journey.fails_to_leave else _ENDS[outcome.verdict]
+        yield f"{end}: {outcome.because}"
     yield from remarks(hop, cluster)
     yield from (f"not served as it is written: {one}" for one in problems(journey, cluster))
 

@@ -53,6 +53,15 @@ class Journey:
             return any(self.returns(choice) for choice in self.outcome.choices)
         return self.outcome.verdict in (Verdict.PASS, Verdict.ANSWER)
 
+    @property
+    def fails_to_leave(self) -> bool:
+        """Whether it is dropped within the sender's own node: then ``send()`` says so (EPERM).
+
+        Not to senders of TCP and SCTP: there the kernel sends, and tries again.
+        """
+        dropped_here = self.outcome.verdict is Verdict.DROP and len(self.hops) == 1
+        return dropped_here and self.start.local and self.target.protocol in ("UDP", ICMP)
+
     def returns(self, choice: Choice) -> bool:
         """Whether the backend's answer passes the node that rewrote the packet, so that it is translated back.
 
