@@ -69,3 +69,26 @@ def test_of_a_manifest_what_the_api_would_fill_in_is_filled_in() -> None:
     ((key, slices),) = from_documents(read_yaml(dedent(written)), Networks()).slices.items()
     assert str(key) == "default/web"
     assert [one.name for found in slices for one in found.ports or ()] == [""]
+
+
+def test_a_client_that_keeps_its_backend_is_told_for_how_long() -> None:
+    written = """
+    kind: Node
+    metadata: {name: n1}
+    spec: {podCIDR: 10.244.1.0/24}
+    ---
+    kind: Service
+    metadata: {name: web}
+    spec: {clusterIP: 10.96.0.1, ports: [{port: 80}], sessionAffinity: ClientIP}
+    ---
+    kind: EndpointSlice
+    metadata: {name: web-a, labels: {kubernetes.io/service-name: web}}
+    addressType: IPv4
+    ports: [{port: 8080}]
+    endpoints: [{addresses: [10.244.1.4]}, {addresses: [10.244.1.5]}]
+    """
+    cluster = from_documents(read_yaml(dedent(written)), Networks())
+    target = find_target(cluster, "web", None)
+    journey = travel(cluster, find_start(cluster, "198.51.100.1", target, "n1"), target)
+    kept = "delivered to one of 2 backends, drawn at random and kept for 10800 s (sessionAffinity)"
+    assert [line for line in explain(journey, cluster).split("\n") if line.startswith(kept)]

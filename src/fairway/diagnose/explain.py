@@ -73,6 +73,8 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         count = len(outcome.choices)
         relayed = outcome.frontend is not None and hop.view.frontends[outcome.frontend].relaying is not None
         drawn = "chosen by the relay" if relayed else "drawn at random"
+        if seconds := _kept(journey):
+            drawn += f" and kept for {seconds} s (sessionAffinity)"
         how = _picked(journey) or ("its only backend" if count == 1 else f"one of {count} backends, {drawn}")
         yield f"delivered to {how}: {outcome.because}"
         names = cluster.names()
@@ -91,6 +93,12 @@ def verdict_lines(journey: Journey, cluster: Cluster) -> Iterator[str]:
         yield f"{end}: {outcome.because}"
     yield from remarks(hop, cluster)
     yield from (f"not served as it is written: {one}" for one in problems(journey, cluster))
+
+
+def _kept(journey: Journey) -> int:
+    """For how many seconds after its last connection a client keeps its backend; 0 where it does not."""
+    hop = journey.hops[-1]
+    return hop.view.frontends[hop.outcome.frontend].affinity_seconds if hop.outcome.frontend is not None else 0
 
 
 def _picked(journey: Journey) -> str:
