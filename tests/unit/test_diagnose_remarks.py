@@ -12,6 +12,7 @@ from fairway.diagnose.explain import verdict_lines
 from fairway.diagnose.journey import Journey, travel
 from fairway.diagnose.places import find_start, find_target
 from fairway.diagnose.remarks import remarks
+from fairway.model.packet import ICMP
 from fairway.objects.codec import Document, read_yaml
 
 NODES = """
@@ -174,6 +175,27 @@ def test_external_ips_behind_a_closed_gate_are_told() -> None:
     told.told["n1"] = replace(told.settings("n1"), external_ips=False)
     (found,) = said(told, "198.51.100.9:80")
     assert found.endswith("an external IP of Service shop/web, and the feature gate AllowServiceExternalIPs is closed")
+
+
+@pytest.mark.parametrize(
+    "to, spec, words",
+    [
+        ("203.0.113.8", {"loadBalancerSourceRanges": ["10.0.0.0/8"]}, "no pings are answered for a Service with load"),
+        ("198.51.100.9", {"externalIPs": ["198.51.100.9"]}, "pings of external IPs are for whoever has the address"),
+    ],
+)
+def test_why_an_address_answers_no_ping_is_told(to: str, spec: dict[str, Any], words: str) -> None:
+    told = cluster(web(**spec), slice_(at(1, 2)))
+    without = "this node answers no pings (--answer-ping)"
+    assert _of_ping(told, to).startswith(f"{to} is an address of Service shop/web: {without}")
+    told.told["n1"] = replace(told.settings("n1"), answers_ping=("172.30.0.1",))
+    assert _of_ping(told, to).startswith(f"{to} is an address of Service shop/web: {words}")
+
+
+def _of_ping(told: Cluster, to: str) -> str:
+    target = find_target(told, to, ICMP)
+    (found,) = remarks(travel(told, find_start(told, "10.244.1.99", target, None), target).hops[-1], told)
+    return found
 
 
 def test_an_address_that_takes_no_node_ports_is_told() -> None:

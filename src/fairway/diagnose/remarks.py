@@ -15,7 +15,7 @@ from fairway.diagnose.journey import Hop
 from fairway.model.address import ANY, canonical, family_of
 from fairway.model.candidates import Group, PortNumbers, place_of, preference
 from fairway.model.decide import client_of
-from fairway.model.packet import ICMP, Verdict
+from fairway.model.packet import ICMP, Packet, Verdict
 from fairway.model.topology import (
     FOR_NODE,
     FOR_ZONE,
@@ -125,7 +125,7 @@ def _of_nobodys(hop: Hop, cluster: Cluster) -> Iterator[str]:
     """Who has asked for the address or the node port, and why it is not served."""
     packet, settings = hop.trace.packet, hop.view.settings
     for key in sorted(cluster.services):
-        if why := _why_not_served(cluster.services[key], packet.destination, settings):
+        if why := _why_not_served(cluster.services[key], packet, settings):
             yield f"{packet.destination} is {why.format(service=f'Service {key}')}"
     port = hop.view.frontends.get(FrontendKey(ANY[packet.family], packet.protocol, packet.port))
     if packet.protocol != ICMP and port is not None and packet.destination in settings.addresses:
@@ -133,8 +133,9 @@ def _of_nobodys(hop: Hop, cluster: Cluster) -> Iterator[str]:
         yield f"{packet.port} is a node port of {port.service_port}; on {hop.node} node ports are at: {taken}"
 
 
-def _why_not_served(service: Service, address: str, settings: NodeSettings) -> str:
+def _why_not_served(service: Service, packet: Packet, settings: NodeSettings) -> str:
     """In words with a place for the Service; nothing for a Service that has not to do with the address."""
+    address = packet.destination
     ingress = {canonical(one.ip): one for one in service.status.load_balancer.ingress or () if one.ip}
     external = {canonical(one) for one in service.spec.external_ips or ()}
     if address not in {canonical(one) for one in service.addresses} | set(ingress) | external:
@@ -145,4 +146,14 @@ def _why_not_served(service: Service, address: str, settings: NodeSettings) -> s
         return "a load balancer of {service} with ipMode Proxy: the balancer itself is to see these packets"
     if address in external and not settings.external_ips:
         return "an external IP of {service}, and the feature gate AllowServiceExternalIPs is closed"
+    if packet.protocol == ICMP:
+        return f"an address of {{service}}: {_why_no_ping(service, packet, settings)}"
     return "an address of {service}, which has no such port"
+
+
+def _why_no_ping(service: Service, packet: Packet, settings: NodeSettings) -> str:
+    if not settings.answers_pings(packet.family):
+        return "this node answers no pings (--answer-ping)"
+    if service.spec.load_balancer_source_ranges:
+        return "no pings are answered for a Service with loadBalancerSourceRanges"
+    return "pings of external IPs are for whoever has the address"
