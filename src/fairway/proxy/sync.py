@@ -70,10 +70,16 @@ class Sync(Generic[ProgramT, FragmentT, PlanT]):
         self._wake = asyncio.Event()
         self._ready = asyncio.Event()
         self._failures = 0
-        self._elsewhere, self._returned, self._waits = False, False, False
-        self._disturbed = ""
+        self._waits = False
+        """Whether `run` has nothing to do, so that `follow_now` is in nobody's way."""
         self._told = False
+        """Whether it was told that something changed which nobody has taken yet."""
         self._refusal: ApplyFailed | None = None
+        """What `follow_now` met; `run` tries again."""
+        self._elsewhere, self._returned = False, False
+        """Whether another thread is at the kernel now, and whether one was since the last round."""
+        self._disturbed = ""
+        """Who was noticed meanwhile."""
         self._successor: Successor | None = None
         self.refused: dict[FrontendKey, str] = {}
         """Frontends that the kernel did not take, and why; each is offered again when it changes."""
