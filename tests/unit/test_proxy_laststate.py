@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -63,19 +66,47 @@ def test_a_place_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pyt
     assert caplog.text.count("the last known state cannot be kept in") == 1
 
 
-def test_what_cannot_be_kept_leaves_no_half_of_it_and_the_next_time_is_told_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from fairway.proxy.laststate import LastState, Remembered
+last = LastState(Path(sys.argv[1]), "here")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+last.save(Remembered(cluster="there", saved_at=1.0, services=[], slices=[], nodes=[]))
+"""
+
+
+def test_what_cannot_be_kept_is_told_again_after_it_could(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     last = LastState(tmp_path / "node-1.json", "here")
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             last.path.mkdir()
             last.save(STATE)
-            assert list(tmp_path.iterdir()) == [last.path]
             last.path.rmdir()
             last.save(STATE)
             last.path.unlink()
     assert caplog.text.count("the last known state cannot be kept in") == 2
+
+
+def test_a_full_disk_keeps_what_it_held_and_no_half_of_what_it_did_not_take(tmp_path: Path) -> None:
+    last = LastState(tmp_path / "node-1.json", "here")
+    last.save(STATE)
+    with subprocess.Popen([sys.executable, "-c", NO_ROOM, str(last.path)], stderr=subprocess.PIPE) as other:
+        _, said = other.communicate()
+    assert "cannot be kept in" in said.decode()
+    assert list(tmp_path.iterdir()) == [last.path]
+    assert last.load() == STATE
+
+
+def test_a_device_is_not_put_aside_for_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "null"
+    os.mkfifo(path)
+    last = LastState(path, "here")
+    last.save(STATE)
+    assert last.load() is None
+    assert path.is_fifo()
+    assert f"the last known state cannot be kept in {path}: it is no regular file" in caplog.text
+    assert f"{path} cannot be used: it is no regular file" in caplog.text
 
 
 def test_another_server_authority_or_node_is_another_cluster() -> None:

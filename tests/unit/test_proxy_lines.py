@@ -44,3 +44,8 @@ def test_a_reader_that_does_not_read_gets_no_more(caplog: pytest.LogCaptureFixtu
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(write)
     os.close(read)
+
+
+def test_a_descriptor_that_is_none_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    RoundLines(10**9).finished(ROUND, [], Batch())
+    assert caplog.messages == ["--receipts-fd 1000000000: Bad file descriptor"]

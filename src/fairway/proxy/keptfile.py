@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -17,6 +18,7 @@ from fairway.objects.codec import DecodeError, decode
 log = logging.getLogger(__name__)
 
 ValueT = TypeVar("ValueT", bound=msgspec.Struct)
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
 @dataclass
@@ -35,11 +37,12 @@ class KeptFile(Generic[ValueT]):
         if self.path is None:
             return None
         try:
+            _check_kind(self.path)
             return decode(self.path.read_bytes(), self.type_)
         except FileNotFoundError:
             return None
         except (OSError, DecodeError) as error:
-            log.warning("%s cannot be used: %s", self.path, error)
+            log.warning("%s cannot be used: %s", self.path, error.strerror if isinstance(error, OSError) else error)
             return None
 
     def save(self, value: ValueT) -> None:
@@ -56,12 +59,19 @@ class KeptFile(Generic[ValueT]):
             self._complained = True
 
 
+def _check_kind(path: Path) -> None:
+    """Raises `OSError` for what is there and no file: ``/dev/null`` is not to be replaced by one, nor to be read."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def _write_whole(path: Path, data: bytes) -> None:
     """A file that holds what it held, or all of this, for its owner alone. Raises `OSError`."""
+    _check_kind(path)
     beside = path.with_name(path.name + ".new")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with open(os.open(beside, _FLAGS, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -23,8 +23,12 @@ class RoundLines(Listener):
     """
 
     def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
         self._descriptor: int | None = descriptor
+        try:
+            os.set_blocking(descriptor, False)
+        except OSError as error:
+            log.warning("--receipts-fd %d: %s", descriptor, error.strerror)
+            self._descriptor = None
 
     def finished(self, done: Round, receipts: Sequence[Receipt], batch: Batch) -> None:
         if self._descriptor is None:
