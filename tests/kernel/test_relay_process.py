@@ -14,6 +14,7 @@ import pytest
 from fairway.kernel.contract import ApplyFailed
 from fairway.kernel.namespaces import NetworkNamespace, created
 from fairway.model.view import LEAST_CONNECTIONS, Relaying
+from fairway.relay.control import NAMES
 from fairway.relay.process import RelayProcess, running, stop_all
 from tests.kernel.relay_world import (
     GREETING,
@@ -64,6 +65,14 @@ def _finish(sock: socket.socket) -> bytes:
     sock.sendall(b"after")
     sock.shutdown(socket.SHUT_WR)
     return sock.recv(100)
+
+
+def test_relays_are_found_among_names_that_are_no_text(place: NetworkNamespace) -> None:
+    with place.socket(socket.AF_UNIX) as other, place.socket(socket.AF_UNIX) as relay:
+        for made, name in ((other, b"\0somebody \xff\xfe"), (relay, f"\0{NAMES}here".encode())):
+            made.bind(name)
+            made.listen()
+        assert _relays(place) == 1
 
 
 def test_the_next_proxy_takes_over_listeners_connections_and_counts(place: NetworkNamespace) -> None:
