@@ -43,12 +43,13 @@ def remarks(hop: Hop, cluster: Cluster) -> Iterator[str]:
     if frontend.kind in (FrontendKind.OTHER_PORTS, FrontendKind.PING):
         return
     slices = cluster.slices.get(frontend.service, [])
-    yield from _headless(slices)
+    headless = list(_headless(slices))
+    yield from headless
     counting = [one for one in slices if _counts(one, frontend)]
     candidates = _candidates(counting, frontend, hop.view.settings)
     if candidates:
         yield from _left_out(hop, frontend, candidates)
-    elif hop.outcome.verdict is Verdict.REJECT:
+    elif hop.outcome.verdict is Verdict.REJECT and (counting or not headless):
         yield _why_nobody(counting, frontend)
 
 
