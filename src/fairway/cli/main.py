@@ -97,7 +97,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def main() -> None:
-    """The entry point of the installed script, and of ``python -m fairway``."""
+    """The process: what `fairway.__main__` begins."""
     # What `nft list` calls the tables' owner, and `top` the process: not the interpreter's name.
     with suppress(OSError):
         Path("/proc/self/comm").write_text("fairway")
