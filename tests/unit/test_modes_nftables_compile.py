@@ -15,7 +15,7 @@ from fairway.model.view import (
     ObjectReference,
     Pool,
 )
-from fairway.modes.nftables.compile import compile_frontend
+from fairway.modes.nftables.compile import compile_frontend, unsupported
 from fairway.modes.nftables.ruleset import BY_CLIENT, BY_SOURCE, LOCAL, REFUSE, THROW_AWAY, base
 from fairway.modes.nftables.tables import printed_element
 
@@ -164,3 +164,11 @@ def test_a_comment_is_as_short_in_bytes_as_in_letters() -> None:
     # the kernel takes no more than 256 bytes of user data, and refuses the whole transaction for one element with more
     hostile = frontend(STAY, service=Key("shop", "\N{CJK UNIFIED IDEOGRAPH-6F22}" * 200), port_name="http")
     assert {each.comment for each in compile_frontend(hostile, SETTINGS).elements if each.comment} == {"shop/:http"}
+
+
+def test_more_backends_than_a_hash_has_places_are_told() -> None:
+    crowd = tuple(Backend(address=f"10.244.{number // 250}.{number % 250}", port=80) for number in range(1022))
+    assert unsupported(frontend(STAY, balancing="hash", cluster=crowd[:1021])) == []
+    assert unsupported(frontend(STAY, cluster=crowd)) == []
+    (said,) = unsupported(frontend(STAY, balancing="hash", cluster=crowd))
+    assert said.endswith("has 1021 places: of more backends some get no clients")

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from fairway.model.hashing import table
+from fairway.model.hashing import PLACES, table
 from fairway.model.parts import Parts, derived_each, difference
 from fairway.model.view import HASH, RANDOM, Backend, Frontend, FrontendKind, NodeSettings
 from fairway.modes.nftables.identities import identities_of
@@ -150,6 +150,11 @@ def unsupported(frontend: Frontend) -> list[str]:
         shown = repr(frontend.balancing[:63])
         found.append(
             f"Service {frontend.service}: fairway.dev/balancing must be {RANDOM} or {HASH}, not {shown}; it is {RANDOM}"
+        )
+    if frontend.balancing == HASH and max(len(frontend.cluster), len(frontend.local)) > PLACES:
+        found.append(
+            f"Service {frontend.service}: fairway.dev/balancing {HASH} has {PLACES} places: of more backends some "
+            "get no clients"
         )
     if frontend.scheduler:
         found.append(
