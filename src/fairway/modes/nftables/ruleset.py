@@ -279,7 +279,8 @@ class _Chains:
         words = self.words
         told = "the priority is read before it is set"
         frontends = (words.frontend(), words.node_port())
-        return Chain("deliver", tuple(Rule((*one, *words.deliver("slots")), told) for one in frontends))
+        slots = (Rule((*one, *words.deliver("slots")), told) for one in frontends)
+        return Chain("deliver", (*slots, come_again()))
 
     def sticky(self) -> Iterable[Chain]:
         """What session affinity needs of maps that grow with the cluster, whatever its seconds (see `structure`)."""
@@ -395,8 +396,17 @@ class _Chains:
         )
 
 
+def come_again() -> Rule:
+    """For the first packet of a client that has found its frontend and its number, but nobody there.
+
+    Every look-up of a packet asks what counts at that moment, and a commit may come between two of them. Who went on
+    untranslated would stay so in conntrack, for all that it sends again; who is dropped is not there yet.
+    """
+    return Rule((Verdict(Jump(e.DROP)),), "changed meanwhile: the client asks again")
+
+
 def dispatch(name: str, actions: str) -> Chain:
-    return Chain(name, (Rule((e.Meta(e.META_PRIORITY, 0), Lookup(actions, 0, e.VERDICT))),))
+    return Chain(name, (Rule((e.Meta(e.META_PRIORITY, 0), Lookup(actions, 0, e.VERDICT))), come_again()))
 
 
 def _number_from(name: str, dispatch: str = "dispatch") -> tuple[Expression, ...]:

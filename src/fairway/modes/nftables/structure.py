@@ -30,6 +30,7 @@ from fairway.modes.nftables.ruleset import (
     HASHED,
     LOCAL,
     Words,
+    come_again,
     node_port_suffix,
     number_bytes,
     pool_suffix,
@@ -101,7 +102,8 @@ def _affinity(words: Words, which: int) -> Structure:
             Rule(known),
             Rule((*client, priority, forget), "its backend has left"),
             Rule((Verdict(Jump(e.JUMP, f"choose{pool}")),)),
-            Rule((Verdict(Jump(e.GOTO, remember.name)),)),
+            Rule((Verdict(Jump(e.JUMP, remember.name)),)),
+            come_again(),
         ),
     )
     number = number_bytes(AFFINITY + which)
