@@ -22,6 +22,8 @@ class Machine:
     load: float = field(default_factory=lambda: os.getloadavg()[0])
     begun: float = field(default_factory=time.perf_counter)
     stolen: float = field(default_factory=lambda: _stolen_seconds())
+    processors: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Before a bench leaves most of them to whoever is measured."""
 
     def told(self) -> dict[str, Any]:
         """Processors that this process may use, their model, the load before the run, kernel and Python.
@@ -32,7 +34,7 @@ class Machine:
         passed = (time.perf_counter() - self.begun) * (os.cpu_count() or 1)
         share = (_stolen_seconds() - self.stolen) / passed
         return {
-            "processors": len(os.sched_getaffinity(0)),
+            "processors": self.processors,
             "model": _model(),
             "load": round(self.load, 2),
             "stolen": round(min(share, 1.0), 4),  # it is counted in hundredths of a second
