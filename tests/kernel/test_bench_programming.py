@@ -45,10 +45,10 @@ def test_a_backend_that_is_the_only_one_leaves_and_comes_back(form: str) -> None
 
 
 def test_several_runs_are_told_by_their_medians_and_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
-    shape = ("--services", "1", "--backends", "1", "--changes", "1", "--rate", "0")
+    shape = ("--services", "1", "--backends", "1", "--changes", "1", "--rate", "0", "--pause", "0.01")
     assert run(["bench", "programming", *shape, "--repeat", "2", "--output", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["repeat"], len(found["each"])) == (2, 2)
+    assert (found["repeat"], len(found["each"]), found["pause_seconds"]) == (2, 2, 0.01)
     for figure in ("cold_seconds", "first_change_seconds", "change_seconds", "cpu_seconds_per_change"):
         assert found[figure] in [one[figure] for one in found["each"]]
     assert "sustained" not in found

@@ -13,6 +13,8 @@ from fairway.cli.main import run
         (["--changes", "0"], "--changes: there must be at least one"),
         (["--repeat", "0"], "--repeat: at least one run"),
         (["--rate", "-1"], "--rate: changes a second, or 0"),
+        (["--pause", "-1"], "--pause: at least 0 and less than 60 seconds"),
+        (["--pause", "nan"], "--pause: at least 0 and less than 60 seconds"),
         (["--services", "0"], "there must be at least one Service"),
         (["--mode", "magic"], "--mode: no mode 'magic'; there is: nftables"),
         (["--backends", "101", "--command", "x {kubeconfig}"], "--backends: with --command at most 100"),

@@ -34,8 +34,10 @@ SUSTAINED_SECONDS = 5
 """How long changes come at a rate."""
 
 
-def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict[str, Any]:
+def measure(shape: Shape, changes: int, program: Program, rate: int = 0, pause: float = 0.0) -> dict[str, Any]:
     """All that one run finds out; times in seconds. With a rate also what so many changes a second take.
+
+    Before each change the proxy has a ``pause`` of so many seconds.
 
     Raises `BenchFailed`, OSError without the rights it needs.
     """
@@ -58,7 +60,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
         first, *others = enumerate(list(shape.changes(changes + 1)), FIRST_REVISION)
         (at_once,) = _changes(word, server, [first])
         settled = proxy.wait_until_quiet()
-        seconds = list(_changes(word, server, others))
+        seconds = list(_changes(word, server, others, pause))
         cpu_of_changes = (proxy.cpu_seconds() - settled) / changes
         later = shape.changes(rate * SUSTAINED_SECONDS, after=changes + 1)
         return {
@@ -67,6 +69,7 @@ def measure(shape: Shape, changes: int, program: Program, rate: int = 0) -> dict
             "services": shape.services,
             "backends": shape.backends,
             "changes": changes,
+            "pause_seconds": pause,
             "cold_seconds": round(cold, 3),
             "cold_cpu_seconds": round(cpu, 3),
             "first_change_seconds": round(at_once, 6),
@@ -99,10 +102,12 @@ def _commits(namespace: NetworkNamespace, proxy: ProxyProcess, stack: ExitStack)
     return Commits(netlink, stack.enter_context(namespace.run(Nftables)), awake=awake)
 
 
-def _changes(word: Word, server: ListServer, events: Iterable[tuple[int, bytes]]) -> Iterator[float]:
+def _changes(
+    word: Word, server: ListServer, events: Iterable[tuple[int, bytes]], pause: float = 0.0
+) -> Iterator[float]:
     """The seconds from the last byte of each event, a revision, to the word that the kernel has committed."""
     for revision, event in events:
-        while word.anything(0):
+        while word.anything(pause):
             pass  # a commit that was for no change of ours would be taken for that of the next one, and so on
         sent = server.send("endpointslices", event)
         heard = word.acknowledged(revision, _CHANGE_SECONDS)

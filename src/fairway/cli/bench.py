@@ -22,6 +22,7 @@ app.command(relay)
 _EACH_ANSWERED = ("cold_seconds", "change_seconds", "cpu_seconds_per_change")
 _EACH = ("first_change_seconds", *_EACH_ANSWERED)
 """What is told of every single run."""
+_LONGEST_PAUSE = 60
 
 
 @app.command
@@ -31,6 +32,7 @@ def programming(
     services: int = 10_000,
     backends: int = 10,
     changes: int = 200,
+    pause: float = 0.0,
     rate: int = 1000,
     repeat: int = 1,
     command: Annotated[str, Parameter(name="--command")] = "",
@@ -55,6 +57,8 @@ def programming(
         How many backends each of them has.
     changes
         How many changes: a backend leaves, then comes back, at one Service after the other.
+    pause
+        Before each of these, so many seconds in which nothing happens. 0: it follows at once.
     rate
         Afterwards, so many changes a second for five seconds, none of which waits for another. 0: none.
     repeat
@@ -82,12 +86,14 @@ def programming(
         raise CommandError("--repeat: at least one run", EXIT_USAGE)
     if rate < 0:
         raise CommandError("--rate: changes a second, or 0", EXIT_USAGE)
+    if not 0 <= pause < _LONGEST_PAUSE:
+        raise CommandError(f"--pause: at least 0 and less than {_LONGEST_PAUSE} seconds", EXIT_USAGE)
     try:
         shape = Shape(services, backends)
     except ValueError as error:
         raise CommandError(str(error), EXIT_USAGE) from None
     with measuring():
-        runs = in_turns(ours, repeat, lambda one: measure(shape, changes, one, rate), _EACH)
+        runs = in_turns(ours, repeat, lambda one: measure(shape, changes, one, rate, pause), _EACH)
         others = wanted if command else []
         answers = in_turns(others, repeat, lambda one: answering.measure(shape, changes, one, tell), _EACH_ANSWERED)
     if output == "json":
@@ -109,7 +115,8 @@ def _show(found: dict[str, Any]) -> None:
     print(f"from the start of the process  {cold:.2f} s  ({cpu:.2f} s of a processor)")
     print(f"the first change, at once      {found['first_change_seconds'] * 1000:.2f} ms")
     times = "  ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in found["change_seconds"].items())
-    print(f"one change                     {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
+    what = f"one change, after {found['pause_seconds']:g} s" if found["pause_seconds"] else "one change"
+    print(f"{what:<30} {times}  ({found['cpu_seconds_per_change'] * 1000:.2f} ms of a processor)")
     _show_each(found)
     if kept := found.get("sustained"):
         share, behind = 100 * kept["cpu_share"], kept["behind_seconds"] * 1000
