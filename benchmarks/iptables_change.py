@@ -62,9 +62,8 @@ def frontend(number: int, backends: int) -> Frontend:
 
 
 def measure(variant: Variant, services: int, backends: int, rounds: int) -> dict[str, Any]:
-    view = NodeView(
-        settings=SETTINGS, frontends={one.key: one for n in range(services) if (one := frontend(n, backends))}
-    )
+    frontends = (frontend(number, backends) for number in range(services))
+    view = NodeView(settings=SETTINGS, frontends={one.key: one for one in frontends})
     found: dict[str, list[float]] = {}
     loads: dict[str, float] = {}
     name = f"fairway-bench-{os.getpid()}-{variant}"

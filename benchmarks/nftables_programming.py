@@ -28,7 +28,7 @@ from fairway.kernel import namespaces
 from fairway.kernel.contract import Opened
 from fairway.kernel.nfnetlink import Request
 from fairway.kernel.nftables import requests
-from fairway.model.parts import Part, Parts, joined, parts_of
+from fairway.model.parts import Part, Parts, parts_of
 from fairway.model.view import Action, ActionKind, Backend, Frontend, FrontendKind, Key, NodeSettings, NodeView
 from fairway.proxy.kernels import open_mode
 
@@ -70,7 +70,8 @@ def pool(number: int, backends: int) -> Sequence[Backend]:
     """A part for each EndpointSlice."""
     first = number * backends
     starts = range(first, first + backends, _SLICE)
-    return joined(Part(backend(number, n) for n in range(at, min(at + _SLICE, first + backends))) for at in starts)
+    parts = [Part(backend(number, n) for n in range(at, min(at + _SLICE, first + backends))) for at in starts]
+    return Parts(parts) if len(parts) > 1 else parts[0]
 
 
 def backend(service: int, number: int) -> Backend:
